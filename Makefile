@@ -1,0 +1,88 @@
+# make reproduce   the five notebooks in their order, what is stale only -> figures/$(PROFILE)/
+# make test        unit tests, small runs of the notebooks, the golden notebooks
+# make golden      rebuild notebooks/*.ipynb from notebooks/*.py
+# make figures     the figures notebook alone, from the result files that there are
+# make html        the executed notebooks as pages -> runs/$(PROFILE)/html/
+# make lock        remake requirements.lock from pyproject.toml (torch stays at the version that the lock names)
+# make clean       remove runs/$(PROFILE) and the results and figures that git ignores
+# make .venv       the set-up alone, test tools included
+#
+# PROFILE=name takes notebooks/profiles/name/*.yaml; PYTHON=python3.12 takes another interpreter for .venv;
+# `make -j2 reproduce` runs the two stage-1 notebooks side by side. SLEEPKIT_RUNS moves runs/, SLEEPKIT_DATA names the recordings.
+# The repository may lie in a folder whose name has spaces; SLEEPKIT_RUNS may not have any (make cannot).
+
+PROFILE ?= demo
+PYTHON  ?= python3
+
+RUNS     := $(or $(SLEEPKIT_RUNS),runs)
+DONE     := $(RUNS)/$(PROFILE)
+NAMES    := prepare stage1_edf20 stage1_edf78 stage2_prune figures
+SOURCES  := $(sort $(shell find sleepkit -name '*.py' -not -path 'sleepkit/bench/*') $(wildcard sleepkit/published/* sleepkit/figures/*.mplstyle))
+PROFILES := demo $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard notebooks/profiles/*/*.yaml)))))
+START    := $(shell date +%s)
+VENV     := .venv/bin/python
+
+ifneq ($(words $(RUNS)),1)
+$(error SLEEPKIT_RUNS must not contain spaces: "$(RUNS)")
+endif
+ifeq ($(filter $(PROFILE),$(PROFILES)),)
+$(error there is no profile "$(PROFILE)"; there are: $(strip $(PROFILES)). Each is a folder notebooks/profiles/NAME, demo the notebooks' own defaults)
+endif
+
+.PHONY: reproduce test golden figures html lock clean .venv FORCE
+.DEFAULT_GOAL := reproduce
+
+reproduce: $(DONE)/figures.ipynb
+	@echo "figures/$(PROFILE)/index.md lists $$(ls figures/$(PROFILE) | grep -Eo '^(fig|tab)[0-9]+' | sort -u | wc -l) figures and tables;" \
+		"numbers are in results/$(PROFILE), executed notebooks in $(DONE)."
+	@echo "make reproduce took $$(( $$(date +%s) - $(START) )) s$(if $(STALE),, (nothing was stale))."
+
+# Targets are the executed notebooks, not the results: results of real profiles are committed, and in a fresh clone git
+# gives them times that mean nothing. A change of the environment alone makes no notebook stale, hence the bar.
+$(NAMES:%=$(DONE)/%.ipynb): $(DONE)/%.ipynb: notebooks/%.py $(SOURCES) | .venv/stamp
+	$(eval STALE := yes)
+	@$(VENV) -m sleepkit run $* --profile $(PROFILE)
+
+$(DONE)/stage1_edf20.ipynb $(DONE)/stage1_edf78.ipynb: $(DONE)/prepare.ipynb
+$(DONE)/stage2_prune.ipynb: $(DONE)/stage1_edf20.ipynb $(DONE)/stage1_edf78.ipynb
+$(DONE)/figures.ipynb: $(DONE)/stage2_prune.ipynb
+
+# A notebook is stale too when its parameter file changed or when what it leaves in results/ or figures/ was removed.
+left_by_prepare := results/$(PROFILE)/nights.csv
+left_by_figures := figures/$(PROFILE)/index.md
+left_by = $(or $(left_by_$(1)),results/$(PROFILE)/$(1))
+$(foreach name,$(NAMES),$(eval $(DONE)/$(name).ipynb: \
+	$(wildcard notebooks/profiles/$(PROFILE)/$(name).yaml) $(if $(wildcard $(call left_by,$(name))),,FORCE)))
+
+test: .venv/stamp
+	$(VENV) -m pytest
+	$(VENV) -m pytest --nbval notebooks
+
+golden: .venv/stamp
+	$(VENV) -c "from sleepkit.notebooks import golden; golden()"
+
+figures: .venv/stamp
+	@$(VENV) -m sleepkit run figures --profile $(PROFILE)
+
+html: $(NAMES:%=$(DONE)/%.ipynb)
+	$(VENV) -m nbconvert --to html --output-dir $(DONE)/html $^
+
+lock:
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
+	"$$folder/bin/python" -m pip install --quiet "$$(grep '^torch==' requirements.lock)" -e '.[tests]' && \
+	{ sed '/^[^#]/,$$d' requirements.lock; "$$folder/bin/python" -m pip freeze --exclude-editable \
+		| sed 's/+cpu$$//' | grep -Ev '^(nvidia|cuda|triton)'; } > .requirements.lock && mv .requirements.lock requirements.lock
+
+clean:
+	rm -rf $(DONE) results/demo results/smoke figures/demo figures/smoke
+
+# The stamp is written last. A set-up that was killed half way has none and is begun again from nothing;
+# one that is only out of date is brought up to date.
+.venv: .venv/stamp
+.venv/stamp: requirements.lock pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'sleepkit needs Python 3.11 or later: make PYTHON=python3.11')"
+	@echo "setting up .venv (once; some minutes where torch has to be downloaded)"
+	@if [ -f $@ ]; then rm -f $@; else $(PYTHON) -m venv --clear .venv; fi
+	@$(VENV) -m pip install --quiet -r requirements.lock
+	@$(VENV) -m pip install --quiet --no-deps -e .
+	@touch $@

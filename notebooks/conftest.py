@@ -1,0 +1,27 @@
+"""`pytest --nbval notebooks`: the notebooks in the order of their work, from an empty `runs` folder."""
+
+import os
+import shutil
+import tempfile
+
+import pytest
+
+from sleepkit.notebooks import NAMES, kernel_environment
+
+FOLDER = tempfile.mkdtemp(prefix="sleepkit-nbval-")
+os.environ["SLEEPKIT_RUNS"] = os.path.join(FOLDER, "runs")  # what earlier runs left there would answer for this one
+os.environ.update(kernel_environment(os.path.join(FOLDER, "kernel")))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Unit tests (if any) first, then prepare before the notebooks that read what it wrote, and so on."""
+    names = [f"{name}.ipynb" for name in NAMES]
+    items.sort(key=lambda item: names.index(item.path.name) if item.path.name in names else -1)
+    for item in items:
+        if item.path.name in names:
+            item.add_marker(pytest.mark.filterwarnings("default"))  # a warning inside a notebook is not ours to fail on
+
+
+def pytest_unconfigure():
+    shutil.rmtree(FOLDER, ignore_errors=True)

@@ -1,0 +1,68 @@
+"""Beyond the paper: a night is a sequence, and a hidden Markov model over its epochs uses that (method section 5).
+
+States are the stages, transitions are counted on the training subjects' hypnograms, and an epoch's emission is the network's
+probability divided by the stage's share of the training epochs (Bayes' rule: proportional to the likelihood of the signal).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sleepkit.epochs import STAGES
+
+
+@dataclass(frozen=True)
+class Context:
+    """A fitted model: transition (5, 5), rows the stage before; prior (5,), the share of each stage."""
+
+    transition: np.ndarray
+    prior: np.ndarray
+
+
+def fit_context(y, night):
+    """Count transitions (plus one) and stages over training nights: y (n,) stages, night (n,) names, in the order of time."""
+    k = len(STAGES)
+    counts = np.ones((k, k))
+    same_night = night[1:] == night[:-1]
+    np.add.at(counts, (y[:-1][same_night], y[1:][same_night]), 1)
+    share = np.bincount(y, minlength=k) + 1
+    return Context(counts / counts.sum(1, keepdims=True), share / share.sum())
+
+
+def smooth(probabilities, context, forward_only=False):
+    """Posterior of the stages given the network's probabilities of one night: (n, 5) -> (n, 5).
+
+    forward_only : use each epoch's past alone, as when staging in real time; otherwise the forward-backward posterior
+    """
+    likelihood = np.asarray(probabilities, dtype=float) / context.prior
+    likelihood = likelihood / likelihood.max(axis=1, keepdims=True)
+    forward = _pass(likelihood, context.transition, context.prior)
+    if forward_only:
+        return forward
+    n = len(likelihood)
+    backward = np.ones_like(likelihood)
+    for t in range(n - 2, -1, -1):
+        message = context.transition @ (likelihood[t + 1] * backward[t + 1])
+        backward[t] = message / message.max()
+    posterior = forward * backward
+    return posterior / posterior.sum(axis=1, keepdims=True)
+
+
+def smooth_nights(probabilities, night, context, forward_only=False):
+    """`smooth` applied to every night of an array of nights: (n, 5), (n,) -> (n, 5)."""
+    smoothed = np.empty(probabilities.shape)
+    for name in sorted(set(night.tolist())):
+        rows = night == name
+        smoothed[rows] = smooth(probabilities[rows], context, forward_only)
+    return smoothed
+
+
+def _pass(likelihood, transition, prior):
+    forward = np.empty_like(likelihood)
+    belief = prior
+    for t, emission in enumerate(likelihood):
+        predicted = belief if t == 0 else belief @ transition
+        belief = predicted * emission + 1e-300  # a network that is certain of the impossible must not end in 0 / 0
+        belief = belief / belief.sum()
+        forward[t] = belief
+    return forward

@@ -1,0 +1,57 @@
+"""The architecture that a search finds, as a literal that can be printed, pasted and committed."""
+
+import json
+from dataclasses import dataclass
+
+# Order of the columns of alpha (method section 1); ties between operations go to the earlier name.
+OPERATIONS = (
+    "none",
+    "avg_pool_3x3",
+    "max_pool_3x3",
+    "skip_connect",
+    "sep_conv_1x3",
+    "sep_conv_1x5",
+    "dil_conv_1x3",
+    "dil_conv_1x5",
+    "conv_1x1",
+    "conv_3x3",
+)
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """Two cells, each a tuple of (operation, source), two entries a node, in the order of the nodes.
+
+    Source 0 is the output of the cell before the last, 1 that of the last cell, 2 + i is node i of the same cell.
+    """
+
+    normal: tuple
+    reduce: tuple
+
+    def __post_init__(self):
+        for kind in ("normal", "reduce"):
+            cell = tuple((str(name), int(source)) for name, source in getattr(self, kind))
+            object.__setattr__(self, kind, cell)
+            if not cell or len(cell) % 2:
+                raise ValueError(f"{kind} cell has {len(cell)} entries; a cell has two per node")
+            for position, (name, source) in enumerate(cell):
+                if name not in OPERATIONS or name == "none":
+                    raise ValueError(f"{kind} cell, entry {position}: unknown operation {name!r}; known: {OPERATIONS[1:]}")
+                if not 0 <= source < 2 + position // 2:
+                    raise ValueError(f"{kind} cell, entry {position}: node {position // 2} cannot read source {source}")
+
+    def to_json(self):
+        return json.dumps({"normal": self.normal, "reduce": self.reduce})
+
+    @classmethod
+    def from_json(cls, text):
+        try:
+            cells = json.loads(text)
+            return cls(cells["normal"], cells["reduce"])
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"not a genotype (expected an object with 'normal' and 'reduce' lists): {error}") from error
+
+
+def edges(nodes):
+    """(node, source) of every edge of a cell with `nodes` nodes, in the order of the rows of alpha."""
+    return tuple((node, source) for node in range(nodes) for source in range(2 + node))

@@ -1,0 +1,171 @@
+"""The discovered network: what a genotype describes, at full width or with channels removed."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from sleepkit.cells import PRIMITIVES, relu_conv_bn
+from sleepkit.genotype import Genotype
+from sleepkit.paths import written
+
+
+@dataclass(frozen=True)
+class CellWidths:
+    """Channels inside one cell.
+
+    states : of the two inputs and of every node, in order
+    inner : of every operation, in the order of the genotype; None where it has no width of its own (see sleepkit.cells)
+    """
+
+    states: tuple
+    inner: tuple
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Channels of a whole network: of the stem and of every cell."""
+
+    stem: int
+    cells: tuple
+
+
+def is_reduction(index, cells):
+    """Whether cell `index` of `cells`, counted from 0, halves the length (method section 1)."""
+    return index in (cells // 3, 2 * cells // 3)
+
+
+def cell_stride(source, reduction):
+    """Stride of an edge: reduction cells halve what comes from outside, sources 0 and 1."""
+    return 2 if reduction and source < 2 else 1
+
+
+def full_widths(genotype, channels, cells):
+    """Widths of the network that nothing was removed from: `channels`, doubled at each reduction cell."""
+    widths, width = [], channels
+    for index in range(cells):
+        reduction = is_reduction(index, cells)
+        entries = genotype.reduce if reduction else genotype.normal
+        width *= 2 if reduction else 1
+        inner = []
+        for name, source in entries:
+            if name.startswith("sep_conv"):
+                inner.append(width)
+            elif name == "skip_connect" and cell_stride(source, reduction) == 2:
+                inner.append(width // 2)
+            else:
+                inner.append(None)
+        widths.append(CellWidths((width,) * (2 + len(entries) // 2), tuple(inner)))
+    return Widths(channels, tuple(widths))
+
+
+class Cell(nn.Module):
+    """One cell: two preprocessed inputs, nodes that sum two operations each, all nodes concatenated.
+
+    (batch, inputs[0], samples), (batch, inputs[1], samples) -> (batch, sum of node widths, samples or its half, rounded up)
+    Every operation of stride 2 rounds a length up, so the terms of a node always have one length, odd inputs included.
+    """
+
+    def __init__(self, entries, inputs, widths, reduction, reduction_before):
+        super().__init__()
+        self.sources = tuple(source for _, source in entries)
+        self.preprocess0 = relu_conv_bn(inputs[0], widths.states[0], stride=2 if reduction_before else 1)
+        self.preprocess1 = relu_conv_bn(inputs[1], widths.states[1])
+        self.operations = nn.ModuleList(
+            PRIMITIVES[name](
+                widths.states[source],
+                cell_stride(source, reduction),
+                outputs=widths.states[2 + position // 2],
+                inner=widths.inner[position],
+            )
+            for position, (name, source) in enumerate(entries)
+        )
+
+    def forward(self, before_last, last):
+        states = [self.preprocess0(before_last), self.preprocess1(last)]
+        for node in range(0, len(self.operations), 2):
+            first, second = (self.operations[k](states[self.sources[k]]) for k in (node, node + 1))
+            states.append(first + second)
+        return torch.cat(states[2:], dim=1)
+
+
+class SleepNet(nn.Module):
+    """Network of a genotype (method section 2): (batch, 1, samples) -> (batch, n_classes) logits.
+
+    channels : width of the stem and of the first cells, doubled at each of the two reduction cells
+    widths : what filter pruning left; None is full width
+    """
+
+    def __init__(self, genotype, channels=8, cells=9, n_classes=5, widths=None):
+        super().__init__()
+        self.genotype, self.channels = genotype, channels
+        self.widths = widths or full_widths(genotype, channels, cells)
+        stem = self.widths.stem
+        self.stem = nn.Sequential(nn.Conv1d(1, stem, 3, padding=1, bias=False), nn.BatchNorm1d(stem), nn.ReLU())
+        self.cells = nn.ModuleList()
+        inputs, reduction_before = (stem, stem), False
+        for index, width in enumerate(self.widths.cells):
+            reduction = is_reduction(index, cells)
+            entries = genotype.reduce if reduction else genotype.normal
+            self.cells.append(Cell(entries, inputs, width, reduction, reduction_before))
+            inputs, reduction_before = (inputs[1], sum(width.states[2:])), reduction
+        self.dropout = nn.Dropout(0.3)
+        self.classifier = nn.Linear(inputs[1], n_classes)
+
+    def forward(self, x):
+        before_last = last = self.stem(x)
+        for cell in self.cells:
+            before_last, last = last, cell(before_last, last)
+        return self.classifier(self.dropout(last.mean(dim=-1)))
+
+
+def count_parameters(net):
+    """Number of parameters of a module."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def save_network(net, path, facts):
+    """Write `path`.safetensors (weights) and `path`.json (how to rebuild the network, and `facts` about it).
+
+    facts : dict that json can hold: sampling rate, normalisation, training data, protocol, metrics
+    """
+    path = Path(path)
+    description = {
+        "genotype": {"normal": net.genotype.normal, "reduce": net.genotype.reduce},
+        "channels": net.channels,
+        "cells": len(net.cells),
+        "n_classes": net.classifier.out_features,
+        "widths": asdict(net.widths),
+        "parameters": count_parameters(net),
+        **facts,
+    }
+    with written(path.with_suffix(".safetensors")) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, temporary)
+    with written(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(description, indent=1) + "\n")
+
+
+def load_network(path):
+    """The network in `path`.safetensors and `path`.json, in eval mode, and its description as a dict.
+
+    Raises ValueError when one of the files is missing, damaged, or does not fit the other.
+    """
+    path = Path(path)
+    try:
+        description = json.loads(path.with_suffix(".json").read_text())
+        widths = description["widths"]
+        cells = tuple(CellWidths(tuple(cell["states"]), tuple(cell["inner"])) for cell in widths["cells"])
+        net = SleepNet(
+            Genotype(**description["genotype"]),
+            description["channels"],
+            description["cells"],
+            description["n_classes"],
+            Widths(widths["stem"], cells),
+        )
+        net.load_state_dict(load_file(path.with_suffix(".safetensors")))
+    except Exception as error:  # safetensors and torch raise their own kinds; whichever it is, the pair is not a network
+        raise ValueError(f"{path}.json and .safetensors: not a saved network ({error}); save it again or remove both") from error
+    return net.eval(), description

@@ -1,0 +1,63 @@
+"""Bidirectional data pruning, BDP (method section 1a; after Tu et al. 2023, arXiv 2312.14200).
+
+Training samples whose predictions no longer move teach nothing new; validation samples whose predictions swing are ambiguous
+and mislead the architecture. Both are found by the variance of a sample's error over the last epochs.
+"""
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+
+def prediction_errors(logits, y):
+    """L2 distance of the predicted to the true distribution, ||softmax(logits) - onehot(y)||: tensors (n, classes), (n,) -> (n,)."""
+    return (torch.softmax(logits, dim=1) - F.one_hot(y, logits.shape[1])).norm(dim=1)
+
+
+def variance_of_error(errors, window):
+    """Variance of each sample's error over the last `window` epochs (VoE, Tu et al. 2023).
+
+    errors : (n_samples, n_epochs) float, L2 distance of the predicted to the true distribution; NaN where not seen
+    returns (n_samples,) float; NaN where fewer than `window` errors are known
+    """
+    if errors.shape[1] < window:
+        return np.full(len(errors), np.nan)
+    return errors[:, -window:].var(axis=1)
+
+
+def pruning_rounds(prune_every, prune_until):
+    """Epochs, counted from 1, at whose end a round of pruning takes place: 5, 10, 15, 20 for 5 and 22."""
+    return tuple(range(prune_every, prune_until + 1, prune_every))
+
+
+def class_limits(counts, rounds):
+    """How many samples each class may lose over all rounds (method section 1a): int(n_c / N).
+
+    counts : (classes,) int, samples per class before the first round
+    N = int(R (1 - b^2) + 1), with b the mean over pairs of classes of min(n_i, n_j) / max(n_i, n_j): the more unequal the classes,
+    the more rounds a class must last.
+    """
+    counts = np.asarray(counts)
+    first, second = np.triu_indices(len(counts), 1)
+    larger = np.maximum(counts[first], counts[second])
+    balance = (np.minimum(counts[first], counts[second]) / np.maximum(larger, 1)).mean()
+    return counts // int(rounds * (1 - balance**2) + 1)
+
+
+def select_samples(voe, y, ids, fraction, lowest, allowance):
+    """Positions of the int(fraction * n) samples to remove, as few as the classes' allowance admits.
+
+    voe : (n,) variance of error, NaN where unknown (never removed);  y : (n,) classes;  ids : (n,) permanent ids, which break ties
+    lowest : True removes the steadiest (training half), False those that swing most (validation half)
+    allowance : (classes,) samples that each class may still lose; a sample of an exhausted class is passed over
+    returns sorted positions, (k,) int
+    """
+    ranking = np.lexsort((ids, voe if lowest else -voe))
+    ranking = ranking[~np.isnan(voe[ranking])]
+    # The first allowance[c] samples of class c in the ranking are within its limit; of those the best-ranked are taken.
+    place_in_class = np.empty(len(ranking), dtype=int)
+    for stage in range(len(allowance)):
+        members = y[ranking] == stage
+        place_in_class[members] = np.arange(members.sum())
+    eligible = ranking[place_in_class < np.asarray(allowance)[y[ranking]]]
+    return np.sort(eligible[: int(fraction * len(y))])

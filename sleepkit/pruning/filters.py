@@ -1,0 +1,220 @@
+"""Filter pruning by information capacity and independence (method section 3; after Tang et al. 2023, arXiv 2303.03645).
+
+A filter is worth keeping when it carries information (its kernels differ in strength) and when no other filter of its layer points
+the same way. Channels that are tied to one another form a tied set and leave together; what comes back is a smaller network.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from sleepkit.network import cell_stride, is_reduction
+from sleepkit.pruning.surgery import Kept, remove_channels
+
+
+@dataclass(frozen=True)
+class TiedSet:
+    """Channels that can only be removed together.
+
+    place : ("stem",), ("states", cell, its joined states) or ("inner", cell, position in the genotype)
+    width : number of channels
+    producers : names of the conv layers whose filter j makes channel first + j, with that offset
+    readers : names of the depthwise conv layers whose filter j reads channel j
+    """
+
+    place: tuple
+    width: int
+    producers: tuple
+    readers: tuple
+
+
+def capacity(weight):
+    """Information capacity of every filter of a conv layer, in bit: the entropy of how its strength spreads over input channels.
+
+    weight : (filters, inputs, taps) -> (filters,). K_ji is filter j's kernel on input i, p_ji = |K_ji| / sum_i |K_ji|,
+    capacity_j = -sum_i p_ji log2 p_ji (method section 3, step 2). With a single input channel (depthwise filters, the stem) that is 0
+    for every filter; there p runs over the magnitudes of the taps instead.
+    """
+    strength = np.abs(weight[:, 0]) if weight.shape[1] == 1 else np.linalg.norm(weight, axis=2)
+    total = strength.sum(axis=1, keepdims=True)
+    p = np.divide(strength, total, out=np.zeros_like(strength), where=total > 0)
+    return -(p * np.log2(p, out=np.zeros_like(p), where=p > 0)).sum(axis=1)
+
+
+def independence(weight):
+    """Mean distance 1 - |cosine| of every filter to the others of its layer: (filters, inputs, taps) -> (filters,); 0 for one filter."""
+    flat = weight.reshape(len(weight), -1)
+    norm = np.linalg.norm(flat, axis=1, keepdims=True)
+    unit = np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 0)
+    distance = 1 - np.abs(unit @ unit.T)
+    np.fill_diagonal(distance, 0)
+    return distance.sum(axis=1) / max(len(weight) - 1, 1)
+
+
+def importance(weight, balance=0.5):
+    """Importance of every filter of one conv layer: balance * capacity + (1 - balance) * independence, each scaled to [0, 1].
+
+    weight : (filters, inputs, taps) -> data frame with columns capacity, independence, importance
+    Scaling is min-max within the layer; a constant layer and a single filter give 0.5, a zero kernel 0 (method section 3, step 4).
+    """
+    zero = np.abs(weight).sum(axis=(1, 2)) == 0
+    frame = pd.DataFrame({"capacity": capacity(weight), "independence": independence(weight)})
+    scaled = frame.apply(lambda column: _min_max(column.to_numpy(), zero))
+    frame["importance"] = balance * scaled["capacity"] + (1 - balance) * scaled["independence"]
+    return frame
+
+
+def _min_max(values, zero):
+    scaled = np.zeros_like(values)
+    if not zero.all():
+        low, high = values[~zero].min(), values[~zero].max()
+        scaled[~zero] = (values[~zero] - low) / (high - low) if high - low > 1e-12 else 0.5
+    return scaled
+
+
+def tied_sets(net):
+    """The tied sets of a network, from its genotype (method section 3, step 5), in the order stem, then cell by cell."""
+    sets = [TiedSet(("stem",), net.widths.stem, (("stem.0", 0),), ())]
+    for index, cell in enumerate(net.cells):
+        sets += _cell_sets(net, index, cell)
+    return sets
+
+
+def joined_states(entries, reduction):
+    """Label of every state of a cell; states at the two ends of a pool or an identity share one: (2 + nodes,) int."""
+    label = list(range(2 + len(entries) // 2))
+    for position, (name, source) in enumerate(entries):
+        if _keeps_channels(name, source, reduction):
+            one, other = label[source], label[2 + position // 2]
+            label = [min(one, other) if value in (one, other) else value for value in label]
+    return label
+
+
+def _keeps_channels(name, source, reduction):
+    return "pool" in name or (name == "skip_connect" and cell_stride(source, reduction) == 1)
+
+
+def _cell_sets(net, index, cell):
+    reduction = is_reduction(index, len(net.cells))
+    entries = net.genotype.reduce if reduction else net.genotype.normal
+    widths, label = net.widths.cells[index], joined_states(entries, reduction)
+    producers = {state: [] for state in sorted(set(label))}
+    readers = {state: [] for state in producers}
+    middles = []
+    for side in (0, 1):
+        producers[label[side]].append((f"cells.{index}.preprocess{side}.1", 0))
+    for position, (name, source) in enumerate(entries):
+        path, target = f"cells.{index}.operations.{position}", label[2 + position // 2]
+        if name.startswith("sep_conv"):
+            readers[label[source]].append(f"{path}.0.depthwise")
+            producers[target].append((f"{path}.1.pointwise", 0))
+            middle = TiedSet(
+                ("inner", index, position), widths.inner[position], ((f"{path}.0.pointwise", 0),), (f"{path}.1.depthwise",)
+            )
+            middles.append(middle)
+        elif name.startswith("dil_conv"):
+            readers[label[source]].append(f"{path}.depthwise")
+            producers[target].append((f"{path}.pointwise", 0))
+        elif name.startswith("conv"):
+            producers[target].append((f"{path}.1", 0))
+        elif name == "skip_connect" and not _keeps_channels(name, source, reduction):
+            producers[target] += _halves(f"{path}", cell.operations[position])
+    states = [
+        TiedSet(
+            ("states", index, tuple(s for s, other in enumerate(label) if other == state)),
+            widths.states[state],
+            tuple(producers[state]),
+            tuple(readers[state]),
+        )
+        for state in sorted(producers)
+    ]
+    return states + middles
+
+
+def _halves(path, reduce):
+    first = reduce.conv_1.out_channels if reduce.conv_1 is not None else 0
+    halves = [(f"{path}.conv_1", 0)] if reduce.conv_1 is not None else []
+    return halves + ([(f"{path}.conv_2", first)] if reduce.conv_2 is not None else [])
+
+
+def filter_scores(net, balance=0.5):
+    """One row per filter of every conv layer: layer, filter, capacity (bit), independence, importance."""
+    return _score_layers(net, lambda weight: importance(weight, balance))
+
+
+def l1_scores(net):
+    """The contrast that pruning papers use: importance of a filter = sum of its weights' magnitudes, scaled by its layer's largest."""
+
+    def by_magnitude(weight):
+        norm = np.abs(weight).sum(axis=(1, 2))
+        return norm / max(norm.max(), 1e-30)
+
+    return _score_layers(net, lambda weight: pd.DataFrame({"importance": by_magnitude(weight)}))
+
+
+def random_scores(net, seed):
+    """The other contrast: importance drawn at random."""
+    generator = np.random.default_rng(seed)
+    return _score_layers(net, lambda weight: pd.DataFrame({"importance": generator.random(len(weight))}))
+
+
+def kept_channels(net, scores, ratio):
+    """Kept channels of every tied set, as (TiedSet, (width,) importance, sorted kept positions).
+
+    A channel's importance is the mean over the tied filters. max(1, floor((1 - ratio) * width)) channels stay; ties: lower index.
+    """
+    importance_of = {layer: rows["importance"].to_numpy() for layer, rows in scores.groupby("layer")}
+    chosen = []
+    for tied in tied_sets(net):
+        total, terms = np.zeros(tied.width), np.zeros(tied.width)
+        for layer, first in tied.producers + tuple((layer, 0) for layer in tied.readers):
+            values = importance_of[layer]
+            total[first : first + len(values)] += values
+            terms[first : first + len(values)] += 1
+        mean = total / terms
+        keep = max(1, int((1 - ratio) * tied.width + 1e-9))
+        chosen.append((tied, mean, np.sort(np.argsort(-mean, kind="stable")[:keep])))
+    return chosen
+
+
+def prune_filters(net, ratio=0.5, balance=0.5, scores=None):
+    """A smaller copy of a trained network, without the share `ratio` of the least important channels of every tied set.
+
+    balance : weight of capacity against independence in the importance (method section 3, step 4)
+    scores : data frame with layer, filter, importance to use instead (l1_scores, random_scores)
+    The result computes what the full network would with the BatchNorm weight and bias of the removed channels set to 0.
+    """
+    if not 0 <= ratio < 1:
+        raise ValueError(f"ratio={ratio}: the share of channels to remove lies in [0, 1)")
+    scores = filter_scores(net, balance) if scores is None else scores
+    return remove_channels(net, Kept.of(net, kept_channels(net, scores, ratio)))
+
+
+def released_mask(net, ratio=0.5):
+    """What the authors' code did instead: a copy whose weakest filters by capacity alone are multiplied by 0, once, in every conv.
+
+    int((1 - ratio) * n) filters of each conv stay; where capacity does not tell filters apart (one input channel), the first ones.
+    BatchNorm weights stay, so nothing becomes smaller, and training is free to fill the zeros again.
+    """
+    masked = copy.deepcopy(net)
+    with torch.no_grad():
+        for module in masked.modules():
+            if isinstance(module, nn.Conv1d):
+                weight = module.weight.detach().cpu().double().numpy()
+                score = capacity(weight) if weight.shape[1] > 1 else np.zeros(len(weight))
+                removed = np.argsort(-score, kind="stable")[int((1 - ratio) * len(weight)) :]
+                module.weight[torch.from_numpy(removed)] = 0
+    return masked
+
+
+def _score_layers(net, score):
+    frames = [
+        score(module.weight.detach().cpu().double().numpy()).assign(layer=name, filter=range(module.out_channels))
+        for name, module in net.named_modules()
+        if isinstance(module, nn.Conv1d)
+    ]
+    return pd.concat(frames, ignore_index=True)

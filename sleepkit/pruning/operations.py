@@ -1,0 +1,47 @@
+"""Differentiable operation pruning, DOP, and what is left of the supernet at the end (method section 1b).
+
+The softmax over an edge's operations is annealed: as its temperature falls, strong operations grow at the expense of weak ones
+(after ASAP, Noy et al. 2019, arXiv 1904.04123), until the weak ones are dropped for good.
+"""
+
+import numpy as np
+
+from sleepkit.genotype import OPERATIONS, Genotype, edges
+
+
+def temperature(epoch, start=1.5, decay=0.95):
+    """T of search epoch `epoch`, counted from 0."""
+    return start * decay**epoch
+
+
+def weak_operations(weights, alive, mu=0.5):
+    """(edges, 10) bool: operations to remove, those alive whose weight is below mu / 10.
+
+    weights : (edges, 10) softmax(alpha / T) over the survivors;  alive : (edges, 10) bool
+    An edge's best operation other than `none` always stays.
+    """
+    weak = alive & (weights < mu / len(OPERATIONS))
+    best = 1 + np.where(alive[:, 1:], weights[:, 1:], -np.inf).argmax(axis=1)
+    weak[np.arange(len(weak)), best] = False
+    return weak
+
+
+def discretise(normal, reduce):
+    """The genotype of a pair of (edges, 10) weights.
+
+    Per node the two incoming edges whose best operation is strongest, strongest first, each with that operation. `none` counts in
+    the softmax but is never chosen. Ties go to the lower source, then to the order of the primitives.
+    """
+    return Genotype(_discretise_cell(normal), _discretise_cell(reduce))
+
+
+def _discretise_cell(weights):
+    best = weights[:, 1:].max(axis=1)
+    name = [OPERATIONS[1 + column] for column in weights[:, 1:].argmax(axis=1)]
+    nodes = next(n for n in range(1, len(weights) + 1) if len(edges(n)) == len(weights))
+    cell = []
+    for node in range(nodes):
+        incoming = [(edge, source) for edge, (target, source) in enumerate(edges(nodes)) if target == node]
+        strongest = sorted(incoming, key=lambda pair: (-best[pair[0]], pair[1]))[:2]
+        cell += [(name[edge], source) for edge, source in strongest]
+    return tuple(cell)

@@ -1,0 +1,89 @@
+"""An expert's scoring: the annotations of an EDF+ hypnogram, laid onto 30-s epochs."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from sleepkit.recordings.edf import EPOCH_SAMPLES, EPOCH_SECONDS, RATE, open_edf
+
+UNSCORED, MOVEMENT = -1, -2
+LABELS = {
+    "Sleep stage W": 0,
+    "Sleep stage 1": 1,
+    "Sleep stage 2": 2,
+    "Sleep stage 3": 3,
+    "Sleep stage 4": 3,  # the AASM's N3 joins stages 3 and 4 of Rechtschaffen and Kales
+    "Sleep stage R": 4,
+    "Sleep stage ?": UNSCORED,
+    "Movement time": MOVEMENT,
+}
+
+
+@dataclass(frozen=True)
+class Hypnogram:
+    """bouts : tuple of (first epoch, epoch after the last, label), in order of time, without the unscored ones
+    start : str, date and time as the header has them
+    """
+
+    path: Path
+    bouts: tuple
+    start: str
+
+
+def read_hypnogram(path):
+    """Read an EDF+ hypnogram; epochs without an annotation count as unscored.
+
+    Raises ValueError for a damaged file, an unknown label, bouts that overlap, and bouts off the 30-s grid.
+    """
+    path = Path(path)
+    edf, start = open_edf(path)
+    try:
+        annotations = sorted(edf.annotations, key=lambda a: a.onset)
+    except Exception as error:  # a damaged annotation makes edfio fail in many ways
+        raise ValueError(f"{path}: its annotations cannot be read ({error}); download it again") from error
+    if not annotations:
+        raise ValueError(f"{path}: no annotations in it, so it is no EDF+ hypnogram; download it again")
+    bouts = [_bout(path, *annotation) for annotation in annotations]
+    bouts = [bout for bout in bouts if bout[2] != UNSCORED]
+    for before, after in pairwise(bouts):
+        if after[0] < before[1]:
+            raise ValueError(
+                f"{path}: two stages are scored at second {after[0] * EPOCH_SECONDS}; correct the hypnogram, "
+                "each epoch has one stage"
+            )
+    return Hypnogram(path, tuple(bouts), start)
+
+
+def labels_of(hypnogram, n_samples, psg):
+    """Labels of a PSG's whole epochs, (n_samples // 3000,) int: a position in STAGES, UNSCORED or MOVEMENT.
+
+    n_samples : length of the PSG `psg`; official hypnograms run on to 24 h, unscored, which is normal
+    Raises ValueError where a *scored* epoch begins at or after the PSG's end.
+    """
+    labels = np.full(n_samples // EPOCH_SAMPLES, UNSCORED)
+    for first, end, label in hypnogram.bouts:
+        if label >= 0 and (end - 1) * EPOCH_SAMPLES >= n_samples:
+            raise ValueError(
+                f"{hypnogram.path}: stages are scored up to second {end * EPOCH_SECONDS}, but {psg} ends at second "
+                f"{n_samples / RATE:g}; one of the two is of another night or was cut: download both again"
+            )
+        labels[first:end] = label
+    return labels
+
+
+def _bout(path, onset, duration, text):
+    where = f"{path}: annotation {text!r} at second {onset:g}"
+    if text not in LABELS:
+        raise ValueError(f"{where} is no known stage; expected {', '.join(LABELS)}: rename or remove it")
+    label = LABELS[text]
+    if label == UNSCORED:
+        return 0, 0, label
+    first, length = onset / EPOCH_SECONDS, (duration or 0) / EPOCH_SECONDS
+    if first < 0 or length <= 0 or first % 1 or length % 1:
+        lasts = "has no duration" if duration is None else f"lasts {duration:g} s"
+        raise ValueError(
+            f"{where} {lasts}; expected a start and a duration in whole {EPOCH_SECONDS}-s epochs: correct the hypnogram"
+        )
+    return int(first), int(first + length), label

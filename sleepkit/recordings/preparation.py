@@ -1,0 +1,259 @@
+"""From recordings to prepared nights: cut, label, drop, trim, write."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sleepkit.epochs import STAGES
+from sleepkit.paths import progress, written
+from sleepkit.recordings.catalog import MARK, find_nights
+from sleepkit.recordings.edf import EPOCH_SECONDS, RATE, open_channel
+from sleepkit.recordings.hypnogram import MOVEMENT, UNSCORED, labels_of, read_hypnogram
+
+COUNTS = (*STAGES, "n_epochs", "movement", "unscored", "trimmed")
+COLUMNS = ("night", "subject", *COUNTS, "status", "problem")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a night is made of; ValueError for what cannot be."""
+
+    channel: str = "EEG Fpz-Cz"
+    wake_margin_minutes: float = 30  # wake kept before the first and after the last sleep (the field's custom)
+    seconds: float = EPOCH_SECONDS  # kept of every epoch, from its start
+
+    def __post_init__(self):
+        if not 0 < self.seconds <= EPOCH_SECONDS or self.seconds * RATE % 1:
+            raise ValueError(
+                f"seconds={self.seconds}: expected more than 0, at most {EPOCH_SECONDS}, in steps of {1 / RATE} s"
+            )
+        if self.wake_margin_minutes < 0 or self.wake_margin_minutes * 60 % EPOCH_SECONDS:
+            raise ValueError(f"wake_margin_minutes={self.wake_margin_minutes}: expected 0 or more, in steps of 0.5 min")
+
+    @property
+    def samples(self):
+        """Samples kept of every epoch."""
+        return round(self.seconds * RATE)
+
+    @property
+    def margin(self):
+        """Epochs of wake kept on either side."""
+        return round(self.wake_margin_minutes * 60 / EPOCH_SECONDS)
+
+
+@dataclass(frozen=True)
+class Night:
+    """x (n, samples) float32 µV, y (n,) int, and how many epochs were left out for which reason."""
+
+    x: np.ndarray
+    y: np.ndarray
+    movement: int = 0
+    unscored: int = 0
+    trimmed: int = 0
+
+
+def prepare(source_dir, output_dir, channel="EEG Fpz-Cz", wake_margin_minutes=30, seconds=30, jobs=None):
+    """Write one `.npz` of labelled epochs per night, and the table of the nights as `nights.csv`.
+
+    source_dir : folder of Sleep-EDF pairs (PSG, hypnogram), or of prepared `.npz` nights (x, y, fs; any epoch length)
+    output_dir : may be the folder of the EDF pairs itself; a night that is done and unchanged is skipped, and a file
+        that `prepare` did not write is never touched
+    channel : label of the one channel that is read
+    wake_margin_minutes : wake kept before the first and after the last sleep (EDF pairs only)
+    seconds : kept of every 30-s epoch, from its start
+    jobs : nights at a time; None is one per core, four at most (threads: they wait for the disk most of the time)
+    returns DataFrame with COLUMNS, one row per night, sorted; a night that cannot be prepared has status "failed",
+        zeros, and what to do as its problem
+
+    Raises ValueError for a missing, empty or mixed source folder and for impossible settings.
+    """
+    settings = Settings(channel, wake_margin_minutes, seconds)
+    source_dir, output_dir = Path(source_dir), Path(output_dir)
+    sources = find_nights(source_dir)
+    if source_dir.resolve() == output_dir.resolve() and any(
+        path.suffix.lower() == ".npz" for s in sources for path in s.files
+    ):
+        raise ValueError(
+            f"{output_dir}: the prepared nights are read from this folder; name another folder to write to"
+        )
+    _check_table(output_dir / "nights.csv")
+    jobs = min(4, os.cpu_count() or 1) if jobs is None else jobs
+    if jobs < 1:
+        raise ValueError(f"jobs={jobs}: expected 1 or more nights at a time")
+    with ThreadPoolExecutor(jobs) as pool:
+        rows = pool.map(lambda source: _prepare_night(source, output_dir, settings), sources)
+        rows = list(progress(rows, total=len(sources), desc="nights", unit="night"))
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("night", ignore_index=True)
+    with written(output_dir / "nights.csv") as path:
+        table.to_csv(path, index=False)
+    return table
+
+
+def read_night(psg, hypnogram, settings):
+    """One night from its two EDF files, with the memory of what is kept of one channel.
+
+    First the movement and unscored epochs are dropped, then wake beyond the margin is trimmed: the other order would
+    count dropped epochs into the margin. Raises ValueError naming the file and the cure.
+    """
+    channel, scored = open_channel(psg, settings.channel), read_hypnogram(hypnogram)
+    if channel.start != scored.start:
+        raise ValueError(
+            f"{psg}: starts {channel.start}, but {hypnogram} starts {scored.start}; "
+            "the two are not of one recording or a header was altered: download both again"
+        )
+    labels = labels_of(scored, channel.n_samples, psg)
+    kept, trimmed = keep(labels, settings.margin)
+    if not len(kept):
+        raise ValueError(
+            f"{hypnogram}: a night without sleep (no epoch is scored 1, 2, 3, 4 or R); take it out of the folder"
+        )
+    digital = channel.digital(kept[0], kept[-1] + 1)[kept - kept[0]]
+    if digital.min() == digital.max():
+        raise ValueError(f"{psg}: channel {settings.channel!r} is flat over the scored night; name another channel")
+    return Night(
+        x=channel.microvolts(digital[:, : settings.samples]),
+        y=labels[kept],
+        movement=int((labels == MOVEMENT).sum()),
+        unscored=int((labels == UNSCORED).sum()),
+        trimmed=trimmed,
+    )
+
+
+def keep(labels, margin):
+    """Epochs that stay: drop what has no stage, then trim wake beyond `margin` epochs on either side of sleep.
+
+    labels : (n,) int, negative where there is no stage
+    returns positions (m,) int, empty for a night without sleep, and the number of trimmed epochs
+    """
+    staged = np.flatnonzero(labels >= 0)
+    asleep = np.flatnonzero(labels[staged] != STAGES.index("W"))
+    if not len(asleep):
+        return staged[:0], len(staged)
+    kept = staged[max(0, asleep[0] - margin) : asleep[-1] + 1 + margin]
+    return kept, len(staged) - len(kept)
+
+
+def read_prepared(path, settings):
+    """One night from a prepared `.npz` (x (n, T) or (n, T, 1) µV, y (n,), fs), cut to the first `seconds` of an epoch.
+
+    Nothing is dropped or trimmed: that has been done. Raises ValueError naming the file and the cure.
+    """
+    again = "prepare it again from its recording"
+    try:
+        with np.load(path, allow_pickle=False) as night:
+            x, y, fs = night["x"], night["y"], float(night["fs"])
+            channel = str(night["ch_label"]) if "ch_label" in night.files else settings.channel
+    except Exception as error:  # numpy raises a different error for every way of being damaged
+        raise ValueError(f"{path}: not a prepared night with x, y and fs ({error}); {again}") from error
+    x = x[:, :, 0] if x.ndim == 3 and x.shape[2] == 1 else x
+    if x.ndim != 2 or y.shape != (len(x),) or not x.size or not np.issubdtype(x.dtype, np.number):
+        raise ValueError(
+            f"{path}: x has shape {x.shape}, y {y.shape}; expected (n, samples) or (n, samples, 1) and (n,): {again}"
+        )
+    if channel != settings.channel:
+        raise ValueError(f"{path}: no channel {settings.channel!r}; there is: {channel}. Name this one as channel")
+    if fs != RATE:
+        raise ValueError(f"{path}: {fs:g} Hz, expected {RATE} Hz; {again} at {RATE} Hz")
+    if x.shape[1] < settings.samples:
+        there = x.shape[1] / RATE
+        raise ValueError(
+            f"{path}: its epochs have {x.shape[1]} samples ({there:g} s), shorter than seconds={settings.seconds:g}; "
+            f"pass seconds={there:g}"
+        )
+    x = x[:, : settings.samples]
+    if not np.isfinite(x).all():
+        raise ValueError(f"{path}: NaN or infinite samples; {again}")
+    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= len(STAGES):
+        raise ValueError(
+            f"{path}: unknown labels; expected integers 0 to {len(STAGES) - 1} ({', '.join(STAGES)}): {again}"
+        )
+    if not y.any():
+        raise ValueError(f"{path}: a night without sleep (all labels are W); take it out of the folder")
+    if x.min() == x.max():
+        raise ValueError(f"{path}: the channel is flat; {again} with another channel")
+    return Night(x.astype(np.float32), y)
+
+
+def _prepare_night(source, output_dir, settings):
+    """The row of one night. Whatever is wrong with it stands in the row: one bad night does not stop the others."""
+    row = {"night": source.night, "subject": source.subject, **dict.fromkeys(COUNTS, 0), "status": "failed"}
+    if source.problem:
+        return row | {"problem": source.problem}
+    target = output_dir / f"{source.night}.npz"
+    try:
+        origin = _origin(source.files, settings)
+        counts = _counts_if_done(target, origin)
+        status = "unchanged" if counts else "written"
+        if not counts:
+            edf = source.files[0].suffix.lower() == ".edf"
+            night = read_night(*source.files, settings) if edf else read_prepared(*source.files, settings)
+            counts = _write(target, night, origin)
+    except Exception as error:
+        known = isinstance(error, (ValueError, OSError))
+        return row | {
+            "problem": str(error) if known else f"{source.files[0]}: {type(error).__name__}: {error}; please report it"
+        }
+    return row | counts | {"status": status, "problem": ""}
+
+
+def _origin(files, settings):
+    """What a prepared night depends on, as plain fields of its file.
+
+    Of the sources name, size and time are compared: hashing them would take longer than preparing them.
+    """
+    stats = [path.stat() for path in files]
+    return {
+        "prepared_by": MARK,
+        "ch_label": settings.channel,
+        "seconds": float(settings.seconds),
+        "wake_margin_minutes": float(settings.wake_margin_minutes),
+        "source": [path.name for path in files],
+        "source_size": [stat.st_size for stat in stats],
+        "source_mtime_ns": [stat.st_mtime_ns for stat in stats],
+    }
+
+
+def _counts_if_done(target, origin):
+    """Counts of a night that stands there and has this origin; None where it has to be made.
+
+    Raises ValueError for a file that was not written here.
+    """
+    if not target.exists():
+        return None
+    try:
+        with np.load(target, allow_pickle=False) as night:
+            fields = {name: night[name].tolist() for name in night.files if name != "x"}
+    except Exception:  # numpy raises a different error for every way of being damaged
+        fields = {}
+    if "prepared_by" not in fields:
+        raise ValueError(
+            f"{target}: was not written here and is left as it is; move it away or name another output folder"
+        )
+    if any(fields.get(name) != value for name, value in origin.items()):
+        return None
+    return _counts(np.array(fields["y"]), *(fields[name] for name in ("movement", "unscored", "trimmed")))
+
+
+def _write(target, night, origin):
+    y = night.y.astype(np.int32)
+    left_out = {"movement": night.movement, "unscored": night.unscored, "trimmed": night.trimmed}
+    with written(target) as path:
+        np.savez(path, x=night.x[:, :, None], y=y, fs=float(RATE), **origin, **left_out)
+    return _counts(y, **left_out)
+
+
+def _counts(y, movement, unscored, trimmed):
+    stages = np.bincount(y, minlength=len(STAGES)).tolist()
+    return dict(zip(COUNTS, (*stages, len(y), movement, unscored, trimmed), strict=True))
+
+
+def _check_table(path):
+    """A `nights.csv` that was not written here is not overwritten."""
+    if path.exists() and path.read_text(errors="replace").partition("\n")[0].strip() != ",".join(COLUMNS):
+        raise ValueError(
+            f"{path}: was not written here and is left as it is; move it away or name another output folder"
+        )

@@ -1,0 +1,108 @@
+"""Result files: the small csv, json and npz of a profile, read with their columns checked."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from sleepkit import paths
+from sleepkit.epochs import STAGES
+from sleepkit.genotype import Genotype
+
+NOTEBOOKS = ("stage1_edf20", "stage1_edf78", "stage2_prune")
+
+# What tells one trained network from another in crossval.csv and its companions.
+NETWORK = ["protocol", "genotype", "channels", "cells", "pruned", "context", "seed"]
+SCORES = ["acc", "mf1", "kappa", "mgm"]
+
+COLUMNS = {
+    "nights.csv": ["dataset", "night", "subject", *STAGES, "n_epochs", "movement", "unscored", "trimmed"],
+    "history.csv": [
+        *("epoch", "temperature", "train_loss", "train_acc", "valid_loss", "valid_acc", "n_train", "n_valid"),
+        *("operations", "entropy", "removed_train", "removed_valid", "removed_operations", "seconds"),
+    ],
+    "removed_samples.csv": ["epoch", "half", "stage", "removed", "left"],
+    "removed_operations.csv": ["epoch", "kind", "edge", "source", "node", "operation", "weight"],
+    "crossval.csv": [*NETWORK, "fold", *SCORES, "n"],
+    "per_class.csv": [*NETWORK, "stage", "precision", "recall", "f1", "gmean"],
+    "confusion.csv": [*NETWORK, "true", "predicted", "n"],
+    "parameters.csv": ["genotype", "channels", "cells", "pruned", "params", "macs", "samples"],
+    "training_curves.csv": [*NETWORK, "fold", "epoch", "train_loss", "valid_loss", "valid_mf1"],
+    "ablation.csv": ["variant", "seed", *SCORES, "params", "macs", "n"],
+}
+
+
+class MissingResult(FileNotFoundError):
+    """A result file that no run has made yet; the message says which command makes it."""
+
+
+def command(profile, notebook):
+    """The command that runs one notebook of a profile."""
+    run = f"python -m sleepkit run {notebook}"
+    return run if profile == "demo" else f"{run} --profile {profile}"
+
+
+def read(profile, name):
+    """A result file of a profile, e.g. read("demo", "stage1_edf20/history.csv").
+
+    returns a data frame (csv), a Genotype (genotype.json), a dict (other json) or a dict of arrays (npz)
+    Raises MissingResult when the file is not there and ValueError when it is not what its name says.
+    """
+    path = paths.results(profile) / name
+    if not path.exists():
+        made = f"`make reproduce PROFILE={profile}` makes it, or `{command(profile, _notebook_of(name))}` alone"
+        raise MissingResult(f"{path} is missing; {made}")
+    if path.suffix == ".csv":
+        return _checked(pd.read_csv(path, dtype={"fold": str}, keep_default_na=False, na_values=[""]), path)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    text = path.read_text(encoding="utf-8")
+    return Genotype.from_json(text) if path.name == "genotype.json" else json.loads(text)
+
+
+def find(profile, name):
+    """As `read`, but None where the file is missing: for items that can be drawn from published numbers alone."""
+    return read(profile, name) if (paths.results(profile) / name).exists() else None
+
+
+def gather(profile, file):
+    """One kind of csv ("confusion.csv") of all notebooks that have it, as one data frame; None where none has."""
+    frames = [find(profile, f"{notebook}/{file}") for notebook in NOTEBOOKS]
+    frames = [frame for frame in frames if frame is not None]
+    return pd.concat(frames, ignore_index=True).drop_duplicates(ignore_index=True) if frames else None
+
+
+def merge_crossval(profile):
+    """Write results/<profile>/crossval.csv from the notebooks' crossval.csv and return the data frame.
+
+    Rows that two notebooks share stand once. Raises MissingResult when no notebook has one, ValueError when two
+    rows of the same network and fold differ.
+    """
+    frame = gather(profile, "crossval.csv")
+    if frame is None:
+        read(profile, f"{NOTEBOOKS[0]}/crossval.csv")
+    twice = frame[frame.duplicated([*NETWORK, "fold"], keep=False)]
+    if len(twice):
+        rows = twice.to_string(index=False)
+        raise ValueError(f"profile {profile}: notebooks disagree on the same network and fold:\n{rows}")
+    write_table(frame, paths.results(profile) / "crossval.csv")
+    return frame
+
+
+def write_table(frame, path):
+    """Write a data frame as csv, whole or not at all."""
+    with paths.written(path) as temporary:
+        frame.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
+
+
+def _checked(frame, path):
+    missing = [column for column in COLUMNS.get(path.name, ()) if column not in frame.columns]
+    if missing:
+        there = ", ".join(frame.columns)
+        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {there}. Remove it and run again.")
+    return frame
+
+
+def _notebook_of(name):
+    return name.split("/")[0] if "/" in name else {"nights.csv": "prepare"}.get(name, "figures")

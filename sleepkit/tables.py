@@ -1,0 +1,253 @@
+"""Tables: one function per item; each takes data frames and returns one, with units in the heads.
+
+A column "X sd" belongs to the column "X" before it; a saved Markdown table joins the two as mean ± sd.
+"""
+
+import pandas as pd
+
+from sleepkit import items
+from sleepkit.epochs import STAGES
+from sleepkit.genotype import OPERATIONS
+from sleepkit.metrics import per_class, scores
+from sleepkit.paths import written
+from sleepkit.reference import PREPARED_COUNTS, PROTOCOL, published, published_confusion
+from sleepkit.results import NETWORK, SCORES, write_table
+
+HEADS = {"acc": "ACC, %", "mf1": "MF1, %", "kappa": "kappa", "mgm": "MGm, %"}
+PERCENT = ("acc", "mf1", "mgm")
+BY_STAGE = {"precision": "precision, %", "recall": "recall, %", "f1": "F1, %", "gmean": "G-mean, %"}
+DATASETS = {"edf20": "EDF-20", "edf78": "EDF-78"}
+
+# Setting, value in the paper (or in the authors' run where its text is not at hand), name in settings.json; None is
+# fixed in the code at the paper's value.
+SEARCH_SETTINGS = (
+    ("operations on an edge", len(OPERATIONS), None),
+    ("channels of the search network", 16, "channels"),
+    ("cells of the search network", 6, "cells"),
+    ("nodes of a cell", 7, "nodes"),
+    ("search epochs", 25, "epochs"),
+    ("batch size", 32, "batch"),
+    ("learning rate of the weights (SGD, cosine)", 0.025, "lr"),
+    ("momentum", 0.9, None),
+    ("weight decay of the weights", 3e-4, None),
+    ("learning rate of α (Adam)", 3e-4, "alpha_lr"),
+    ("weight decay of α", 1e-3, None),
+    ("weight of the entropy of α", 1e-3, "entropy_weight"),
+    ("temperature of the first epoch", 1.5, None),
+    ("decay of the temperature per epoch", 0.95, None),
+    ("epochs between pruning rounds", 5, "prune_every"),
+    ("last epoch for a pruning round", 22, "prune_until"),
+    ("share of each half removed per round", 0.05, "data_fraction"),
+    ("operation threshold μ (weight below μ/|O|)", 0.5, None),
+    ("seed of the search", 42, "seed"),
+    ("seed of the split in halves", 47, "split_seed"),
+    ("seconds of an epoch that the network sees", 30, "seconds"),
+    ("samples of an epoch", 3000, "samples"),
+)
+
+
+def table_epochs(nights, removed):
+    """Table 1: epochs per stage before and after data pruning (BDP), published over this run.
+
+    nights : data frame as nights.csv, or None
+    removed : dict dataset -> data frame as removed_samples.csv; those without a search or a round are left out
+    returns data frame data set, epochs, source, a column per stage, total
+    """
+    after = published("class_counts_after_bdp").set_index(["dataset", "stage"]).n_epochs
+    rows = []
+    for dataset, name in DATASETS.items():
+        rows.append((name, "prepared", "published", PREPARED_COUNTS[dataset]))
+        if nights is not None and (nights.dataset == dataset).any():
+            rows.append((name, "prepared", "this run", nights[nights.dataset == dataset][list(STAGES)].sum()))
+        rows.append((name, "left by BDP", "published", after[dataset]))
+        if removed.get(dataset) is not None and len(removed[dataset]):
+            rounds = removed[dataset].sort_values("epoch", kind="stable").groupby(["half", "stage"])
+            start = rounds.first()[["left", "removed"]].sum(axis=1)
+            rows.append((name, "searched on", "this run", start.groupby("stage").sum()))
+            rows.append((name, "left by BDP", "this run", rounds.left.last().groupby("stage").sum()))
+    table = [(*head, *(int(counts[s]) for s in STAGES), int(sum(counts[s] for s in STAGES))) for *head, counts in rows]
+    return pd.DataFrame(table, columns=["data set", "epochs", "source", *STAGES, "total"])
+
+
+def table_settings(settings):
+    """Table 2: search space and hyper-parameters, the paper's beside those of this run.
+
+    settings : dict name of the search -> its settings.json as a dict; may be empty
+    returns data frame setting, paper, and a column per search; what only the companion has stands at the end
+    """
+    known = {key for _, _, key in SEARCH_SETTINGS}
+    further = dict.fromkeys(key for values in settings.values() for key in values if key not in known)
+    table = pd.DataFrame(
+        {
+            "setting": [label for label, _, _ in SEARCH_SETTINGS] + [key.replace("_", " ") for key in further],
+            "paper": [f"{value:g}" for _, value, _ in SEARCH_SETTINGS] + [""] * len(further),
+        }
+    )
+    keys = [key for _, _, key in SEARCH_SETTINGS] + list(further)
+    for name, values in settings.items():
+        table[f"this run, {name}"] = ["the same" if key is None else _setting(values.get(key, "")) for key in keys]
+    return table
+
+
+def table_stage(dataset, pruned, crossval=None, by_stage=None, parameters=None):
+    """Tables 3 to 6: scores, per-class scores and size of every network of one stage, published beside this run.
+
+    dataset : "edf20" or "edf78"; pruned : False for stage 1, True for stage 2
+    crossval, by_stage, parameters : data frames as crossval.csv, per_class.csv and parameters.csv of this run, of
+        which the networks whose genotype belongs to the data set are taken; None shows the published ones alone
+    returns data frame measure, stage, and a column per network. All scores are of the merged predictions of all folds
+    (of several seeds: their mean), each epoch scored alone; rows "sd over folds" say how much the folds differ.
+    """
+    model = "pruned" if pruned else "full"
+    columns = {f"published, L = {cells}": _published_column(dataset, cells, model) for cells in (7, 9, 11)}
+    if crossval is not None:
+        of_stage = ((crossval.pruned > 0) == pruned) & crossval.genotype.str.startswith(dataset)
+        for name, keys in _networks(crossval[of_stage]):
+            columns[name] = _found_column(keys, crossval, by_stage, parameters)
+    table = pd.DataFrame(columns)
+    table.index.names = ["measure", "stage"]
+    if not pruned:
+        table = table.drop(index="parameters not set to zero", level="measure")
+    return table.reset_index()
+
+
+def table_ablation(ablation):
+    """Table 8: a row per variant of ablation.csv in its order, mean over the seeds and sd where there are several."""
+    by_variant = ablation.groupby("variant", sort=False)
+    table = pd.DataFrame({"seeds": by_variant.seed.nunique()})
+    for key in SCORES:
+        table = table.join(_mean_sd(by_variant[key], key))
+    table["parameters"] = by_variant.params.mean().round().astype(int)
+    table["MACs, M"] = by_variant.macs.mean() / 1e6
+    table["epochs scored"] = by_variant.n.first()
+    return table.reset_index()
+
+
+def table_protocols(crossval, dataset):
+    """Table 10: the networks of a data set by protocol and context, merged predictions; published ones first."""
+    rows = []
+    for model, stage in (("full", 1), ("pruned", 2)):
+        for cells in (7, 9, 11):
+            values = scores(published_confusion(f"{dataset}_L{cells}_{model}"))
+            head = {"source": "published", "protocol": "epochwise", "context": "none"}
+            head |= {"stage": stage, "L": cells, "seeds": 1}
+            rows.append(head | {HEADS[key]: values[key] * _factor(key) for key in SCORES})
+    table = pd.DataFrame(rows)
+    pooled = crossval[(crossval.fold == "pooled") & crossval.genotype.str.startswith(dataset)]
+    keys = ["genotype", "protocol", "context", "pruned", "channels", "cells"]
+    by_network = pooled.groupby(keys)
+    found = pd.DataFrame({"seeds": by_network.seed.nunique()})
+    for key in SCORES:
+        found = found.join(_mean_sd(by_network[key], key))
+    found = found.reset_index()
+    found.insert(0, "source", "this run, " + found.pop("genotype"))
+    found["stage"] = 1 + (found.pop("pruned") > 0)
+    found = found.rename(columns={"cells": "L", "channels": "C"})
+    order = [column for column in found.columns if column not in ("stage", "C", "L", "seeds")]
+    order = [*order[:3], "stage", "C", "L", "seeds", *order[3:]]
+    return pd.concat([table, found], ignore_index=True)[order].astype({"C": "Int64"})
+
+
+def save(table, profile, key, note=""):
+    """Write figures/<profile>/tabNN_name.csv and .md of the item `key` ("tab03"); return both paths."""
+    paths = [items.path(profile, key, ending) for ending in ("csv", "md")]
+    write_table(table, paths[0])
+    text = f"# {items.item(key).title}\n\n{markdown(table)}\n" + (f"\n{note}\n" if note else "")
+    with written(paths[1]) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return paths
+
+
+def markdown(table):
+    """The data frame as a Markdown table: numbers right, two decimals (kappa three), mean ± sd in one column."""
+    shown = [column for column in table.columns if not column.endswith(" sd")]
+    cells = []
+    for row in table.to_dict("records"):
+        kappa = str(row.get("measure", "")).endswith("kappa")
+        cells.append([_cell(row[c], row.get(f"{c} sd"), 3 if kappa or c == "kappa" else 2) for c in shown])
+    align = ["---:" if pd.api.types.is_numeric_dtype(table[c]) else "---" for c in shown]
+    lines = ([str(c) for c in shown], align, *cells)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _published_column(dataset, cells, model):
+    matrix = published_confusion(f"{dataset}_L{cells}_{model}")
+    folds = published("cv_results").query("dataset == @dataset and layers == @cells and model == @model")
+    folds = folds[folds.fold != "pooled"].rename(columns={"gmean": "mgm"})
+    size = published("parameters").query("dataset == @dataset and layers == @cells").iloc[0]
+    # The released pruning zeroed weights and removed none, so the published network keeps its size.
+    zeroed = size.params_nonzero_after_pruning if model == "pruned" else size.params_total
+    sizes = (int(size.params_total), int(zeroed), float("nan"))
+    return _column(scores(matrix), folds, per_class(matrix), sizes, int(matrix.sum()), PROTOCOL.split(" (")[0])
+
+
+def _found_column(keys, crossval, by_stage, parameters):
+    rows = _of(crossval, keys)
+    pooled, folds = rows[rows.fold == "pooled"], rows[rows.fold != "pooled"]
+    classes = _of(by_stage, keys).groupby("stage")[list(BY_STAGE)].mean().reindex(STAGES).reset_index()
+    rows = _of(parameters, {key: keys[key] for key in ("genotype", "channels", "cells", "pruned")})
+    if rows.empty:
+        raise ValueError(f"parameters.csv has no row for the network {keys} of crossval.csv; run its notebook again")
+    size = rows.iloc[0]
+    sizes = (int(size.params), int(size.params), size.macs / 1e6)
+    return _column(pooled[SCORES].mean(), folds, classes, sizes, int(pooled.n.iloc[0]), keys["protocol"])
+
+
+def _column(values, folds, classes, sizes, n, protocol):
+    """One network's numbers in the rows of `table_stage`."""
+    column = {("protocol", ""): protocol, ("epochs scored", ""): n}
+    for key in SCORES:
+        column[HEADS[key], ""] = round(values[key] * _factor(key), 6)
+    for key in SCORES:
+        sd = folds[key].std(ddof=1) if key in folds else float("nan")
+        column[f"sd over folds of {HEADS[key]}", ""] = round(sd * _factor(key), 6)
+    for key, head in BY_STAGE.items():
+        for stage, value in zip(classes.stage, classes[key], strict=True):
+            column[head, stage] = round(100 * value, 6)
+    for head, size in zip(("parameters", "parameters not set to zero", "MACs, M"), sizes, strict=True):
+        column[head, ""] = size
+    return pd.Series(column, dtype=object)
+
+
+def _networks(crossval):
+    """(name, keys) of each network scored without context, in the order of protocol and depth."""
+    keys = [key for key in NETWORK if key != "seed"]
+    rows = crossval[crossval.context == "none"].drop_duplicates(keys)
+    rows = rows.sort_values(["protocol", "genotype", "cells", "channels", "pruned"])
+    for network in rows[keys].to_dict("records"):
+        share = f", {100 * network['pruned']:.0f} % pruned" if network["pruned"] else ""
+        yield (f"this run, {network['genotype']}, L = {network['cells']}, C = {network['channels']}{share}, "
+               f"{network['protocol']}"), network
+
+
+def _of(frame, keys):
+    """The rows that have these values."""
+    for column, value in keys.items():
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def _mean_sd(grouped, key):
+    """Mean and sd over seeds as two columns; without a second seed the sd is empty."""
+    mean, sd = grouped.mean() * _factor(key), grouped.std(ddof=1) * _factor(key)
+    return pd.DataFrame({HEADS[key]: mean, f"{HEADS[key]} sd": sd})
+
+
+def _factor(key):
+    return 100 if key in PERCENT else 1
+
+
+def _setting(value):
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _cell(value, sd, decimals):
+    if isinstance(value, str):
+        return value.replace("|", "\\|")
+    if pd.isna(value):
+        return "–"
+    if float(value).is_integer() and not isinstance(value, float):
+        return f"{value:,}"
+    return f"{value:.{decimals}f}" + ("" if sd is None or pd.isna(sd) else f" ± {sd:.{decimals}f}")

@@ -1,0 +1,116 @@
+"""Fit one network: Adam, early stopping on validation macro-F1, and a checkpoint that costs at most one epoch."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+
+from sleepkit.checkpoint import Deadline, load_checkpoint, save_checkpoint
+from sleepkit.metrics import confusion, scores
+from sleepkit.paths import progress
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Settings of one fit; the defaults are those of the authors' code (method section 2)."""
+
+    lr: float = 0.0055  # Adam
+    batch: int = 64
+    epochs: int = 50
+    patience: int = 15  # epochs without a better score on the validation epochs
+    select_by: str = "mf1"  # score that chooses the epoch: subjectwise macro-F1, epochwise acc
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Signal of µV to network input: (x - mean) / sd, clipped to +-3, divided by 3; scalars, or (samples,) arrays."""
+
+    mean: float
+    sd: float
+
+    def __call__(self, x):
+        return (np.clip((x - self.mean) / self.sd, -3, 3) / 3).astype(np.float32)
+
+
+def fit(net, train, valid, settings, folder, key, deadline=Deadline(), device="cpu", label="train"):
+    """Train `net` in place and leave it, in eval mode, with the weights of its best epoch on `valid`.
+
+    train, valid : pairs (x (n, samples) float32 as normalised, y (n,) int64)
+    folder : where the checkpoint of the unfinished fit lies;  key : names configuration and data
+    returns the curves as a data frame (epoch, train_loss, valid_loss, valid_acc, valid_mf1), or None when the deadline came first
+    Raises FloatingPointError when the loss becomes NaN, ValueError for a checkpoint of another configuration.
+    """
+    net.to(device)
+    optimiser = torch.optim.Adam(net.parameters(), settings.lr)
+    x, y = (torch.from_numpy(array).to(device) for array in train)
+    path = Path(folder) / "fit.pt"
+    curves, best = [], None
+    state = load_checkpoint(path, key, device)
+    if state is not None:
+        net.load_state_dict(state["net"])
+        optimiser.load_state_dict(state["optimiser"])
+        curves, best = state["curves"], state["best"]
+    bar = progress(total=settings.epochs, initial=len(curves), desc=label, unit="epoch", leave=False)
+    while len(curves) < settings.epochs and not _exhausted(curves, settings):
+        if deadline.over():
+            return None
+        loss = _train_epoch(net, optimiser, x, y, settings, len(curves))
+        logits = predict_logits(net, valid[0], device)
+        valid_loss = float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(valid[1])))
+        score = scores(confusion(valid[1], logits.argmax(1)))
+        row = {"epoch": len(curves) + 1, "train_loss": loss, "valid_loss": valid_loss}
+        row |= {"valid_acc": float(score["acc"]), "valid_mf1": float(score["mf1"])}
+        if not curves or row[f"valid_{settings.select_by}"] > max(old[f"valid_{settings.select_by}"] for old in curves):
+            best = copy.deepcopy(net.state_dict())
+        curves.append(row)
+        save_checkpoint(path, key, {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "curves": curves, "best": best})
+        bar.update()
+        bar.set_postfix_str(f"loss {loss:.3f}, validation macro-F1 {row['valid_mf1']:.3f}")
+    bar.close()
+    net.load_state_dict(best)
+    net.eval()
+    return pd.DataFrame(curves)
+
+
+@torch.no_grad()
+def predict_logits(net, x, device="cpu", batch=512):
+    """Logits of a network in eval mode: (n, samples) float32 -> (n, 5) float32 array."""
+    net.eval()
+    parts = [net(torch.from_numpy(x[i : i + batch]).unsqueeze(1).to(device)).cpu() for i in range(0, len(x), batch)]
+    return torch.cat(parts).numpy()
+
+
+def softmax(logits):
+    """(n, 5) logits -> (n, 5) probabilities, arrays."""
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)
+
+
+def _train_epoch(net, optimiser, x, y, settings, epoch):
+    # Order and dropout depend on seed and epoch alone, so that a resumed fit repeats the uninterrupted one.
+    torch.manual_seed(settings.seed * 10_007 + epoch)
+    order = torch.randperm(len(y)).to(x.device)
+    total = torch.zeros((), dtype=torch.float64, device=x.device)
+    net.train()
+    for rows in order.split(settings.batch):
+        loss = F.cross_entropy(net(x[rows].unsqueeze(1)), y[rows])
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        total += loss.detach() * len(rows)
+    mean = float(total / len(y))
+    if not np.isfinite(mean):
+        raise FloatingPointError(
+            f"training epoch {epoch + 1}: the loss is {mean}; epochs before it are kept. Lower lr ({settings.lr}) or look for extreme samples"
+        )
+    return mean
+
+
+def _exhausted(curves, settings):
+    values = [row[f"valid_{settings.select_by}"] for row in curves]
+    return bool(values) and len(values) - 1 - int(np.argmax(values)) >= settings.patience
