@@ -7,13 +7,16 @@ from sleepkit import paths
 
 
 def main(argv=None):
-    """Run one command; returns the exit status: 0, 1 when the work failed in part, 2 for bad input."""
+    """Run one command; returns the exit status: 0, 1 when work failed, 2 for bad input, 130 for Ctrl-C."""
     arguments = parser().parse_args(argv)
     try:
         return arguments.command(arguments)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on with what is missing", file=sys.stderr)
+        return 130
 
 
 def parser():

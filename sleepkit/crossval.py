@@ -124,14 +124,14 @@ def pooled_confusion(predictions, letter="p"):
 def class_rows(predictions, keys):
     """Rows of per_class.csv: the pooled figures of each stage, without context."""
     frame = per_class(pooled_confusion(predictions))
-    return pd.concat([pd.DataFrame([keys | {"context": "none"}] * len(frame)), frame], axis=1)
+    return pd.concat([pd.DataFrame([keys] * len(frame)), frame], axis=1)
 
 
 def confusion_rows(predictions, keys):
     """Rows of confusion.csv: 25 per network, pooled, without context."""
     matrix = pooled_confusion(predictions)
     cells = [{"true": STAGES[i], "predicted": STAGES[j], "n": int(matrix[i, j])} for i in range(5) for j in range(5)]
-    return pd.DataFrame([keys | {"context": "none"} | cell for cell in cells])
+    return pd.DataFrame([keys | cell for cell in cells])
 
 
 def _run_fold(epochs, fold, protocol, start, settings, folder, key, config, device, deadline):
@@ -147,7 +147,7 @@ def _run_fold(epochs, fold, protocol, start, settings, folder, key, config, devi
     curves = fit(net, train, valid, settings, work, key, deadline, device, label=f"fold {fold.number}")
     if curves is None:
         return False
-    facts = {"fs": epochs.fs, "samples": epochs.x.shape[1], "protocol": protocol, "fold": fold.number, **config}
+    facts = {"fs": epochs.fs, "samples": epochs.x.shape[1], "protocol": protocol, "fold": fold.number, "config": config}
     if protocol == "subjectwise":
         facts |= {"normalisation": asdict(scale), "training": manifest(epochs, [fold])[str(fold.number)]}
     save_network(net.cpu(), folder / f"fold{fold.number}", facts)

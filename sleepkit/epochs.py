@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -52,7 +53,8 @@ class EpochSet:
         """Read prepared nights (`SC4001E0.npz`, ...) from `folder`, in the order of their names.
 
         nights : names to read; None reads all
-        Raises ValueError when the folder or a night is missing or damaged, or when nights differ in length or rate.
+        Raises ValueError when the folder or a night is missing or damaged, or when nights differ in length or rate
+        or two files are of the same night.
         """
         folder = Path(folder)
         # A name that starts with a dot is a file that a killed process was still writing.
@@ -69,6 +71,10 @@ class EpochSet:
                     f"{found[name]}: {part.x.shape[1]} samples at {part.fs:g} Hz, but {names[0]} has "
                     f"{parts[0].x.shape[1]} at {parts[0].fs:g} Hz; prepare all nights with the same settings"
                 )
+        owner = {}
+        for name, part in zip(names, parts):
+            if (other := owner.setdefault(int(part.id[0]), name)) != name:
+                raise ValueError(f"{found[name]}: the same subject and night as {other}; remove one of the two")
         arrays = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls) if f.name != "fs"}
         return cls(**arrays, fs=parts[0].fs)
 
@@ -97,10 +103,10 @@ def _read_night(path):
     try:
         with np.load(path, allow_pickle=False) as night:
             x, y, fs = night["x"], night["y"], float(night["fs"])
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a prepared night with x, y and fs ({error}); delete it and prepare it again") from error
     x = x[:, :, 0] if x.ndim == 3 and x.shape[2] == 1 else x
-    if x.ndim != 2 or len(x) != len(y) or not len(y):
+    if x.ndim != 2 or y.shape != x.shape[:1] or not len(y):
         raise ValueError(f"{path}: x has shape {x.shape}, y {y.shape}; expected (n, samples) or (n, samples, 1) and (n,)")
     if not np.isfinite(x).all():
         raise ValueError(f"{path}: the signal holds NaN or infinite samples; prepare the night again from its recording")

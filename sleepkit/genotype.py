@@ -3,6 +3,8 @@
 import json
 from dataclasses import dataclass
 
+import numpy as np
+
 # Order of the columns of alpha (method section 1); ties between operations go to the earlier name.
 OPERATIONS = (
     "none",
@@ -50,6 +52,20 @@ class Genotype:
             return cls(cells["normal"], cells["reduce"])
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"not a genotype (expected an object with 'normal' and 'reduce' lists): {error}") from error
+
+
+def random_genotype(nodes, seed):
+    """A genotype drawn at random: two different sources per node and any operation but `none` on each."""
+    draw = np.random.default_rng(seed)
+
+    def cell():
+        return tuple(
+            (OPERATIONS[draw.integers(1, len(OPERATIONS))], int(source))
+            for node in range(nodes)
+            for source in np.sort(draw.choice(2 + node, 2, replace=False))
+        )
+
+    return Genotype(cell(), cell())
 
 
 def edges(nodes):

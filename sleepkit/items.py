@@ -27,7 +27,7 @@ ITEMS = (
     Item("fig09", "edf20_confusion", "Confusion matrices, EDF-20", "stage2_prune", "figures.plot_confusion"),
     Item("fig10", "edf78_confusion", "Confusion matrices, EDF-78", "stage2_prune", "figures.plot_confusion"),
     Item("fig11", "training_curves", "Training curves per fold", "stage2_prune", ""),
-    Item("fig12", "importance", "Importance of the filters per layer", "stage2_prune", ""),
+    Item("fig12", "importance", "Importance of the filters per layer", "stage2_prune", "figures.plot_importance"),
     Item("fig13", "pruning_ratio", "Accuracy against pruning ratio", "stage2_prune", ""),
     Item("fig14", "cost_accuracy", "Accuracy against parameters and MACs", "stage2_prune", ""),
     Item("fig15", "night", "One night: expert, network, network with context", "stage1_edf20", "figures.plot_night"),

@@ -130,17 +130,18 @@ def count_parameters(net):
 def save_network(net, path, facts):
     """Write `path`.safetensors (weights) and `path`.json (how to rebuild the network, and `facts` about it).
 
-    facts : dict that json can hold: sampling rate, normalisation, training data, protocol, metrics
+    facts : dict that json can hold: sampling rate, normalisation, training data, protocol, metrics; they cannot
+        replace what rebuilds the network
     """
     path = Path(path)
     description = {
+        **facts,
         "genotype": {"normal": net.genotype.normal, "reduce": net.genotype.reduce},
         "channels": net.channels,
         "cells": len(net.cells),
         "n_classes": net.classifier.out_features,
         "widths": asdict(net.widths),
         "parameters": count_parameters(net),
-        **facts,
     }
     with written(path.with_suffix(".safetensors")) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, temporary)

@@ -90,6 +90,23 @@ def merge_crossval(profile):
     return frame
 
 
+def provenance(profile, notebook="stage1_edf20"):
+    """One line for the foot of a figure: which data, protocol and seeds made this run's numbers. Empty without a run."""
+    settings, made = find(profile, f"{notebook}/settings.json"), find(profile, "preparation.json")
+    if settings is None or made is None:
+        return f"Published numbers; profile {profile} has no run of its own."
+    networks = gather(profile, "crossval.csv")
+    of_data = networks[networks.genotype.str.startswith(settings["dataset"])] if networks is not None else None
+    text = (
+        f"This run: profile {profile}, {'simulated' if made['simulated'] else 'Sleep-EDF'} nights, {settings['n_subjects']} subjects, "
+        f"{settings['n_epochs']:,} epochs of {settings['seconds']:g} s; search seed {settings['seed']}"
+    )
+    if of_data is None or of_data.empty:
+        return text + "."
+    protocols, seeds = sorted(of_data.protocol.unique()), sorted(of_data.seed.unique())
+    return f"{text}; protocol {' and '.join(protocols)}, training seeds {', '.join(map(str, seeds))}."
+
+
 def write_table(frame, path):
     """Write a data frame as csv, whole or not at all."""
     with paths.written(path) as temporary:

@@ -43,6 +43,10 @@ class SearchSettings:
     split_seed: int = 47
     seed: int = 42
 
+    def __post_init__(self):
+        if self.prune_every < 2:
+            raise ValueError(f"prune_every={self.prune_every}: the variance of an error needs at least two epochs")
+
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -90,7 +94,7 @@ def run_search(epochs, settings, folder, max_minutes=None, device="cpu"):
     returns a SearchResult, or None when `max_minutes` were over first (call again to go on)
     Raises ValueError for a checkpoint of another configuration, FloatingPointError when the loss becomes NaN.
     """
-    key = fingerprint(asdict(settings), epochs.id, epochs.y, np.array(epochs.x.shape), epochs.x[:: max(len(epochs) // 64, 1)])
+    key = search_key(epochs, settings)
     path, deadline = Path(folder) / "search.pt", Deadline(max_minutes)
     run = _start(epochs, settings, device)
     state = load_checkpoint(path, key, device)
@@ -105,6 +109,11 @@ def run_search(epochs, settings, folder, max_minutes=None, device="cpu"):
         save_checkpoint(path, key, _state(run))
     run.net.temperature = temperature(settings.epochs - 1)
     return _result(run, epochs)
+
+
+def search_key(epochs, settings):
+    """Name of a search: its settings and its data."""
+    return fingerprint(asdict(settings), epochs.id, epochs.y, np.array(epochs.x.shape), epochs.x[:: max(len(epochs) // 64, 1)])
 
 
 def split_halves(y, seed):
@@ -141,6 +150,11 @@ def _search_epoch(run, epochs, settings, epoch, bar):
     row = {"epoch": epoch + 1, "temperature": net.temperature}
     row |= _bilevel_pass(run, settings, epoch, bar)
     row |= dict(zip(("valid_loss", "valid_acc"), _evaluate(net, run.x, run.y, run.kept["valid"], settings.batch)))
+    if not math.isfinite(row["valid_loss"]):  # the last step of the epoch broke the weights: they must not reach the checkpoint
+        raise FloatingPointError(
+            f"search epoch {epoch + 1}, after its last step: the validation loss is {row['valid_loss']}; the epochs before it are "
+            f"kept. Lower lr ({settings.lr}) or look for extreme samples"
+        )
     row |= {"n_train": len(run.kept["train"]), "n_valid": len(run.kept["valid"])}
     row |= {"operations": operations, "entropy": entropy}
     run.weights.append({kind: net.operation_weights(kind).detach().cpu().numpy() for kind in KINDS})
@@ -214,7 +228,7 @@ def _prune_data(run, epochs, settings, epoch, due):
             )
             gone = np.isin(np.arange(len(rows)), removed)
             run.voe.append(
-                pd.DataFrame({"epoch": epoch, "half": half, "id": epochs.id[rows], "voe": voe, "removed": gone})
+                pd.DataFrame({"epoch": epoch, "half": half, "id": epochs.id[rows], "voe": voe.astype(float), "removed": gone})
             )
             run.kept[half] = rows[~gone]
             lost = np.bincount(epochs.y[rows[removed]], minlength=len(STAGES))

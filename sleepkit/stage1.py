@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 
 from sleepkit import crossval, paths
+from sleepkit.checks import checks
 from sleepkit.cost import count_macs
-from sleepkit.epochs import STAGES, EpochSet
+from sleepkit.epochs import STAGES, EpochSet, parse_night
 from sleepkit.network import SleepNet, count_parameters
 from sleepkit.recordings import nights_of
 from sleepkit.reference import published_genotype
 from sleepkit.results import write_table
-from sleepkit.search import SearchSettings, run_search
+from sleepkit.pruning.data import class_limits, pruning_rounds
+from sleepkit.search import HALVES, SearchSettings, run_search, search_key, split_halves
 from sleepkit.training import TrainSettings
 
 PROTOCOLS = ("subjectwise", "epochwise")
@@ -25,6 +27,7 @@ class Stage1:
     """Settings of a stage-1 notebook.
 
     dataset : "edf20" or "edf78": which of the prepared nights belong to it
+    subjects : those of its subjects that take part; empty takes all
     origins : whose genotypes become networks, "searched" and "published"
     network_cells : depths L of the networks that are trained
     """
@@ -33,6 +36,7 @@ class Stage1:
     dataset: str
     search: SearchSettings
     train: TrainSettings
+    subjects: tuple = ()
     origins: tuple = ("searched",)
     network_channels: int = 8
     network_cells: tuple = (7, 9, 11)
@@ -48,7 +52,7 @@ class Stage1:
             wrong = [value for value in getattr(self, name) if value not in known]
             if wrong:
                 raise ValueError(f"{name}: unknown {wrong}; known are {', '.join(known)}")
-        for name in ("network_cells", "seeds"):
+        for name in ("subjects", "network_cells", "seeds"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("network_channels", "folds", "validation_subjects"):
             if getattr(self, name) < 1:
@@ -67,13 +71,40 @@ class Stage1:
         return paths.runs(self.profile) / self.notebook
 
 
+@dataclass(frozen=True)
+class NetworkRun:
+    """One network, trained and tested on every fold.
+
+    keys : the columns protocol ... seed of crossval.csv
+    predictions, curves : data frames of sleepkit.crossval.cross_validate
+    networks : paths of the saved networks, one a fold, without ending
+    """
+
+    keys: dict
+    predictions: pd.DataFrame
+    curves: pd.DataFrame
+    networks: list
+    train: TrainSettings
+    params: int
+    macs: int
+    samples: int
+
+    def parameters(self):
+        """The row of parameters.csv."""
+        names = {name: self.keys[name] for name in ("genotype", "channels", "cells", "pruned")}
+        return names | {"params": self.params, "macs": self.macs, "samples": self.samples}
+
+
 def load_epochs(settings):
-    """The prepared nights of the profile that belong to the settings' data set."""
+    """The prepared nights of the profile that belong to the settings' data set and subjects."""
     folder = paths.runs(settings.profile) / "nights"
     there = {path.stem for path in folder.glob("[!.]*.npz")}
     nights = [night for night in nights_of(settings.dataset) if night in there]
+    if settings.subjects:
+        nights = [night for night in nights if parse_night(night)[0] in settings.subjects]
     if not nights:
-        raise ValueError(f"{folder}: no prepared night of {settings.dataset}; run the prepare notebook of profile {settings.profile} first")
+        whose = f"{settings.dataset}, subjects {settings.subjects or 'all'}"
+        raise ValueError(f"{folder}: no prepared night of {whose}; run the prepare notebook of profile {settings.profile} first")
     return EpochSet.load(folder, nights)
 
 
@@ -82,7 +113,8 @@ def search_architecture(epochs, settings):
 
     Also writes settings.json, from which tables say what this run was.
     """
-    found = run_search(epochs, settings.search, settings.work / "search", device=settings.device)
+    work = settings.work / f"search-{search_key(epochs, settings.search)}"
+    found = run_search(epochs, settings.search, work, device=settings.device)
     folder = settings.folder
     with paths.written(folder / "genotype.json") as path:
         path.write_text(found.genotype.to_json() + "\n")
@@ -109,7 +141,7 @@ def genotypes(found, settings):
 
 
 def make_folds(epochs, protocol, settings):
-    """Folds of a protocol and, for subjectwise ones, their manifest as a file beside the results."""
+    """Folds of a protocol; the subjects of subjectwise folds are written beside the results."""
     if protocol == "epochwise":
         return crossval.epoch_folds(len(epochs))
     folds = crossval.subject_folds(epochs.subject, settings.folds, settings.validation_subjects)
@@ -119,59 +151,115 @@ def make_folds(epochs, protocol, settings):
 
 
 def train_networks(epochs, found, settings):
-    """Train and test every network of the settings on every fold; write crossval.csv and its companions; return crossval.csv."""
-    runs = []
-    for label, genotype in genotypes(found, settings).items():
-        for protocol in settings.protocols:
-            for cells in settings.network_cells:
-                for seed in settings.seeds:
-                    runs.append(train_network(epochs, found, settings, label, genotype, protocol, cells, seed))
+    """Train and test every network of the settings on every fold; write the result files and return crossval.csv."""
+    runs = [
+        train_network(epochs, found, settings, label, genotype, protocol, cells, seed)
+        for label, genotype in genotypes(found, settings).items()
+        for protocol in settings.protocols
+        for cells in settings.network_cells
+        for seed in settings.seeds
+    ]
+    # Stage 2 starts from these networks: it finds them, and how they were trained, by this list.
+    listed = [{"keys": run.keys, "networks": [str(path) for path in run.networks], "train": asdict(run.train)} for run in runs]
+    with paths.written(settings.work / "networks.json") as path:
+        path.write_text(json.dumps({"search": asdict(settings.search), "networks": listed}, indent=1) + "\n")
     return write_runs(runs, settings.folder)
 
 
 def train_network(epochs, found, settings, label, genotype, protocol, cells, seed):
-    """One network over all folds: (keys, predictions, curves, network folder names, SleepNet of the first fold's size)."""
+    """Train and test one network over the folds of a protocol; returns a NetworkRun."""
     if protocol == "epochwise":
-        kept = np.sort(np.concatenate([found.kept["train"], found.kept["valid"]]))
-        epochs = epochs.subset(np.isin(epochs.id, kept))
-    keys = {"protocol": protocol, "genotype": label, "channels": settings.network_channels, "cells": cells, "pruned": 0.0, "seed": seed}
+        epochs = epochs.subset(np.isin(epochs.id, np.concatenate([found.kept["train"], found.kept["valid"]])))
+    keys = {"protocol": protocol, "genotype": label, "channels": settings.network_channels, "cells": cells, "pruned": 0.0}
+    keys |= {"context": "none", "seed": seed}
     train = replace(settings.train, seed=seed, select_by="acc" if protocol == "epochwise" else "mf1")
 
     def start(fold):
         return SleepNet(genotype, settings.network_channels, cells)
 
     folds = make_folds(epochs, protocol, settings)
-    config = keys | {"cells_of": json.loads(genotype.to_json())}
-    predictions, curves, networks = crossval.cross_validate(
-        epochs, folds, protocol, start, train, settings.work / "folds", config, settings.device
-    )
-    return keys, predictions, curves, networks, {"net": start(0), "samples": epochs.x.shape[1]}
+    config = keys | {"architecture": json.loads(genotype.to_json())}
+    work = settings.work / "folds"
+    result = crossval.cross_validate(epochs, folds, protocol, start, train, work, config, settings.device)
+    return NetworkRun(keys, *result, train, *size_of(start(0), epochs))
+
+
+def size_of(net, epochs):
+    """(parameters, MACs, samples) of a network on the epochs it scores."""
+    samples = epochs.x.shape[1]
+    return count_parameters(net), count_macs(net, samples), samples
 
 
 def write_runs(runs, folder):
     """Write the result files of a notebook's networks and return its crossval.csv as a data frame."""
-    tables = {"crossval": [], "per_class": [], "confusion": [], "training_curves": [], "parameters": []}
-    for keys, predictions, curves, _, size in runs:
-        tables["crossval"].append(crossval.score_rows(predictions, keys))
-        tables["per_class"].append(crossval.class_rows(predictions, keys))
-        tables["confusion"].append(crossval.confusion_rows(predictions, keys))
-        tables["training_curves"].append(curves.assign(**keys, context="none"))
-        cost = {"params": count_parameters(size["net"]), "macs": count_macs(size["net"], size["samples"]), "samples": size["samples"]}
-        parameters = {name: keys[name] for name in ("genotype", "channels", "cells", "pruned")} | cost
-        tables["parameters"].append(pd.DataFrame([parameters]))
-    for name, frames in tables.items():
-        write_table(pd.concat(frames, ignore_index=True), folder / f"{name}.csv")
-    keys, predictions, _, _, _ = runs[0]
-    write_predictions(predictions, keys, folder / "predictions.npz")
-    return pd.concat(tables["crossval"], ignore_index=True)
+    frames = {
+        "crossval": [crossval.score_rows(run.predictions, run.keys) for run in runs],
+        "per_class": [crossval.class_rows(run.predictions, run.keys) for run in runs],
+        "confusion": [crossval.confusion_rows(run.predictions, run.keys) for run in runs],
+        "training_curves": [run.curves.assign(**run.keys) for run in runs],
+        "parameters": [pd.DataFrame([run.parameters()]) for run in runs],
+    }
+    tables = {name: pd.concat(parts, ignore_index=True).drop_duplicates() for name, parts in frames.items()}
+    for name, table in tables.items():
+        write_table(table, folder / f"{name}.csv")
+    write_predictions(runs[0], folder / "predictions.npz")
+    return tables["crossval"]
 
 
-def write_predictions(predictions, keys, path):
+def write_predictions(run, path):
     """The per-epoch probabilities of one network, compact, so that later figures need no training."""
+    predictions = run.predictions
     arrays = {name: predictions[name].to_numpy() for name in ("id", "subject", "y", "fold")}
     arrays["night"] = predictions["night"].to_numpy(str)
     for name, letter in (("prob", "p"), ("prob_context", "c")):
         if f"{letter}_W" in predictions:
             arrays[name] = predictions[[f"{letter}_{stage}" for stage in STAGES]].to_numpy(np.float16)
     with paths.written(path) as temporary:
-        np.savez_compressed(temporary, network=json.dumps(keys), **arrays)
+        np.savez_compressed(temporary, network=json.dumps(run.keys), **arrays)
+
+
+def search_checks(found, epochs, settings):
+    """Whether the search kept its own rules: sizes after every round, class limits, what is gone stays gone, one operation an edge."""
+    rules, history = settings.search, found.history
+    rounds = pruning_rounds(rules.prune_every, rules.prune_until) if rules.data_pruning else ()
+    halves = split_halves(epochs.y, rules.split_seed)
+    claims = []
+    for half in HALVES:
+        expected = len(halves[half])
+        for _ in rounds:
+            expected -= int(rules.data_fraction * expected)
+        left = len(found.kept[half])
+        claims.append((f"{half} half after {len(rounds)} rounds of data pruning", expected, left, expected == left))
+        limits = class_limits(np.bincount(epochs.y[halves[half]], minlength=len(STAGES)), max(len(rounds), 1))
+        lost = found.removed_samples.query("half == @half").groupby("stage").removed.sum().reindex(STAGES, fill_value=0)
+        within = bool((lost.to_numpy() <= limits).all())
+        claims.append((f"no stage of the {half} half lost more than its limit", "within", "within" if within else "beyond", within))
+    gone = found.voe[found.voe.removed.astype(bool)].id
+    back = len(np.intersect1d(gone, np.concatenate(list(found.kept.values()))))
+    claims.append(("removed samples never come back", 0, back, back == 0))
+    final = np.concatenate([found.weights[kind][-1] for kind in ("normal", "reduce")])
+    empty = int((final[:, 1:].max(axis=1) == 0).sum())
+    claims.append(("edges without an operation other than none", 0, empty, empty == 0))
+    ones = bool(np.allclose(final.sum(axis=1), 1, atol=1e-5))
+    claims.append(("the survivors' weights of every edge sum to 1", True, ones, ones))
+    fell = bool(history.train_loss.iloc[-1] < history.train_loss.iloc[0])
+    claims.append(("the training loss fell", True, fell, fell))
+    return checks(*claims)
+
+
+def evaluation_checks(crossval_rows, epochs, settings):
+    """Whether every epoch was tested once by a network that had not seen its subject, and better than by chance."""
+    folds = crossval.subject_folds(epochs.subject, settings.folds, settings.validation_subjects)
+    apart = all(
+        not set(epochs.subject[fold.test]) & set(epochs.subject[np.concatenate([fold.train, fold.valid])]) for fold in folds
+    )
+    tested = np.sort(np.concatenate([fold.test for fold in folds]))
+    rows = crossval_rows.query("protocol == 'subjectwise' and fold == 'pooled'")
+    alone, both = (rows[rows.context == context].kappa.min() for context in ("none", "both"))
+    once = bool(np.array_equal(tested, np.arange(len(epochs))))
+    return checks(
+        ("no subject is on two sides of a fold", True, apart, apart),
+        ("every epoch is tested exactly once", len(epochs), len(tested), once),
+        ("better than chance: kappa of the merged predictions", "above 0.1", f"above: {alone > 0.1}", alone > 0.1),
+        ("the same with context", "above 0.1", f"above: {both > 0.1}", both > 0.1),
+    )

@@ -1,0 +1,302 @@
+"""The search network against a plain implementation: one module per operation and edge, a Python sum over them."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sleepkit.genotype import OPERATIONS, edges
+from sleepkit.network import count_parameters, is_reduction
+from sleepkit.supernet import KINDS, POOLS, SuperNet
+
+SMALL = {"channels": 2, "cells": 3, "nodes": 4}
+
+
+# The reference: written from method section 1, sharing nothing with the product but the order in which parameters are created.
+
+
+def separable(channels, kernel, stride, dilation=1):
+    padding = dilation * (kernel // 2)
+    return [
+        nn.ReLU(),
+        nn.Conv1d(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False),
+        nn.Conv1d(channels, channels, 1, bias=False),
+        nn.BatchNorm1d(channels),
+    ]
+
+
+class PlainReduce(nn.Module):
+    def __init__(self, inputs, channels):
+        super().__init__()
+        self.one = nn.Conv1d(inputs, channels // 2, 1, stride=2, bias=False)
+        self.two = nn.Conv1d(inputs, channels // 2, 1, stride=2, bias=False)
+        self.bn = nn.BatchNorm1d(channels)
+
+    def forward(self, x):
+        x = F.relu(x)
+        if x.shape[2] % 2:
+            x = torch.cat([x, torch.zeros_like(x[:, :, :1])], 2)
+        return self.bn(torch.cat([self.one(x), self.two(x[:, :, 1:])], 1))
+
+
+class PlainZero(nn.Module):
+    def __init__(self, stride):
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x):
+        return x[:, :, :: self.stride] * 0.0
+
+
+def plain_operation(name, channels, stride):
+    if name == "none":
+        return PlainZero(stride)
+    if name == "avg_pool_3x3":
+        return nn.AvgPool1d(3, stride, 1, count_include_pad=False)
+    if name == "max_pool_3x3":
+        return nn.MaxPool1d(3, stride, 1)
+    if name == "skip_connect":
+        return nn.Identity() if stride == 1 else PlainReduce(channels, channels)
+    kernel = int(name[-1])
+    if name.startswith("sep"):
+        return nn.Sequential(*separable(channels, kernel, stride), *separable(channels, kernel, 1))
+    if name.startswith("dil"):
+        return nn.Sequential(*separable(channels, kernel, stride, dilation=2))
+    return nn.Sequential(
+        nn.ReLU(), nn.Conv1d(channels, channels, kernel, stride, kernel // 2, bias=False), nn.BatchNorm1d(channels)
+    )
+
+
+def plain_preprocess(inputs, channels):
+    return nn.Sequential(nn.ReLU(), nn.Conv1d(inputs, channels, 1, bias=False), nn.BatchNorm1d(channels))
+
+
+class PlainSuperNet(nn.Module):
+    def __init__(self, channels, cells, nodes):
+        super().__init__()
+        width, self.nodes = 3 * channels, nodes
+        self.stem = nn.Sequential(nn.Conv1d(1, width, 3, padding=1, bias=False), nn.BatchNorm1d(width))
+        self.cells = nn.ModuleList()
+        before, last, reduced = width, width, False
+        for index in range(cells):
+            reduction = index in (cells // 3, 2 * cells // 3)
+            channels *= 2 if reduction else 1
+            cell = nn.Module()
+            cell.kind = "reduce" if reduction else "normal"
+            cell.pre0 = PlainReduce(before, channels) if reduced else plain_preprocess(before, channels)
+            cell.pre1 = plain_preprocess(last, channels)
+            cell.edges = nn.ModuleList(
+                nn.ModuleList(plain_operation(name, channels, 2 if reduction and source < 2 else 1) for name in OPERATIONS)
+                for node in range(nodes)
+                for source in range(2 + node)
+            )
+            self.cells.append(cell)
+            before, last, reduced = last, 4 * channels, reduction
+        self.classifier = nn.Linear(last, 5)
+
+    def forward(self, x, alpha, alive, temperature):
+        before = last = self.stem(x)
+        for cell in self.cells:
+            states, edge = [cell.pre0(before), cell.pre1(last)], 0
+            for node in range(self.nodes):
+                terms = []
+                for source in range(2 + node):
+                    columns = [k for k in range(10) if alive[cell.kind][edge, k]]
+                    strength = torch.exp(alpha[cell.kind][edge, columns] / temperature)
+                    strength = strength / strength.sum()
+                    terms += [w * cell.edges[edge][k](states[source]) for w, k in zip(strength, columns)]
+                    edge += 1
+                states.append(sum(terms))
+            before, last = last, torch.cat(states[-4:], 1)
+        return self.classifier(last.mean(2))
+
+
+def prune_some(net, share=0.4, seed=0):
+    """Drop operations at random, but never all of an edge's operations other than `none`."""
+    generator = torch.Generator().manual_seed(seed)
+    for kind in KINDS:
+        alive = net.alive(kind)
+        alive &= torch.rand(alive.shape, generator=generator) > share
+        alive[torch.arange(len(alive)), torch.randint(1, 10, (len(alive),), generator=generator)] = True
+    return net
+
+
+def pair(pruned, **size):
+    """The product and the reference with the same weights, in float64, alpha spread as after some search."""
+    torch.manual_seed(0)
+    net = SuperNet(**size).double()
+    with torch.no_grad():
+        for kind in KINDS:
+            net.alpha[kind].normal_()
+    net.temperature = 0.7
+    if pruned:
+        prune_some(net)
+    plain = PlainSuperNet(**size).double()
+    ours = dict(net.named_modules())
+    for index, cell in enumerate(plain.cells):
+        matches = [(cell.pre0, ours[f"cells.{index}.preprocess0"]), (cell.pre1, ours[f"cells.{index}.preprocess1"])]
+        matches += [(cell.edges, ours[f"cells.{index}.mixtures"])]
+        for copy, original in matches:
+            assert [tuple(p.shape) for p in copy.state_dict().values()] == [tuple(p.shape) for p in original.state_dict().values()]
+    alone = [(name, tensor) for name, tensor in net.state_dict().items() if not name.startswith(("alpha", "alive"))]
+    ordered = {name: tensor for (name, _), (_, tensor) in zip(in_order(plain), in_order(net, alone), strict=True)}
+    plain.load_state_dict(ordered)
+    return net, plain
+
+
+def in_order(module, state=None):
+    """State entries in the order stem, cells, classifier."""
+    rank = {"stem": 0, "cells": 1, "classifier": 2}
+    return sorted(state or module.state_dict().items(), key=lambda item: rank[item[0].split(".")[0]])
+
+
+def close(ours, plain, name):
+    ours, plain = ours.detach(), plain.detach()
+    scale = max(float(plain.abs().max()), 1e-6)  # some gradients vanish but for rounding
+    assert float((ours - plain).abs().max()) <= 1e-9 * scale, name
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+@pytest.mark.parametrize(("size", "samples"), [(SMALL, 33), (SMALL, 32), ({"channels": 2, "cells": 4, "nodes": 5}, 21)])
+def test_the_product_equals_the_plain_implementation(size, samples, pruned):
+    """Forward values, running statistics and every gradient; cells of both kinds, odd lengths, operations pruned."""
+    net, plain = pair(pruned, **size)
+    generator = torch.Generator().manual_seed(1)
+    x, y = torch.randn(4, 1, samples, generator=generator, dtype=torch.float64), torch.tensor([0, 1, 3, 4])
+    alpha = {kind: net.alpha[kind].detach().clone().requires_grad_() for kind in KINDS}
+    alive = {kind: net.alive(kind) for kind in KINDS}
+    ours, theirs = net(x), plain(x, alpha, alive, 0.7)
+    close(ours, theirs, "logits")
+    F.cross_entropy(ours, y).backward()
+    F.cross_entropy(theirs, y).backward()
+    grads = [(n, p.grad) for n, p in net.named_parameters() if not n.startswith("alpha")]
+    plain_grads = [(n, p.grad) for n, p in plain.named_parameters()]
+    seen = 0
+    for (name, one), (_, other) in zip(in_order(net, grads), in_order(plain, plain_grads), strict=True):
+        assert (one is None) == (other is None), name
+        if one is not None:
+            close(one, other, name)
+            seen += float(other.abs().max()) > 1e-6
+    assert seen > 50
+    for kind in KINDS:
+        close(net.alpha[kind].grad, alpha[kind].grad, kind)
+        assert float(alpha[kind].grad.abs().max()) > 1e-6
+    alone = [(name, tensor) for name, tensor in net.state_dict().items() if "running" in name or "tracked" in name]
+    plain_state = [(name, tensor) for name, tensor in plain.state_dict().items() if "running" in name or "tracked" in name]
+    for (name, one), (_, other) in zip(in_order(net, alone), in_order(plain, plain_state), strict=True):
+        close(one.double(), other.double(), name)
+    with torch.no_grad():
+        close(net.eval()(x), plain.eval()(x, alpha, alive, 0.7), "logits in eval mode")
+
+
+@pytest.mark.parametrize(("nodes", "parameters", "architecture"), [(7, 4_208_817, 700), (5, 2_440_069, 400)])
+def test_parameters_are_the_published_ones(nodes, parameters, architecture):
+    net = SuperNet(channels=16, cells=6, nodes=nodes)
+    assert count_parameters(net) == parameters
+    assert sum(p.numel() for p in net.arch_parameters()) == architecture
+
+
+def test_weights_and_architecture_are_disjoint_and_complete():
+    net = SuperNet(**SMALL)
+    weights, architecture = ({id(p) for p in group} for group in (net.weight_parameters(), net.arch_parameters()))
+    assert not weights & architecture
+    assert weights | architecture == {id(p) for p in net.parameters()}
+    assert architecture == {id(p) for p in net.alpha.values()}
+    assert len(net.weight_parameters()) == len(weights)
+
+
+def test_alpha_starts_small_and_follows_the_seed():
+    torch.manual_seed(5)
+    net = SuperNet(channels=2, cells=3, nodes=7)
+    torch.manual_seed(5)
+    again = SuperNet(channels=2, cells=3, nodes=7)
+    for kind in KINDS:
+        assert net.alpha[kind].shape == (35, 10)
+        assert 0.8e-3 < float(net.alpha[kind].detach().std()) < 1.2e-3
+        assert torch.equal(net.alpha[kind], again.alpha[kind])
+    assert not torch.equal(net.alpha["normal"], net.alpha["reduce"])
+
+
+def test_layout_of_the_full_network():
+    net = SuperNet(channels=16, cells=6, nodes=7)
+    assert net.stem[0].out_channels == 48
+    assert [cell.kind for cell in net.cells] == ["normal", "normal", "reduce", "normal", "reduce", "normal"]
+    assert [is_reduction(index, 6) for index in range(6)] == [cell.kind == "reduce" for cell in net.cells]
+    assert net.classifier.in_features == 4 * 64
+
+
+def test_pruned_operations_are_not_computed():
+    """Calls counted by hooks, in training and evaluation; a pool runs once per source however many edges share it."""
+    net = prune_some(SuperNet(**SMALL))
+    calls = {}
+    for index, cell in enumerate(net.cells):
+        for edge, mixture in enumerate(cell.mixtures):
+            for column, operation in enumerate(mixture):
+                operation.register_forward_hook(
+                    lambda *_, key=(index, edge, column): calls.__setitem__(key, calls.get(key, 0) + 1)
+                )
+    for mode in (True, False):
+        calls.clear()
+        net.train(mode)(torch.randn(2, 1, 32))
+        sources = [source for _, source in edges(4)]
+        for index, cell in enumerate(net.cells):
+            alive = net.alive(cell.kind)
+            for edge in range(len(sources)):
+                for column in range(10):
+                    called = calls.get((index, edge, column), 0)
+                    if not alive[edge, column]:
+                        assert called == 0
+                    elif column not in (0, *POOLS):
+                        assert called == 1
+            for column in POOLS:
+                wanted = {source for edge, source in enumerate(sources) if alive[edge, column]}
+                assert sum(calls.get((index, edge, column), 0) for edge in range(len(sources))) == len(wanted)
+
+
+@pytest.mark.parametrize("temperature", [1.5, 0.566])
+def test_weights_of_pruned_operations_are_zero_and_the_others_sum_to_one(temperature):
+    net = prune_some(SuperNet(**SMALL))
+    net.temperature = temperature
+    with torch.no_grad():
+        net.alpha["normal"].normal_()
+    for kind in KINDS:
+        weights, alive = net.operation_weights(kind), net.alive(kind)
+        assert not alive.all()
+        assert (weights[~alive] == 0).all()
+        assert (weights[alive] > 0).all()
+        torch.testing.assert_close(weights.sum(1), torch.ones(14))
+        e = torch.exp(net.alpha[kind] / temperature) * alive
+        torch.testing.assert_close(weights, e / e.sum(1, keepdim=True))
+
+
+def test_none_counts_in_the_softmax_but_adds_nothing():
+    net = SuperNet(**SMALL).eval()
+    x = torch.randn(2, 1, 32)
+    with torch.no_grad():
+        for kind in KINDS:
+            net.alpha[kind][:, 0] = 50.0  # nearly all weight on `none`
+        silent = net(x)
+        net.alpha["normal"][:, 0] = net.alpha["reduce"][:, 0] = -50.0
+        loud = net(x)
+    torch.testing.assert_close(silent, net.classifier.bias.expand(2, 5), atol=1e-2, rtol=0)
+    assert (loud - silent).abs().max() > 1e-2
+
+
+def test_entropy_is_summed_over_survivors_and_stays_differentiable():
+    net = prune_some(SuperNet(**SMALL))
+    net.temperature = 0.5
+    with torch.no_grad():
+        net.alpha["normal"][0, :] = torch.linspace(-100, 100, 10)  # some weights underflow to 0
+    plain = 0.0
+    for kind in KINDS:
+        for row, mask in zip(net.operation_weights(kind).detach().double(), net.alive(kind)):
+            plain -= sum(float(w * w.log()) for w in row[mask] if w > 0)
+    assert float(net.entropy().detach()) == pytest.approx(plain, rel=1e-5)
+    net.entropy().backward()
+    assert all(torch.isfinite(net.alpha[kind].grad).all() for kind in KINDS)
+    assert all((net.alpha[kind].grad[~net.alive(kind)] == 0).all() for kind in KINDS)
+
+
+def test_too_few_nodes_are_refused():
+    with pytest.raises(ValueError, match="nodes=3"):
+        SuperNet(channels=2, cells=3, nodes=3)
