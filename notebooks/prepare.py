@@ -37,12 +37,13 @@ channel = "EEG Fpz-Cz"             # the paper's one channel
 seconds = 5.0                      # kept of every 30-s epoch (paper: 30; the demo keeps the first 5 to be quick)
 wake_margin_minutes = 30.0         # wake kept on either side of the night
 subjects = [0, 1, 2, 3, 20, 21]    # subjects to prepare, or to simulate; an empty list takes all nights of the source
-hours = 1.25                       # length of a simulated recording
+hours = 1.0                        # length of a simulated recording
 seed = 0                           # of the simulation
 
 # %%
-from sleepkit.figures import plot_recording
 from sleepkit.epochs import EpochSet
+from sleepkit.figures import plot_recording
+from sleepkit.results import read
 from sleepkit.stage0 import Preparation, obtain_recordings, preparation_checks, prepare_nights, stage_counts
 
 settings = Preparation(profile, source, channel, seconds, wake_margin_minutes, tuple(subjects), hours, seed)
@@ -60,8 +61,11 @@ folder = obtain_recordings(settings)
 table = prepare_nights(folder, settings)
 table.drop(columns=["status", "problem"])
 
+# %%
+read(profile, "nights.csv").groupby("dataset").n_epochs.agg(nights="size", epochs="sum")
+
 # %% [markdown]
-# `movement` and `unscored` were dropped, `trimmed` is wake beyond the margin. (Official hypnograms run to 24 h and end in
+# EDF-20 is part of EDF-78, so a night may count for both. `movement` and `unscored` were dropped, `trimmed` is wake beyond the margin. (Official hypnograms run to 24 h and end in
 # `Sleep stage ?` beyond the PSG's end; those are not counted, nothing was recorded there.)
 #
 # ## What the networks will see

@@ -82,14 +82,15 @@ def cross_validate(epochs, folds, protocol, start, settings, folder, config, dev
     """Train a network on every fold and score its test epochs; finished folds are skipped, an unfinished one is resumed.
 
     start : function of a fold's number that returns the SleepNet to train, freshly made or pruned
-    config : dict that json can hold and that tells networks apart; with settings and data it names the run's folder
+    config : dict that json can hold and that tells networks apart; with settings, data and folds it names the run's folder
     returns (predictions, curves, paths of the networks), or None when `max_minutes` were over first. `predictions` is a data frame
     with id, night, subject, y, fold, the probabilities p_W ... p_REM and, under `subjectwise`, f_W ... and c_W ...: smoothed by
     context, forward only and both directions.
     """
     # id and y say which epochs and in which order; a sample of the signal tells other preparations of them apart.
     sample = epochs.x[:: max(len(epochs) // 64, 1)]
-    key = fingerprint({"protocol": protocol, **config, **asdict(settings)}, epochs.id, epochs.y, sample)
+    sides = [side for fold in sorted(folds, key=lambda fold: fold.number) for side in (fold.train, fold.valid, fold.test)]
+    key = fingerprint({"protocol": protocol, **config, **asdict(settings)}, epochs.id, epochs.y, sample, *sides)
     folder, deadline = Path(folder) / key, Deadline(max_minutes)
     for fold in progress(folds, desc=f"{protocol} folds", unit="fold"):
         fold_key = fingerprint({"run": key, "fold": fold.number}, fold.train, fold.valid, fold.test)

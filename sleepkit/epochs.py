@@ -101,7 +101,8 @@ def parse_night(name):
 def _read_night(path):
     subject, number = parse_night(path.stem)
     try:
-        with np.load(path, allow_pickle=False) as night:
+        # numpy leaves a file open that turns out to be damaged; this one is closed whatever happens
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as night:
             x, y, fs = night["x"], night["y"], float(night["fs"])
     except (KeyError, ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a prepared night with x, y and fs ({error}); delete it and prepare it again") from error

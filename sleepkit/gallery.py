@@ -20,8 +20,10 @@ def draw(profile, key):
     drawn = _figure(profile, key) if key.startswith("fig") else _table(profile, key)
     if drawn is None:
         return Markdown(f"**{key}** is missing: `{command(profile, item(key).notebook)}` makes its results.")
-    module = figures if key.startswith("fig") else tables
-    saved = module.save(drawn, profile, key)
+    if key.startswith("fig"):
+        saved = figures.save(drawn, profile, key)
+    else:
+        saved = tables.save(drawn, profile, key, _note(profile, key))
     print(f"{key}: {', '.join(file.name for file in saved)}")
     return drawn
 
@@ -47,9 +49,17 @@ def gallery_checks(profile):
     return checks(*claims)
 
 
+def _note(profile, key):
+    """Which data, protocol and seeds made an item: those of its data set's stage 1."""
+    return provenance(profile, f"stage1_{_dataset(key)}")
+
+
+def _dataset(key):
+    return "edf78" if "edf78" in item(key).slug else "edf20"
+
+
 def _figure(profile, key):
-    note = provenance(profile, item(key).notebook if item(key).notebook.startswith("stage1") else "stage1_edf20")
-    dataset = "edf78" if "edf78" in item(key).slug else "edf20"
+    note, dataset = _note(profile, key), _dataset(key)
     if key == "fig01":
         return figures.plot_framework()
     if key in ("fig02", "fig03", "fig04", "fig05"):
@@ -58,7 +68,7 @@ def _figure(profile, key):
     if key == "fig06":
         return figures.plot_search(find(profile, "stage1_edf20/history.csv"), published("search_curve"), SEARCH_SAMPLES, note)
     if key in ("fig09", "fig10"):
-        return figures.plot_confusion(dataset, gather(profile, "confusion.csv"), provenance(profile, f"stage1_{dataset}"))
+        return figures.plot_confusion(dataset, gather(profile, "confusion.csv"), note)
     if key == "fig12":
         scores = find(profile, "stage2_prune/filters.csv")
         return None if scores is None else figures.plot_importance(scores, note)

@@ -164,6 +164,9 @@ def kernel_environment(folder):
     variables = {"JUPYTER_PATH": str(folder), "PYTHONPATH": str(ROOT)}
     variables = {key: os.pathsep.join(filter(None, (value, os.environ.get(key)))) for key, value in variables.items()}
     variables |= {"SLEEPKIT_QUIET": "1", "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    # Threads that share a small network wait for one another: with a second program on the machine two of them took
+    # five times as long as one. Whoever has large networks or idle cores sets OMP_NUM_THREADS.
+    variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", "1")
     for key in ("SLEEPKIT_RUNS", "SLEEPKIT_DATA"):
         if os.environ.get(key):
             variables[key] = str(Path(os.environ[key]).absolute())

@@ -104,7 +104,7 @@ def provenance(profile, notebook="stage1_edf20"):
     if of_data is None or of_data.empty:
         return text + "."
     protocols, seeds = sorted(of_data.protocol.unique()), sorted(of_data.seed.unique())
-    return f"{text}; protocol {' and '.join(protocols)}, training seeds {', '.join(map(str, seeds))}."
+    return f"{text}; {' and '.join(protocols)} folds, training seed {', '.join(map(str, seeds))}."
 
 
 def write_table(frame, path):

@@ -75,7 +75,8 @@ def plain(name, operation, x, stride):
 def test_the_primitives_are_those_of_the_paper_in_its_order():
     assert tuple(PRIMITIVES) == OPERATIONS
     assert OPERATIONS == tuple(
-        "none avg_pool_3x3 max_pool_3x3 skip_connect sep_conv_1x3 sep_conv_1x5 dil_conv_1x3 dil_conv_1x5 conv_1x1 conv_3x3".split()
+        "none avg_pool_3x3 max_pool_3x3 skip_connect sep_conv_1x3 sep_conv_1x5 "
+        "dil_conv_1x3 dil_conv_1x5 conv_1x1 conv_3x3".split()
     )
 
 
@@ -98,7 +99,7 @@ def test_kernel_lengths_follow_the_name(name):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("name", ["sep_conv_1x3", "sep_conv_1x5", "dil_conv_1x3", "dil_conv_1x5"])
 def test_training_on_the_dense_kernel_equals_the_pair(name, stride):
-    """One dense convolution in training stands for depthwise then pointwise: same values, gradients and running statistics."""
+    """One dense convolution in training stands for depthwise then pointwise: values, gradients and running statistics."""
     fast, slow = build(name, stride), build(name, stride)
     pairs = [module for module in slow.modules() if hasattr(module, "depthwise")]
     for pair in pairs:

@@ -83,7 +83,9 @@ def test_sizes_over_four_rounds_at_the_size_of_edf20(half):
     random = np.random.default_rng(0)
     rows, allowance, sizes, gone = np.arange(len(y)), limits.copy(), [len(y)], set()
     for _ in range(4):
-        voe = random.random(len(rows)) + 2 * (y[rows] == 1) * (1 if half == "valid" else -1)  # N1 first: its limit must bind
+        voe = random.random(len(rows)) + 2 * (y[rows] == 1) * (
+            1 if half == "valid" else -1
+        )  # N1 first: its limit must bind
         removed = select_samples(voe, y[rows], rows, 0.05, half == "train", allowance)
         assert not gone & set(rows[removed])
         gone |= set(rows[removed])
@@ -148,7 +150,11 @@ def test_ambiguous_samples_are_over_represented_among_the_removed():
             optimiser.step()
         errors[:, epoch] = prediction_errors(model(x[n:]).detach(), y[n:])
     valid = y[n:].numpy()
-    removed = select_samples(variance_of_error(errors, 5), valid, np.arange(n), 0.05, False, class_limits(np.bincount(valid), 4))
+    removed = select_samples(
+        variance_of_error(errors, 5), valid, np.arange(n), 0.05, False, class_limits(np.bincount(valid), 4)
+    )
     assert len(removed) == 50
     assert ambiguous[removed].mean() >= 2 * ambiguous.mean()
-    print(f"flipped labels: {flipped[removed].mean():.0%} of the removed, {flipped.mean():.0%} of all")  # reported, not expected
+    print(
+        f"flipped labels: {flipped[removed].mean():.0%} of the removed, {flipped.mean():.0%} of all"
+    )  # reported, not expected

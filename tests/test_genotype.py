@@ -37,7 +37,9 @@ def test_an_impossible_cell_is_refused(cell, message):
         Genotype(CELL, cell)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "3", '{"normal": []}', '{"normal": 5, "reduce": []}', '{"normal": [["none"]], "reduce": []}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "3", '{"normal": []}', '{"normal": 5, "reduce": []}', '{"normal": [["none"]], "reduce": []}']
+)
 def test_text_that_is_no_genotype_is_refused(text):
     with pytest.raises(ValueError):
         Genotype.from_json(text)

@@ -34,7 +34,9 @@ def stir(net, seed=0):
         if isinstance(module, nn.BatchNorm1d):
             for tensor in (module.weight.data, module.bias.data, module.running_mean):
                 tensor.copy_(torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype))
-            module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator, dtype=tensor.dtype))
+            module.running_var.copy_(
+                0.5 + torch.rand(module.running_var.shape, generator=generator, dtype=tensor.dtype)
+            )
     return net.eval()
 
 
@@ -91,13 +93,13 @@ def test_dropout_and_stem_are_as_specified():
     assert net.dropout.p == 0.3
     assert [type(layer) for layer in net.stem] == [nn.Conv1d, nn.BatchNorm1d, nn.ReLU]
     assert net.stem[0].weight.shape == (2, 1, 3)
-    assert not [name for name, module in net.named_modules() if isinstance(module, nn.Conv1d) and module.bias is not None]
+    assert not [
+        name for name, module in net.named_modules() if isinstance(module, nn.Conv1d) and module.bias is not None
+    ]
 
 
 def test_full_widths_name_the_inner_width_of_every_operation():
-    genotype = Genotype(
-        (("sep_conv_1x3", 0), ("skip_connect", 1)), (("skip_connect", 0), ("conv_1x1", 1))
-    )
+    genotype = Genotype((("sep_conv_1x3", 0), ("skip_connect", 1)), (("skip_connect", 0), ("conv_1x1", 1)))
     widths = full_widths(genotype, 3, 3)
     assert [cell.states for cell in widths.cells] == [(3, 3, 3), (6, 6, 6), (12, 12, 12)]
     assert [cell.inner for cell in widths.cells] == [(3, None), (3, None), (6, None)]
@@ -119,7 +121,9 @@ def test_a_saved_network_comes_back(tmp_path, ratio):
 
 
 def test_facts_do_not_replace_what_rebuilds_the_network(tmp_path):
-    save_network(SleepNet(published_genotype("edf20"), **SMALL), tmp_path / "net", {"genotype": "edf20-published", "cells": 7})
+    save_network(
+        SleepNet(published_genotype("edf20"), **SMALL), tmp_path / "net", {"genotype": "edf20-published", "cells": 7}
+    )
     net, _ = load_network(tmp_path / "net")
     assert net.genotype == published_genotype("edf20")
     assert len(net.cells) == 5

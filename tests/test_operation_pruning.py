@@ -106,4 +106,9 @@ def test_none_is_never_chosen_and_the_stronger_edge_comes_first():
     weights = np.full((14, 10), 0.01)
     weights[:, 0] = 0.9
     weights[1, 9], weights[0, 4], weights[4, 7], weights[2, 8] = 0.5, 0.4, 0.3, 0.6
-    assert discretise(weights, weights).normal[:4] == (("conv_3x3", 1), ("sep_conv_1x3", 0), ("conv_1x1", 0), ("dil_conv_1x5", 2))
+    assert discretise(weights, weights).normal[:4] == (
+        ("conv_3x3", 1),
+        ("sep_conv_1x3", 0),
+        ("conv_1x1", 0),
+        ("dil_conv_1x5", 2),
+    )

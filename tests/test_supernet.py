@@ -12,7 +12,7 @@ from sleepkit.supernet import KINDS, POOLS, SuperNet
 SMALL = {"channels": 2, "cells": 3, "nodes": 4}
 
 
-# The reference: written from method section 1, sharing nothing with the product but the order in which parameters are created.
+# The reference: written from method section 1; it shares nothing with the product but the order of the parameters.
 
 
 def separable(channels, kernel, stride, dilation=1):
@@ -86,7 +86,9 @@ class PlainSuperNet(nn.Module):
             cell.pre0 = PlainReduce(before, channels) if reduced else plain_preprocess(before, channels)
             cell.pre1 = plain_preprocess(last, channels)
             cell.edges = nn.ModuleList(
-                nn.ModuleList(plain_operation(name, channels, 2 if reduction and source < 2 else 1) for name in OPERATIONS)
+                nn.ModuleList(
+                    plain_operation(name, channels, 2 if reduction and source < 2 else 1) for name in OPERATIONS
+                )
                 for node in range(nodes)
                 for source in range(2 + node)
             )
@@ -137,7 +139,9 @@ def pair(pruned, **size):
         matches = [(cell.pre0, ours[f"cells.{index}.preprocess0"]), (cell.pre1, ours[f"cells.{index}.preprocess1"])]
         matches += [(cell.edges, ours[f"cells.{index}.mixtures"])]
         for copy, original in matches:
-            assert [tuple(p.shape) for p in copy.state_dict().values()] == [tuple(p.shape) for p in original.state_dict().values()]
+            assert [tuple(p.shape) for p in copy.state_dict().values()] == [
+                tuple(p.shape) for p in original.state_dict().values()
+            ]
     alone = [(name, tensor) for name, tensor in net.state_dict().items() if not name.startswith(("alpha", "alive"))]
     ordered = {name: tensor for (name, _), (_, tensor) in zip(in_order(plain), in_order(net, alone), strict=True)}
     plain.load_state_dict(ordered)
@@ -182,7 +186,9 @@ def test_the_product_equals_the_plain_implementation(size, samples, pruned):
         close(net.alpha[kind].grad, alpha[kind].grad, kind)
         assert float(alpha[kind].grad.abs().max()) > 1e-6
     alone = [(name, tensor) for name, tensor in net.state_dict().items() if "running" in name or "tracked" in name]
-    plain_state = [(name, tensor) for name, tensor in plain.state_dict().items() if "running" in name or "tracked" in name]
+    plain_state = [
+        (name, tensor) for name, tensor in plain.state_dict().items() if "running" in name or "tracked" in name
+    ]
     for (name, one), (_, other) in zip(in_order(net, alone), in_order(plain, plain_state), strict=True):
         close(one.double(), other.double(), name)
     with torch.no_grad():
