@@ -24,8 +24,9 @@ def parser():
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(function, text):
-        sub = commands.add_parser(function.__name__, help=text, description=text,
-                                  formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        sub = commands.add_parser(
+            function.__name__, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
         sub.set_defaults(command=function)
         return sub.add_argument
 
@@ -52,8 +53,15 @@ def parser():
     add("notebook", help="prepare, stage1_edf20, stage1_edf78, stage2_prune, figures, or all")
     add("--profile", help="parameters from notebooks/profiles/PROFILE (the notebooks' defaults when not given)")
     add("-f", dest="parameters_file", metavar="FILE", help="yaml file of parameters")
-    add("-p", dest="parameters", nargs=2, metavar=("NAME", "VALUE"), action="append", default=[],
-        help="one parameter; `-p profile mine` keeps the results of changed parameters apart")
+    add(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        metavar=("NAME", "VALUE"),
+        action="append",
+        default=[],
+        help="one parameter; `-p profile mine` keeps the results of changed parameters apart",
+    )
 
     add = command(bench, "measure against the customary way")
     add("name", choices=("prepare",), help="what to measure")
@@ -63,8 +71,13 @@ def parser():
 def simulate(arguments):
     from sleepkit.simulate import simulate as write
 
-    pairs = write(arguments.output, subjects=range(arguments.subjects), nights=range(1, arguments.nights + 1),
-                  hours=arguments.hours, seed=arguments.seed)
+    pairs = write(
+        arguments.output,
+        subjects=range(arguments.subjects),
+        nights=range(1, arguments.nights + 1),
+        hours=arguments.hours,
+        seed=arguments.seed,
+    )
     print(f"{len(pairs)} nights in {arguments.output}")
     return 0
 
@@ -84,9 +97,14 @@ def fetch(arguments):
 def prepare(arguments):
     from sleepkit import recordings
 
-    nights = recordings.prepare(arguments.source, arguments.output, channel=arguments.channel,
-                                wake_margin_minutes=arguments.wake_margin_minutes, seconds=arguments.seconds,
-                                jobs=arguments.jobs)
+    nights = recordings.prepare(
+        arguments.source,
+        arguments.output,
+        channel=arguments.channel,
+        wake_margin_minutes=arguments.wake_margin_minutes,
+        seconds=arguments.seconds,
+        jobs=arguments.jobs,
+    )
     counts = nights.status.value_counts()
     failed = nights[nights.status == "failed"]
     print(", ".join(f"{counts.get(status, 0)} nights {status}" for status in ("written", "unchanged", "failed")))

@@ -23,8 +23,8 @@ SEARCHES = {"DARTS": (False, False), "+ BDP": (True, False), "+ DOP": (False, Tr
 def ablate(epochs, trained, settings):
     """Every variant of table 8 on fold 0 of the first network, with each of the ablation seeds.
 
-    Searches see the fold's training and validation subjects alone. Writes ablation.csv (variant, seed, acc, mf1, kappa, mgm, params,
-    macs, n: test epochs of the fold) and returns it as a data frame.
+    Searches see the fold's training and validation subjects alone. Writes ablation.csv (variant, seed, acc, mf1,
+    kappa, mgm, params, macs, n: test epochs of the fold) and returns it as a data frame.
     """
     first = trained[0]
     fold = saved_folds(epochs, first)[0]
@@ -43,15 +43,26 @@ def _ablate_seed(epochs, fold, first, settings, seed):
     def test(variant, make, train):
         """Train what `make` returns on the fold, note its scores on the fold's test epochs and where it lies."""
         net = make()
-        config = {"variant": variant, "channels": net.channels, "cells": cells, "ratio": settings.ratio, "balance": settings.balance}
-        config |= {"architecture": json.loads(net.genotype.to_json()), "search": asdict(_search_settings(settings, seed, "+ BDP + DOP"))}
+        config = {
+            "variant": variant,
+            "channels": net.channels,
+            "cells": cells,
+            "ratio": settings.ratio,
+            "balance": settings.balance,
+        }
+        config |= {
+            "architecture": json.loads(net.genotype.to_json()),
+            "search": asdict(_search_settings(settings, seed, "+ BDP + DOP")),
+        }
         predictions, _, (network,) = crossval.cross_validate(
             epochs, [fold], "subjectwise", lambda _: make(), train, settings.work / "ablation", config, settings.device
         )
         networks[variant] = network
         params, macs, _ = size_of(net, epochs)
         score = scores(crossval.pooled_confusion(predictions))
-        rows.append({"variant": variant, "seed": seed} | score | {"params": params, "macs": macs, "n": len(predictions)})
+        rows.append(
+            {"variant": variant, "seed": seed} | score | {"params": params, "macs": macs, "n": len(predictions)}
+        )
 
     for variant in SEARCHES:
         genotype = _search(epochs, fold, settings, seed, variant)
@@ -78,11 +89,18 @@ def _search_settings(settings, seed, variant):
     """Settings of stage 1's search with the variant's levels of pruning."""
     data_pruning, operation_pruning = SEARCHES[variant]
     first = json.loads((settings.first / "networks.json").read_text())["search"]
-    changes = {"epochs": settings.ablation_epochs, "data_pruning": data_pruning, "operation_pruning": operation_pruning, "seed": seed}
+    changes = {
+        "epochs": settings.ablation_epochs,
+        "data_pruning": data_pruning,
+        "operation_pruning": operation_pruning,
+        "seed": seed,
+    }
     return SearchSettings(**(first | changes))
 
 
 def _search(epochs, fold, settings, seed, variant):
     seen = epochs.subset(np.sort(np.concatenate([fold.train, fold.valid])))
     search = _search_settings(settings, seed, variant)
-    return run_search(seen, search, settings.work / f"search-{search_key(seen, search)}", device=settings.device).genotype
+    return run_search(
+        seen, search, settings.work / f"search-{search_key(seen, search)}", device=settings.device
+    ).genotype

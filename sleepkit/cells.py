@@ -1,4 +1,5 @@
-"""The candidate operations of a cell's edges, in one dimension: (batch, channels, samples) -> (batch, channels, samples / stride)."""
+"""The candidate operations of a cell's edges, in one dimension: (batch, channels, samples) -> (batch, channels,
+samples / stride)."""
 
 import torch
 from torch import nn
@@ -17,7 +18,8 @@ class Zero(nn.Module):
 
 
 class FactorizedReduce(nn.Module):
-    """Halve the length without losing every other sample: two 1x1 convolutions of stride 2, one on x shifted by a sample.
+    """Halve the length without losing every other sample: two 1x1 convolutions of stride 2, one on x shifted by a
+    sample.
 
     (batch, inputs, samples) -> (batch, first + second, ceil(samples / 2)); an odd length is padded right with one zero.
     Filter pruning may leave one of the two convolutions without channels: it is then left out.
@@ -44,8 +46,9 @@ def relu_conv_bn(inputs, outputs, kernel=1, stride=1):
 class DepthwisePointwise(nn.Module):
     """ReLU, depthwise convolution, pointwise convolution, BatchNorm.
 
-    Nothing non-linear stands between the two convolutions, so in training the pair runs as the one dense convolution that it
-    equals: at a few channels a CPU takes about 0.6 of the time. Inference keeps the pair, which has fewer multiplications.
+    Nothing non-linear stands between the two convolutions, so in training the pair runs as the one dense convolution
+    that it equals: at a few channels a CPU takes about 0.6 of the time. Inference keeps the pair, which has fewer
+    multiplications.
     """
 
     def __init__(self, inputs, outputs, kernel, stride=1, dilation=1):
@@ -65,9 +68,10 @@ class DepthwisePointwise(nn.Module):
         )
 
 
-# Every constructor takes (inputs, stride, outputs, inner). In a network of full width `outputs` equals `inputs`; filter
-# pruning makes them differ. `inner` is the width inside an operation: the channels between the two rounds of a separable
-# convolution, or those that the first convolution of a factorized reduction makes. Widths left out are the full ones.
+# Every constructor takes (inputs, stride, outputs, inner). In a network of full width `outputs` equals `inputs`;
+# filter pruning makes them differ. `inner` is the width inside an operation: the channels between the two rounds of a
+# separable convolution, or those that the first convolution of a factorized reduction makes. Widths left out are the
+# full ones.
 
 
 def _pool(pool):

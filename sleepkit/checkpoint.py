@@ -39,10 +39,15 @@ def load_checkpoint(path, key, device="cpu"):
     except Exception as error:  # a cut or altered file makes torch raise one of a dozen kinds
         aside = path.with_name(path.name + ".damaged")
         path.replace(aside)
-        print(f"{path}: damaged checkpoint ({type(error).__name__}), set aside as {aside.name}; starting this part anew")
+        print(
+            f"{path}: damaged checkpoint ({type(error).__name__}), set aside as {aside.name}; starting this part anew"
+        )
         return None
     if saved_key != key:
-        raise ValueError(f"{path}: checkpoint of another configuration ({saved_key}, expected {key}); remove it or choose another folder")
+        raise ValueError(
+            f"{path}: checkpoint of another configuration ({saved_key}, expected {key}); "
+            "remove it or choose another folder"
+        )
     return state
 
 

@@ -1,7 +1,8 @@
 """Beyond the paper: a night is a sequence, and a hidden Markov model over its epochs uses that (method section 5).
 
-States are the stages, transitions are counted on the training subjects' hypnograms, and an epoch's emission is the network's
-probability divided by the stage's share of the training epochs (Bayes' rule: proportional to the likelihood of the signal).
+States are the stages, transitions are counted on the training subjects' hypnograms, and an epoch's emission is the
+network's probability divided by the stage's share of the training epochs (Bayes' rule: proportional to the likelihood
+of the signal).
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ class Context:
 
 
 def fit_context(y, night):
-    """Count transitions (plus one) and stages over training nights: y (n,) stages, night (n,) names, in the order of time."""
+    """Count transitions (plus one) and stages over training nights: y (n,) stages, night (n,) names, in the order of
+    time."""
     k = len(STAGES)
     counts = np.ones((k, k))
     same_night = night[1:] == night[:-1]

@@ -5,7 +5,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_macs(net, samples):
-    """Multiply-accumulates of the convolutions and the linear layer for one epoch of `samples` samples (torch's flop counter / 2)."""
+    """Multiply-accumulates of the convolutions and the linear layer for one epoch of `samples` samples (torch's flop
+    counter / 2)."""
     device = next(net.parameters()).device
     was_training = net.training
     net.eval()

@@ -19,6 +19,7 @@ from sleepkit.training import Normalisation, fit, predict_logits, softmax
 # The ten pairs of subjects of EDF-20 in AttnSleep's order, so that folds equal that peer's.
 EDF20_PAIRS = ((14, 5), (4, 17), (8, 7), (19, 12), (0, 15), (16, 9), (11, 10), (3, 1), (6, 18), (2, 13))
 CONTEXTS = ("none", "forward", "both")
+COLUMNS = "protocol genotype channels cells pruned context seed fold acc mf1 kappa mgm n".split()  # of crossval.csv
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ def subject_folds(subject, k, validation_subjects=3):
     present = np.unique(subject)
     if len(present) < k or len(present) - -(-len(present) // k) <= validation_subjects:
         raise ValueError(
-            f"{len(present)} subjects cannot fill {k} folds with {validation_subjects} validation subjects and one to train on; "
-            "use fewer folds or validation subjects"
+            f"{len(present)} subjects cannot fill {k} folds with {validation_subjects} validation subjects and one to "
+            "train on; use fewer folds or validation subjects"
         )
     if k == 10 and np.array_equal(present, np.arange(20)):
         groups = EDF20_PAIRS
@@ -59,7 +60,8 @@ def subject_folds(subject, k, validation_subjects=3):
 
 
 def epoch_folds(n, k=5, seed=47):
-    """The authors' folds: epochs shuffled, so that one subject is in training and test, and the test fold chooses the epoch."""
+    """The authors' folds: epochs shuffled, so that one subject is in training and test, and the test fold chooses the
+    epoch."""
     splits = KFold(k, shuffle=True, random_state=seed).split(np.arange(n))
     return [Fold(number, np.sort(train), np.sort(test), np.sort(test)) for number, (train, test) in enumerate(splits)]
 
@@ -67,11 +69,14 @@ def epoch_folds(n, k=5, seed=47):
 def manifest(epochs, folds):
     """Which subjects train, validate and test each fold, as a dict that json can hold."""
     sides = ("train", "valid", "test")
-    return {str(f.number): {side: np.unique(epochs.subject[getattr(f, side)]).tolist() for side in sides} for f in folds}
+    return {
+        str(f.number): {side: np.unique(epochs.subject[getattr(f, side)]).tolist() for side in sides} for f in folds
+    }
 
 
 def normalisation(epochs, fold, protocol):
-    """`subjectwise`: one mean and sd from the training subjects. `epochwise`: of every sample position, over the whole data set."""
+    """`subjectwise`: one mean and sd from the training subjects. `epochwise`: of every sample position, over the
+    whole data set."""
     if protocol == "epochwise":
         return Normalisation(epochs.x.mean(axis=0), epochs.x.std(axis=0) + 1e-6)
     x = epochs.x[fold.train]
@@ -79,17 +84,21 @@ def normalisation(epochs, fold, protocol):
 
 
 def cross_validate(epochs, folds, protocol, start, settings, folder, config, device="cpu", max_minutes=None):
-    """Train a network on every fold and score its test epochs; finished folds are skipped, an unfinished one is resumed.
+    """Train a network on every fold and score its test epochs; finished folds are skipped, an unfinished one is
+    resumed.
 
     start : function of a fold's number that returns the SleepNet to train, freshly made or pruned
-    config : dict that json can hold and that tells networks apart; with settings, data and folds it names the run's folder
-    returns (predictions, curves, paths of the networks), or None when `max_minutes` were over first. `predictions` is a data frame
-    with id, night, subject, y, fold, the probabilities p_W ... p_REM and, under `subjectwise`, f_W ... and c_W ...: smoothed by
-    context, forward only and both directions.
+    config : dict that json can hold and that tells networks apart; with settings, data and folds it names the run's
+        folder
+    returns (predictions, curves, paths of the networks), or None when `max_minutes` were over first. `predictions` is
+    a data frame with id, night, subject, y, fold, the probabilities p_W ... p_REM and, under `subjectwise`, f_W ...
+    and c_W ...: smoothed by context, forward only and both directions.
     """
     # id and y say which epochs and in which order; a sample of the signal tells other preparations of them apart.
     sample = epochs.x[:: max(len(epochs) // 64, 1)]
-    sides = [side for fold in sorted(folds, key=lambda fold: fold.number) for side in (fold.train, fold.valid, fold.test)]
+    sides = [
+        side for fold in sorted(folds, key=lambda fold: fold.number) for side in (fold.train, fold.valid, fold.test)
+    ]
     key = fingerprint({"protocol": protocol, **config, **asdict(settings)}, epochs.id, epochs.y, sample, *sides)
     folder, deadline = Path(folder) / key, Deadline(max_minutes)
     for fold in progress(folds, desc=f"{protocol} folds", unit="fold"):
@@ -113,12 +122,12 @@ def score_rows(predictions, keys):
             chosen = np.full(len(predictions), True) if fold == "pooled" else (predictions["fold"] == fold).to_numpy()
             matrix = confusion(predictions["y"][chosen], predicted[chosen])
             rows.append(keys | {"context": context, "fold": fold} | scores(matrix) | {"n": int(chosen.sum())})
-    columns = ["protocol", "genotype", "channels", "cells", "pruned", "context", "seed", "fold", "acc", "mf1", "kappa", "mgm", "n"]
-    return pd.DataFrame(rows)[columns]
+    return pd.DataFrame(rows)[COLUMNS]
 
 
 def pooled_confusion(predictions, letter="p"):
-    """(5, 5) confusion matrix of all folds' predictions; letter p is per epoch, f forward context, c both directions."""
+    """(5, 5) confusion matrix of all folds' predictions; letter p is per epoch, f forward context, c both
+    directions."""
     return confusion(predictions["y"], predictions[[f"{letter}_{stage}" for stage in STAGES]].to_numpy().argmax(1))
 
 
@@ -136,7 +145,8 @@ def confusion_rows(predictions, keys):
 
 
 def _run_fold(epochs, fold, protocol, start, settings, folder, key, config, device, deadline):
-    """Train and score one fold unless its result is there; False when the deadline came first. The result is written last."""
+    """Train and score one fold unless its result is there; False when the deadline came first. The result is written
+    last."""
     result = folder / f"fold{fold.number}.npz"
     if result.exists():
         return True
@@ -164,11 +174,16 @@ def _read_fold(epochs, fold, folder, protocol):
     with np.load(folder / f"fold{fold.number}.npz", allow_pickle=False) as saved:
         prob = saved["prob"]
     known = epochs.subset(fold.test)
-    frame = pd.DataFrame({"id": known.id, "night": known.night, "subject": known.subject, "y": known.y, "fold": fold.number})
+    frame = pd.DataFrame(
+        {"id": known.id, "night": known.night, "subject": known.subject, "y": known.y, "fold": fold.number}
+    )
     columns = {"p": prob}
     if protocol == "subjectwise":
         context = fit_context(epochs.y[fold.train], epochs.night[fold.train])
-        columns |= {"f": smooth_nights(prob, known.night, context, forward_only=True), "c": smooth_nights(prob, known.night, context)}
+        columns |= {
+            "f": smooth_nights(prob, known.night, context, forward_only=True),
+            "c": smooth_nights(prob, known.night, context),
+        }
     for letter, values in columns.items():
         frame[[f"{letter}_{stage}" for stage in STAGES]] = values
     return frame

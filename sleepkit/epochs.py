@@ -75,7 +75,9 @@ class EpochSet:
         for name, part in zip(names, parts):
             if (other := owner.setdefault(int(part.id[0]), name)) != name:
                 raise ValueError(f"{found[name]}: the same subject and night as {other}; remove one of the two")
-        arrays = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls) if f.name != "fs"}
+        arrays = {
+            f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls) if f.name != "fs"
+        }
         return cls(**arrays, fs=parts[0].fs)
 
     def save(self, folder, ch_label="EEG Fpz-Cz"):
@@ -94,7 +96,9 @@ def parse_night(name):
     """
     match = NIGHT_NAME.match(name)
     if not match:
-        raise ValueError(f"{name!r} is not a Sleep-EDF recording id such as SC4001E0 (SC4, two digits subject, one digit night)")
+        raise ValueError(
+            f"{name!r} is not a Sleep-EDF recording id such as SC4001E0 (SC4, two digits subject, one digit night)"
+        )
     return int(match[1]), int(match[2])
 
 
@@ -105,14 +109,22 @@ def _read_night(path):
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as night:
             x, y, fs = night["x"], night["y"], float(night["fs"])
     except (KeyError, ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: not a prepared night with x, y and fs ({error}); delete it and prepare it again") from error
+        raise ValueError(
+            f"{path}: not a prepared night with x, y and fs ({error}); delete it and prepare it again"
+        ) from error
     x = x[:, :, 0] if x.ndim == 3 and x.shape[2] == 1 else x
     if x.ndim != 2 or y.shape != x.shape[:1] or not len(y):
-        raise ValueError(f"{path}: x has shape {x.shape}, y {y.shape}; expected (n, samples) or (n, samples, 1) and (n,)")
+        raise ValueError(
+            f"{path}: x has shape {x.shape}, y {y.shape}; expected (n, samples) or (n, samples, 1) and (n,)"
+        )
     if not np.isfinite(x).all():
-        raise ValueError(f"{path}: the signal holds NaN or infinite samples; prepare the night again from its recording")
+        raise ValueError(
+            f"{path}: the signal holds NaN or infinite samples; prepare the night again from its recording"
+        )
     if y.min() < 0 or y.max() >= len(STAGES):
-        raise ValueError(f"{path}: labels {y.min()} to {y.max()}; expected 0 to {len(STAGES) - 1} ({', '.join(STAGES)})")
+        raise ValueError(
+            f"{path}: labels {y.min()} to {y.max()}; expected 0 to {len(STAGES) - 1} ({', '.join(STAGES)})"
+        )
     n = len(y)
     ids = (subject * 10 + number) * IDS_PER_NIGHT + np.arange(n)
     return EpochSet(

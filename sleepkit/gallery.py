@@ -15,7 +15,8 @@ CROSSVAL_FILES = ("crossval.csv", "per_class.csv", "parameters.csv")
 def draw(profile, key):
     """Draw an item ("fig06") from the results of a profile and save it under figures/<profile>/.
 
-    returns the figure, or the table; where there are no results to draw it from, a line that says which command makes them
+    returns the figure, or the table; where there are no results to draw it from, a line that says which command makes
+    them
     """
     drawn = _figure(profile, key) if key.startswith("fig") else _table(profile, key)
     if drawn is None:
@@ -33,19 +34,37 @@ def gallery_checks(profile):
     claims = []
     for dataset, total, layers in (("edf20", 34_951, 9), ("edf78", 167_321, 9)):
         matrix = published_confusion(f"{dataset}_L{layers}_full")
-        rows = published("cv_results").query("dataset == @dataset and layers == @layers and model == 'full' and fold == 'pooled'")
+        rows = published("cv_results").query(
+            "dataset == @dataset and layers == @layers and model == 'full' and fold == 'pooled'"
+        )
         ours, theirs = scores(matrix), rows.iloc[0]
-        claims.append((f"epochs of {dataset} in the published confusion matrices", total, matrix.sum(), matrix.sum() == total))
+        claims.append(
+            (f"epochs of {dataset} in the published confusion matrices", total, matrix.sum(), matrix.sum() == total)
+        )
         for name in ("acc", "mf1"):
             same = abs(ours[name] - theirs[name]) < 5e-5
-            claims.append((f"published {name} of {dataset}, L = {layers}, from its matrix", f"{theirs[name]:.4f}", f"{ours[name]:.4f}", same))
+            claims.append(
+                (
+                    f"published {name} of {dataset}, L = {layers}, from its matrix",
+                    f"{theirs[name]:.4f}",
+                    f"{ours[name]:.4f}",
+                    same,
+                )
+            )
     index = write_index(profile).read_text()
     listed = sum(f"| {entry.key} |" in index for entry in ITEMS)
     claims.append(("items in index.md", len(ITEMS), listed, listed == len(ITEMS)))
     parts = gather(profile, "crossval.csv")
     merged = 0 if parts is None else len(merge_crossval(profile))
     expected = 0 if parts is None else len(parts)
-    claims.append(("rows of the notebooks' crossval.csv in the merged one", "all", "all" if merged == expected else merged, merged == expected))
+    claims.append(
+        (
+            "rows of the notebooks' crossval.csv in the merged one",
+            "all",
+            "all" if merged == expected else merged,
+            merged == expected,
+        )
+    )
     return checks(*claims)
 
 
@@ -64,9 +83,13 @@ def _figure(profile, key):
         return figures.plot_framework()
     if key in ("fig02", "fig03", "fig04", "fig05"):
         found = find(profile, f"stage1_{dataset}/genotype.json")
-        return figures.plot_cells(published_genotype(dataset), found, "normal" if "normal" in item(key).slug else "reduce", note)
+        return figures.plot_cells(
+            published_genotype(dataset), found, "normal" if "normal" in item(key).slug else "reduce", note
+        )
     if key == "fig06":
-        return figures.plot_search(find(profile, "stage1_edf20/history.csv"), published("search_curve"), SEARCH_SAMPLES, note)
+        return figures.plot_search(
+            find(profile, "stage1_edf20/history.csv"), published("search_curve"), SEARCH_SAMPLES, note
+        )
     if key in ("fig09", "fig10"):
         return figures.plot_confusion(dataset, gather(profile, "confusion.csv"), note)
     if key == "fig12":
@@ -83,7 +106,10 @@ def _table(profile, key):
         removed = {dataset: find(profile, f"stage1_{dataset}/removed_samples.csv") for dataset in ("edf20", "edf78")}
         return tables.table_epochs(find(profile, "nights.csv"), removed)
     if key == "tab02":
-        found = {name: find(profile, f"stage1_{dataset}/settings.json") for name, dataset in (("EDF-20", "edf20"), ("EDF-78", "edf78"))}
+        found = {
+            name: find(profile, f"stage1_{dataset}/settings.json")
+            for name, dataset in (("EDF-20", "edf20"), ("EDF-78", "edf78"))
+        }
         return tables.table_settings({name: settings for name, settings in found.items() if settings})
     if key in ("tab03", "tab04", "tab05", "tab06"):
         runs = [gather(profile, file) for file in CROSSVAL_FILES]

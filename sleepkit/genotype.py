@@ -38,7 +38,9 @@ class Genotype:
                 raise ValueError(f"{kind} cell has {len(cell)} entries; a cell has two per node")
             for position, (name, source) in enumerate(cell):
                 if name not in OPERATIONS or name == "none":
-                    raise ValueError(f"{kind} cell, entry {position}: unknown operation {name!r}; known: {OPERATIONS[1:]}")
+                    raise ValueError(
+                        f"{kind} cell, entry {position}: unknown operation {name!r}; known: {OPERATIONS[1:]}"
+                    )
                 if not 0 <= source < 2 + position // 2:
                     raise ValueError(f"{kind} cell, entry {position}: node {position // 2} cannot read source {source}")
 
@@ -51,7 +53,9 @@ class Genotype:
             cells = json.loads(text)
             return cls(cells["normal"], cells["reduce"])
         except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"not a genotype (expected an object with 'normal' and 'reduce' lists): {error}") from error
+            raise ValueError(
+                f"not a genotype (expected an object with 'normal' and 'reduce' lists): {error}"
+            ) from error
 
 
 def random_genotype(nodes, seed):

@@ -1,4 +1,5 @@
-"""From labels and probabilities to the numbers that sleep staging reports. Confusion matrices have the true stage in rows."""
+"""From labels and probabilities to the numbers that sleep staging reports. Confusion matrices have the true stage in
+rows."""
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,8 @@ def per_class(matrix):
 
 
 def scores(matrix):
-    """Accuracy, macro-F1, Cohen's kappa and MGm (mean over stages of the G-mean) of a confusion matrix, as a dict of fractions."""
+    """Accuracy, macro-F1, Cohen's kappa and MGm (mean over stages of the G-mean) of a confusion matrix, as a dict of
+    fractions."""
     matrix = np.asarray(matrix, dtype=float)
     n = matrix.sum()
     by_class = per_class(matrix)

@@ -65,8 +65,9 @@ def full_widths(genotype, channels, cells):
 class Cell(nn.Module):
     """One cell: two preprocessed inputs, nodes that sum two operations each, all nodes concatenated.
 
-    (batch, inputs[0], samples), (batch, inputs[1], samples) -> (batch, sum of node widths, samples or its half, rounded up)
-    Every operation of stride 2 rounds a length up, so the terms of a node always have one length, odd inputs included.
+    (batch, inputs[0], samples), (batch, inputs[1], samples) -> (batch, sum of node widths, samples or its half,
+    rounded up) Every operation of stride 2 rounds a length up, so the terms of a node always have one length, odd
+    inputs included.
     """
 
     def __init__(self, entries, inputs, widths, reduction, reduction_before):
@@ -143,9 +144,9 @@ def save_network(net, path, facts):
         "widths": asdict(net.widths),
         "parameters": count_parameters(net),
     }
-    with written(path.with_suffix(".safetensors")) as temporary:
+    with written(path.with_name(path.name + ".safetensors")) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, temporary)
-    with written(path.with_suffix(".json")) as temporary:
+    with written(path.with_name(path.name + ".json")) as temporary:
         temporary.write_text(json.dumps(description, indent=1) + "\n")
 
 
@@ -156,7 +157,7 @@ def load_network(path):
     """
     path = Path(path)
     try:
-        description = json.loads(path.with_suffix(".json").read_text())
+        description = json.loads(path.with_name(path.name + ".json").read_text())
         widths = description["widths"]
         cells = tuple(CellWidths(tuple(cell["states"]), tuple(cell["inner"])) for cell in widths["cells"])
         net = SleepNet(
@@ -166,7 +167,9 @@ def load_network(path):
             description["n_classes"],
             Widths(widths["stem"], cells),
         )
-        net.load_state_dict(load_file(path.with_suffix(".safetensors")))
-    except Exception as error:  # safetensors and torch raise their own kinds; whichever it is, the pair is not a network
-        raise ValueError(f"{path}.json and .safetensors: not a saved network ({error}); save it again or remove both") from error
+        net.load_state_dict(load_file(path.with_name(path.name + ".safetensors")))
+    except Exception as error:  # safetensors, torch and json raise a dozen kinds; none of them is a network
+        raise ValueError(
+            f"{path}.json and .safetensors: not a saved network ({error}); save it again or remove both"
+        ) from error
     return net.eval(), description

@@ -38,9 +38,9 @@ def run(name, profile=None, parameters_file=None, parameters=None):
     profile : parameters come from `notebooks/profiles/<profile>/NAME.yaml`; a profile without that file changes
         nothing but the notebook's parameter `profile`. None or "demo": the defaults that stand in the notebook
     parameters_file : yaml of further parameters, which override those of the profile
-    parameters : dict that overrides both
-    The notebook appears under its name only when it has finished. Raises ValueError before anything runs when the
-    notebook, the profile or a parameter is unknown or has the wrong type; NotebookFailed when a cell fails.
+    parameters : dict that overrides both The notebook appears under its name only when it has finished. Raises
+    ValueError before anything runs when the notebook, the profile or a parameter is unknown or has the wrong type;
+    NotebookFailed when a cell fails.
     """
     notebook = source(name)
     defaults = default_parameters(notebook)
@@ -60,8 +60,9 @@ def run(name, profile=None, parameters_file=None, parameters=None):
             _execute(notebook, temporary, chosen)
         except PapermillExecutionError as error:
             os.replace(temporary, failed)
-            raise NotebookFailed(f"{name}: cell [{error.exec_count}] raised {error.ename}: {error.evalue}\n"
-                                 f"the failed run is {failed}") from None
+            raise NotebookFailed(
+                f"{name}: cell [{error.exec_count}] raised {error.ename}: {error.evalue}\nthe failed run is {failed}"
+            ) from None
         except RuntimeError as error:  # the kernel died, or did not start
             raise NotebookFailed(f"{name}: {error} (out of memory, or killed?)") from None
         # make compares times: what was edited while the notebook ran is newer than the notebook
@@ -144,11 +145,16 @@ def check_parameters(name, chosen, defaults):
     for key, value in chosen.items():
         if key not in defaults:
             near = difflib.get_close_matches(key, defaults, n=1)
-            problems.append(f"{name} has no parameter {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-                            + f" (it has {', '.join(defaults)})")
+            problems.append(
+                f"{name} has no parameter {key!r}"
+                + (f"; did you mean {near[0]!r}?" if near else "")
+                + f" (it has {', '.join(defaults)})"
+            )
         elif not _fits(value, defaults[key]):
-            problems.append(f"{name}: {key} = {value!r} is {_kind(value)}, but its default {defaults[key]!r} is "
-                            f"{_kind(defaults[key])}{_cure(value)}")
+            problems.append(
+                f"{name}: {key} = {value!r} is {_kind(value)}, but its default {defaults[key]!r} is "
+                f"{_kind(defaults[key])}{_cure(value)}"
+            )
     if problems:
         raise ValueError("\n".join(problems))
 
@@ -178,8 +184,9 @@ def _execute(notebook, output, parameters):
     with tempfile.TemporaryDirectory() as folder, _environment(kernel_environment(folder)):
         path = Path(folder, "source.ipynb")
         nbformat.write(notebook, path)
-        papermill.execute_notebook(path, output, parameters, cwd=FOLDER, progress_bar=sys.stderr.isatty(),
-                                   coalesce_streams=True)
+        papermill.execute_notebook(
+            path, output, parameters, cwd=FOLDER, progress_bar=sys.stderr.isatty(), coalesce_streams=True
+        )
 
 
 @contextmanager
@@ -215,7 +222,8 @@ def _fits(value, default):
         return True
     if isinstance(default, (list, tuple)):
         return isinstance(value, (list, tuple)) and all(
-            not default or any(_fits(item, known) for known in default) for item in value)
+            not default or any(_fits(item, known) for known in default) for item in value
+        )
     if isinstance(default, bool) or isinstance(value, bool):
         return type(value) is type(default)
     return isinstance(value, (int, float) if isinstance(default, float) else type(default))
@@ -224,8 +232,14 @@ def _fits(value, default):
 def _kind(value):
     if isinstance(value, (list, tuple)):
         return f"a list whose first item is {_kind(value[0])}" if value else "an empty list"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "text", dict: "a mapping",
-            type(None): "nothing"}.get(type(value), type(value).__name__)
+    return {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        dict: "a mapping",
+        type(None): "nothing",
+    }.get(type(value), type(value).__name__)
 
 
 def _cure(value):

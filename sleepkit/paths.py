@@ -32,7 +32,8 @@ def data():
 
 @contextmanager
 def written(path):
-    """Yield a temporary path beside `path`; when the block ends well the file moves into place, otherwise it is removed.
+    """Yield a temporary path beside `path`; when the block ends well the file moves into place, otherwise it is
+    removed.
 
     A reader therefore sees the old file or the whole new one, never half of one, wherever the process is killed.
     The temporary name keeps the ending (numpy and matplotlib choose the format by it) and starts with a dot.

@@ -91,14 +91,16 @@ def merge_crossval(profile):
 
 
 def provenance(profile, notebook="stage1_edf20"):
-    """One line for the foot of a figure: which data, protocol and seeds made this run's numbers. Empty without a run."""
+    """One line for the foot of a figure: which data, protocol and seeds made this run's numbers. Empty without a
+    run."""
     settings, made = find(profile, f"{notebook}/settings.json"), find(profile, "preparation.json")
     if settings is None or made is None:
         return f"Published numbers; profile {profile} has no run of its own."
     networks = gather(profile, "crossval.csv")
     of_data = networks[networks.genotype.str.startswith(settings["dataset"])] if networks is not None else None
+    nights = "simulated" if made["simulated"] else "Sleep-EDF"
     text = (
-        f"This run: profile {profile}, {'simulated' if made['simulated'] else 'Sleep-EDF'} nights, {settings['n_subjects']} subjects, "
+        f"This run: profile {profile}, {nights} nights, {settings['n_subjects']} subjects, "
         f"{settings['n_epochs']:,} epochs of {settings['seconds']:g} s; search seed {settings['seed']}"
     )
     if of_data is None or of_data.empty:

@@ -47,6 +47,11 @@ class SearchSettings:
         if self.prune_every < 2:
             raise ValueError(f"prune_every={self.prune_every}: the variance of an error needs at least two epochs")
 
+    @property
+    def rounds(self):
+        """Epochs, counted from 1, that end in a round of pruning."""
+        return pruning_rounds(self.prune_every, min(self.prune_until, self.epochs))
+
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -55,7 +60,8 @@ class SearchResult:
     genotype : the architecture
     history : data frame, one row per epoch
     removed_samples, removed_operations : data frames, what each round took away
-    weights : dict with epoch, temperature (T,), normal and reduce (T, edges, 10), operation weights at the end of each epoch
+    weights : dict with epoch, temperature (T,), normal and reduce (T, edges, 10), operation weights at the end of
+    each epoch
     kept : dict with the permanent ids that are left in either half, train and valid
     voe : data frame with a row per sample and round: epoch, half, id, voe, removed
     """
@@ -113,7 +119,9 @@ def run_search(epochs, settings, folder, max_minutes=None, device="cpu"):
 
 def search_key(epochs, settings):
     """Name of a search: its settings and its data."""
-    return fingerprint(asdict(settings), epochs.id, epochs.y, np.array(epochs.x.shape), epochs.x[:: max(len(epochs) // 64, 1)])
+    return fingerprint(
+        asdict(settings), epochs.id, epochs.y, np.array(epochs.x.shape), epochs.x[:: max(len(epochs) // 64, 1)]
+    )
 
 
 def split_halves(y, seed):
@@ -126,7 +134,7 @@ def _start(epochs, settings, device):
     torch.manual_seed(settings.seed)
     net = SuperNet(settings.channels, settings.cells, settings.nodes).to(device)
     halves = split_halves(epochs.y, settings.split_seed)
-    rounds = len(pruning_rounds(settings.prune_every, settings.prune_until))
+    rounds = len(settings.rounds)
     return _Run(
         net=net,
         sgd=torch.optim.SGD(net.weight_parameters(), settings.lr, momentum=0.9, weight_decay=3e-4),
@@ -140,7 +148,8 @@ def _start(epochs, settings, device):
 
 
 def _search_epoch(run, epochs, settings, epoch, bar):
-    """One pass over both halves, then in this order: validation curve, data pruning, operation pruning (method section 1)."""
+    """One pass over both halves, then in this order: validation curve, data pruning, operation pruning (method
+    section 1)."""
     started, net = time.monotonic(), run.net
     net.temperature = temperature(epoch)
     for group in run.sgd.param_groups:
@@ -150,15 +159,16 @@ def _search_epoch(run, epochs, settings, epoch, bar):
     row = {"epoch": epoch + 1, "temperature": net.temperature}
     row |= _bilevel_pass(run, settings, epoch, bar)
     row |= dict(zip(("valid_loss", "valid_acc"), _evaluate(net, run.x, run.y, run.kept["valid"], settings.batch)))
-    if not math.isfinite(row["valid_loss"]):  # the last step of the epoch broke the weights: they must not reach the checkpoint
+    if not math.isfinite(row["valid_loss"]):
+        # The last step of the epoch broke the weights: they must not reach the checkpoint.
         raise FloatingPointError(
-            f"search epoch {epoch + 1}, after its last step: the validation loss is {row['valid_loss']}; the epochs before it are "
-            f"kept. Lower lr ({settings.lr}) or look for extreme samples"
+            f"search epoch {epoch + 1}, after its last step: the validation loss is {row['valid_loss']}; "
+            f"the epochs before it are kept. Lower lr ({settings.lr}) or look for extreme samples"
         )
     row |= {"n_train": len(run.kept["train"]), "n_valid": len(run.kept["valid"])}
     row |= {"operations": operations, "entropy": entropy}
     run.weights.append({kind: net.operation_weights(kind).detach().cpu().numpy() for kind in KINDS})
-    in_round = epoch + 1 in pruning_rounds(settings.prune_every, settings.prune_until)
+    in_round = epoch + 1 in settings.rounds
     row |= _prune_data(run, epochs, settings, epoch + 1, in_round and settings.data_pruning)
     row["removed_operations"] = _prune_operations(run, epoch + 1) if in_round and settings.operation_pruning else 0
     run.history.append(row | {"seconds": time.monotonic() - started})
@@ -184,17 +194,20 @@ def _bilevel_pass(run, settings, epoch, bar):
             objective = loss + settings.entropy_weight * net.entropy() if half == "valid" else loss
             if not torch.isfinite(objective):
                 raise FloatingPointError(
-                    f"search epoch {epoch + 1}, step {step + 1} of {steps} ({half} half): the loss is {objective.item()}; "
-                    f"the epochs before it are kept. Lower lr ({settings.lr}) or look for extreme samples"
+                    f"search epoch {epoch + 1}, step {step + 1} of {steps} ({half} half): the loss is "
+                    f"{objective.item()}; the epochs before it are kept. Lower lr ({settings.lr}) or look for extreme "
+                    "samples"
                 )
             _descend(objective, optimiser)
             errors[rows[half]] = prediction_errors(logits.detach(), labels)
         correct = (logits.detach().argmax(1) == labels).sum()
-        total += torch.stack([loss.detach() * len(labels), correct, torch.tensor(len(labels), device=x.device)]).double()
+        n = torch.tensor(len(labels), device=x.device)
+        total += torch.stack([loss.detach() * n, correct, n]).double()
         if step % 10 == 0:
+            operations = sum(int(net.alive(kind).sum()) for kind in KINDS)
             bar.set_postfix_str(
                 f"step {step + 1}/{steps}, loss {total[0] / total[2]:.3f}, acc {total[1] / total[2]:.3f}, "
-                f"{sum(map(len, run.kept.values()))} samples, {sum(int(net.alive(kind).sum()) for kind in KINDS)} operations"
+                f"{sum(map(len, run.kept.values()))} samples, {operations} operations"
             )
     run.errors = np.column_stack([run.errors, errors.cpu().numpy()])
     return {"train_loss": float(total[0] / total[2]), "train_acc": float(total[1] / total[2])}
@@ -228,7 +241,9 @@ def _prune_data(run, epochs, settings, epoch, due):
             )
             gone = np.isin(np.arange(len(rows)), removed)
             run.voe.append(
-                pd.DataFrame({"epoch": epoch, "half": half, "id": epochs.id[rows], "voe": voe.astype(float), "removed": gone})
+                pd.DataFrame(
+                    {"epoch": epoch, "half": half, "id": epochs.id[rows], "voe": voe.astype(float), "removed": gone}
+                )
             )
             run.kept[half] = rows[~gone]
             lost = np.bincount(epochs.y[rows[removed]], minlength=len(STAGES))
@@ -296,7 +311,9 @@ def _result(run, epochs):
         ),
         weights={"epoch": history["epoch"].to_numpy(), "temperature": history["temperature"].to_numpy(), **weights},
         kept={half: epochs.id[rows] for half, rows in run.kept.items()},
-        voe=pd.concat(run.voe, ignore_index=True) if run.voe else pd.DataFrame(columns=["epoch", "half", "id", "voe", "removed"]),
+        voe=pd.concat(run.voe, ignore_index=True)
+        if run.voe
+        else pd.DataFrame(columns=["epoch", "half", "id", "voe", "removed"]),
     )
 
 

@@ -22,7 +22,8 @@ DATASETS = ("edf20", "edf78")
 class Preparation:
     """Settings of the prepare notebook.
 
-    source : folder of recordings or of prepared .npz nights; "data" is SLEEPKIT_DATA; empty simulates the nights of `subjects`
+    source : folder of recordings or of prepared .npz nights; "data" is SLEEPKIT_DATA; empty simulates the nights of
+    `subjects`
     """
 
     profile: str
@@ -59,7 +60,8 @@ def obtain_recordings(settings):
 
 
 def prepare_nights(folder, settings):
-    """Prepare every night of a folder; write nights.csv, where a night of EDF-20 stands for EDF-78 too, and preparation.json.
+    """Prepare every night of a folder; write nights.csv, where a night of EDF-20 stands for EDF-78 too, and
+    preparation.json.
 
     returns the table of sleepkit.recordings.prepare, a row per night
     """
@@ -68,7 +70,9 @@ def prepare_nights(folder, settings):
     parts = [done[done.night.isin(nights_of(dataset))].assign(dataset=dataset) for dataset in DATASETS]
     nights = pd.concat(parts, ignore_index=True)
     write_table(nights[["dataset", *done.columns]], paths.results(settings.profile) / "nights.csv")
-    facts = {name: getattr(settings, name) for name in ("profile", "simulated", "channel", "seconds", "wake_margin_minutes")}
+    facts = {
+        name: getattr(settings, name) for name in ("profile", "simulated", "channel", "seconds", "wake_margin_minutes")
+    }
     with paths.written(paths.results(settings.profile) / "preparation.json") as path:
         path.write_text(json.dumps(facts, indent=1) + "\n")
     return table
@@ -81,21 +85,34 @@ def preparation_checks(table, epochs, settings):
     amplitude = float(np.median(epochs.x.std(axis=1)))
     claims = [
         ("every night could be prepared", "0 failed", f"{len(failed)} failed", failed.empty),
-        ("the files hold the epochs of the table", table.n_epochs.sum(), len(epochs), table.n_epochs.sum() == len(epochs)),
+        (
+            "the files hold the epochs of the table",
+            table.n_epochs.sum(),
+            len(epochs),
+            table.n_epochs.sum() == len(epochs),
+        ),
         ("all five stages occur", "5 stages", f"{(counts > 0).sum()} stages", (counts > 0).all()),
         ("the signal is in µV", "median sd 5 to 50 µV", f"within: {5 < amplitude < 50}", 5 < amplitude < 50),
-        (f"epochs keep {settings.seconds:g} s", f"{settings.seconds:g} s", f"{epochs.x.shape[1] / epochs.fs:g} s",
-         epochs.x.shape[1] / epochs.fs == settings.seconds),
+        (
+            f"epochs keep {settings.seconds:g} s",
+            f"{settings.seconds:g} s",
+            f"{epochs.x.shape[1] / epochs.fs:g} s",
+            epochs.x.shape[1] / epochs.fs == settings.seconds,
+        ),
     ]
     if not settings.simulated:
         authors = published("epochs_per_recording").drop_duplicates("recording").set_index("recording").n_epochs
         known = table[table.night.isin(authors.index)]
         same = int((known.n_epochs.to_numpy() == authors[known.night].to_numpy()).sum())
-        claims.append(("epochs per night as the authors counted", f"{len(known)} nights", f"{same} nights", same == len(known)))
+        claims.append(
+            ("epochs per night as the authors counted", f"{len(known)} nights", f"{same} nights", same == len(known))
+        )
     return checks(*claims)
 
 
 def stage_counts(table):
     """Epochs per stage over all nights: data frame stage, epochs, share."""
     counts = table[list(STAGES)].sum()
-    return pd.DataFrame({"stage": STAGES, "epochs": counts.to_numpy(), "share, %": (100 * counts / counts.sum()).round(1).to_numpy()})
+    return pd.DataFrame(
+        {"stage": STAGES, "epochs": counts.to_numpy(), "share, %": (100 * counts / counts.sum()).round(1).to_numpy()}
+    )

@@ -11,10 +11,10 @@ from sleepkit.checks import checks
 from sleepkit.cost import count_macs
 from sleepkit.epochs import STAGES, EpochSet, parse_night
 from sleepkit.network import SleepNet, count_parameters
+from sleepkit.pruning.data import class_limits
 from sleepkit.recordings import nights_of
 from sleepkit.reference import published_genotype
 from sleepkit.results import write_table
-from sleepkit.pruning.data import class_limits, pruning_rounds
 from sleepkit.search import HALVES, SearchSettings, run_search, search_key, split_halves
 from sleepkit.training import TrainSettings
 
@@ -104,7 +104,9 @@ def load_epochs(settings):
         nights = [night for night in nights if parse_night(night)[0] in settings.subjects]
     if not nights:
         whose = f"{settings.dataset}, subjects {settings.subjects or 'all'}"
-        raise ValueError(f"{folder}: no prepared night of {whose}; run the prepare notebook of profile {settings.profile} first")
+        raise ValueError(
+            f"{folder}: no prepared night of {whose}; run the prepare notebook of profile {settings.profile} first"
+        )
     return EpochSet.load(folder, nights)
 
 
@@ -120,7 +122,11 @@ def search_architecture(epochs, settings):
         path.write_text(found.genotype.to_json() + "\n")
     facts = {"profile": settings.profile, "dataset": settings.dataset, **asdict(settings.search)}
     facts |= {"seconds": epochs.x.shape[1] / epochs.fs, "samples": epochs.x.shape[1], "n_epochs": len(epochs)}
-    facts |= {"n_subjects": len(np.unique(epochs.subject)), "n_nights": len(np.unique(epochs.night)), "device": settings.device}
+    facts |= {
+        "n_subjects": len(np.unique(epochs.subject)),
+        "n_nights": len(np.unique(epochs.night)),
+        "device": settings.device,
+    }
     with paths.written(folder / "settings.json") as path:
         path.write_text(json.dumps(facts, indent=1) + "\n")
     write_table(found.history, folder / "history.csv")
@@ -130,7 +136,9 @@ def search_architecture(epochs, settings):
         with paths.written(folder / f"{name}.npz") as path:
             np.savez_compressed(path, **arrays)
     with paths.written(folder / "voe.npz") as path:
-        np.savez_compressed(path, **{column: found.voe[column].to_numpy(str if column == "half" else None) for column in found.voe})
+        np.savez_compressed(
+            path, **{column: found.voe[column].to_numpy(str if column == "half" else None) for column in found.voe}
+        )
     return found
 
 
@@ -160,7 +168,9 @@ def train_networks(epochs, found, settings):
         for seed in settings.seeds
     ]
     # Stage 2 starts from these networks: it finds them, and how they were trained, by this list.
-    listed = [{"keys": run.keys, "networks": [str(path) for path in run.networks], "train": asdict(run.train)} for run in runs]
+    listed = [
+        {"keys": run.keys, "networks": [str(path) for path in run.networks], "train": asdict(run.train)} for run in runs
+    ]
     with paths.written(settings.work / "networks.json") as path:
         path.write_text(json.dumps({"search": asdict(settings.search), "networks": listed}, indent=1) + "\n")
     return write_runs(runs, settings.folder)
@@ -170,7 +180,13 @@ def train_network(epochs, found, settings, label, genotype, protocol, cells, see
     """Train and test one network over the folds of a protocol; returns a NetworkRun."""
     if protocol == "epochwise":
         epochs = epochs.subset(np.isin(epochs.id, np.concatenate([found.kept["train"], found.kept["valid"]])))
-    keys = {"protocol": protocol, "genotype": label, "channels": settings.network_channels, "cells": cells, "pruned": 0.0}
+    keys = {
+        "protocol": protocol,
+        "genotype": label,
+        "channels": settings.network_channels,
+        "cells": cells,
+        "pruned": 0.0,
+    }
     keys |= {"context": "none", "seed": seed}
     train = replace(settings.train, seed=seed, select_by="acc" if protocol == "epochwise" else "mf1")
 
@@ -219,9 +235,10 @@ def write_predictions(run, path):
 
 
 def search_checks(found, epochs, settings):
-    """Whether the search kept its own rules: sizes after every round, class limits, what is gone stays gone, one operation an edge."""
+    """Whether the search kept its own rules: sizes after every round, class limits, what is gone stays gone, one
+    operation an edge."""
     rules, history = settings.search, found.history
-    rounds = pruning_rounds(rules.prune_every, rules.prune_until) if rules.data_pruning else ()
+    rounds = rules.rounds if rules.data_pruning else ()
     halves = split_halves(epochs.y, rules.split_seed)
     claims = []
     for half in HALVES:
@@ -233,7 +250,14 @@ def search_checks(found, epochs, settings):
         limits = class_limits(np.bincount(epochs.y[halves[half]], minlength=len(STAGES)), max(len(rounds), 1))
         lost = found.removed_samples.query("half == @half").groupby("stage").removed.sum().reindex(STAGES, fill_value=0)
         within = bool((lost.to_numpy() <= limits).all())
-        claims.append((f"no stage of the {half} half lost more than its limit", "within", "within" if within else "beyond", within))
+        claims.append(
+            (
+                f"no stage of the {half} half lost more than its limit",
+                "within",
+                "within" if within else "beyond",
+                within,
+            )
+        )
     gone = found.voe[found.voe.removed.astype(bool)].id
     back = len(np.intersect1d(gone, np.concatenate(list(found.kept.values()))))
     claims.append(("removed samples never come back", 0, back, back == 0))
@@ -251,7 +275,8 @@ def evaluation_checks(crossval_rows, epochs, settings):
     """Whether every epoch was tested once by a network that had not seen its subject, and better than by chance."""
     folds = crossval.subject_folds(epochs.subject, settings.folds, settings.validation_subjects)
     apart = all(
-        not set(epochs.subject[fold.test]) & set(epochs.subject[np.concatenate([fold.train, fold.valid])]) for fold in folds
+        not set(epochs.subject[fold.test]) & set(epochs.subject[np.concatenate([fold.train, fold.valid])])
+        for fold in folds
     )
     tested = np.sort(np.concatenate([fold.test for fold in folds]))
     rows = crossval_rows.query("protocol == 'subjectwise' and fold == 'pooled'")

@@ -73,7 +73,9 @@ def load_trained(settings):
     """
     path = settings.first / "networks.json"
     if not path.exists():
-        raise ValueError(f"{path} is missing: run the notebook stage1_{settings.dataset} of profile {settings.profile} first")
+        raise ValueError(
+            f"{path} is missing: run the notebook stage1_{settings.dataset} of profile {settings.profile} first"
+        )
     trained = [
         Trained(entry["keys"], tuple(map(Path, entry["networks"])), TrainSettings(**entry["train"]))
         for entry in json.loads(path.read_text())["networks"]
@@ -82,9 +84,11 @@ def load_trained(settings):
 
 
 def score_filters(network, settings):
-    """One row per filter of a saved network: layer, filter, capacity, independence, importance, and whether its channel stays.
+    """One row per filter of a saved network: layer, filter, capacity, independence, importance, and whether its
+    channel stays.
 
-    A filter stays when its channel does; a channel is judged by the mean over all filters tied to it. Also written as filters.csv.
+    A filter stays when its channel does; a channel is judged by the mean over all filters tied to it. Also written as
+    filters.csv.
     """
     net, _ = load_network(network)
     scores = filter_scores(net, settings.balance)
@@ -132,13 +136,18 @@ def saved_folds(epochs, trained):
 
 
 def compare(settings):
-    """Full beside pruned: every subject-wise network of the data set with its pooled scores and its size, as a data frame."""
+    """Full beside pruned: every subject-wise network of the data set with its pooled scores and its size, as a data
+    frame."""
     rows = gather(settings.profile, "crossval.csv")
-    rows = rows[(rows.fold == "pooled") & (rows.protocol == "subjectwise") & rows.genotype.str.startswith(settings.dataset)]
+    rows = rows[
+        (rows.fold == "pooled") & (rows.protocol == "subjectwise") & rows.genotype.str.startswith(settings.dataset)
+    ]
     sizes = gather(settings.profile, "parameters.csv")
     rows = rows.merge(sizes, on=["genotype", "channels", "cells", "pruned"])
     columns = [name for name in NETWORK if name not in ("protocol", "channels")]
-    return rows.sort_values(["context", "pruned"], ascending=[False, True])[[*columns, *SCORES, "params", "macs"]].reset_index(drop=True)
+    return rows.sort_values(["context", "pruned"], ascending=[False, True])[
+        [*columns, *SCORES, "params", "macs"]
+    ].reset_index(drop=True)
 
 
 def pruning_checks(epochs, trained, crossval_rows, ablation, settings):
@@ -150,12 +159,27 @@ def pruning_checks(epochs, trained, crossval_rows, ablation, settings):
     sizes, small = size_of(full, epochs), size_of(pruned, epochs)
     kappa = crossval_rows.query("fold == 'pooled' and context == 'none'").kappa.min()
     return checks(
-        (f"channels left in {len(widths)} tied sets at ratio {settings.ratio:g}", sum(wanted), sum(widths), widths == wanted),
-        ("the pruned network has fewer parameters", f"below {sizes[0]:,}", f"below: {small[0] < sizes[0]}", small[0] < sizes[0]),
+        (
+            f"channels left in {len(widths)} tied sets at ratio {settings.ratio:g}",
+            sum(wanted),
+            sum(widths),
+            widths == wanted,
+        ),
+        (
+            "the pruned network has fewer parameters",
+            f"below {sizes[0]:,}",
+            f"below: {small[0] < sizes[0]}",
+            small[0] < sizes[0],
+        ),
         ("and fewer multiplications", "below", f"below: {small[1] < sizes[1]}", small[1] < sizes[1]),
         ("nothing is left to grow back: its size after fine-tuning", f"{small[0]:,}", *_size_after(settings, small[0])),
         ("better than chance: kappa of the pruned networks", "above 0.1", f"above: {kappa > 0.1}", bool(kappa > 0.1)),
-        ("variants of the ablation, a row for every seed", 11, ablation.variant.nunique(), ablation.variant.nunique() == 11),
+        (
+            "variants of the ablation, a row for every seed",
+            11,
+            ablation.variant.nunique(),
+            ablation.variant.nunique() == 11,
+        ),
     )
 
 

@@ -15,7 +15,8 @@ CONCATENATED = 4  # a search cell's output is its last four nodes (method sectio
 class SearchCell(nn.Module):
     """A cell in which node i sums the mixed operations of its 2 + i incoming edges.
 
-    (batch, inputs[0], samples), (batch, inputs[1], samples), (edges, 10) weights -> (batch, 4 * channels, samples or half)
+    (batch, inputs[0], samples), (batch, inputs[1], samples), (edges, 10) weights -> (batch, 4 * channels, samples or
+    half)
     """
 
     def __init__(self, inputs, channels, nodes, reduction, reduction_before):
@@ -32,7 +33,8 @@ class SearchCell(nn.Module):
             for _, source in self.edges
         )
         self.edges_into = [
-            [(edge, source) for edge, (target, source) in enumerate(self.edges) if target == node] for node in range(nodes)
+            [(edge, source) for edge, (target, source) in enumerate(self.edges) if target == node]
+            for node in range(nodes)
         ]
 
     def forward(self, before_last, last, weights, alive):
@@ -67,7 +69,9 @@ class SuperNet(nn.Module):
     def __init__(self, channels=16, cells=6, nodes=7, n_classes=5):
         super().__init__()
         if nodes < CONCATENATED:
-            raise ValueError(f"nodes={nodes}: a search cell concatenates its last {CONCATENATED} nodes, so it needs that many")
+            raise ValueError(
+                f"nodes={nodes}: a search cell concatenates its last {CONCATENATED} nodes, so it needs that many"
+            )
         width = 3 * channels
         self.stem = nn.Sequential(nn.Conv1d(1, width, 3, padding=1, bias=False), nn.BatchNorm1d(width))
         self.cells = nn.ModuleList()

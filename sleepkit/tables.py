@@ -216,8 +216,13 @@ def _networks(crossval):
     rows = rows.sort_values(["protocol", "genotype", "cells", "channels", "pruned"])
     for network in rows[keys].to_dict("records"):
         share = f", {100 * network['pruned']:.0f} % pruned" if network["pruned"] else ""
-        yield (f"this run, {network['genotype']}, L = {network['cells']}, C = {network['channels']}{share}, "
-               f"{network['protocol']}"), network
+        yield (
+            (
+                f"this run, {network['genotype']}, L = {network['cells']}, C = {network['channels']}{share}, "
+                f"{network['protocol']}"
+            ),
+            network,
+        )
 
 
 def _of(frame, keys):

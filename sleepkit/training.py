@@ -42,11 +42,12 @@ def fit(net, train, valid, settings, folder, key, deadline=Deadline(), device="c
 
     train, valid : pairs (x (n, samples) float32 as normalised, y (n,) int64)
     folder : where the checkpoint of the unfinished fit lies;  key : names configuration and data
-    returns the curves as a data frame (epoch, train_loss, valid_loss, valid_acc, valid_mf1), or None when the deadline came first
+    returns the curves as a data frame (epoch, train_loss, valid_loss, valid_acc, valid_mf1), or None when the deadline
+        came first
     Raises FloatingPointError when the loss becomes NaN, ValueError for a checkpoint of another configuration.
     """
     net.to(device)
-    optimiser = torch.optim.Adam(net.parameters(), settings.lr)
+    optimiser = torch.optim.Adam(net.parameters(), settings.lr, fused=True)
     x, y = (torch.from_numpy(array).to(device) for array in train)
     path = Path(folder) / "fit.pt"
     curves, best = [], None
@@ -63,12 +64,15 @@ def fit(net, train, valid, settings, folder, key, deadline=Deadline(), device="c
         logits = predict_logits(net, valid[0], device)
         valid_loss = float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(valid[1])))
         score = scores(confusion(valid[1], logits.argmax(1)))
+        _require_finite(loss + valid_loss, len(curves), settings)
         row = {"epoch": len(curves) + 1, "train_loss": loss, "valid_loss": valid_loss}
         row |= {"valid_acc": float(score["acc"]), "valid_mf1": float(score["mf1"])}
         if not curves or row[f"valid_{settings.select_by}"] > max(old[f"valid_{settings.select_by}"] for old in curves):
             best = copy.deepcopy(net.state_dict())
         curves.append(row)
-        save_checkpoint(path, key, {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "curves": curves, "best": best})
+        save_checkpoint(
+            path, key, {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "curves": curves, "best": best}
+        )
         bar.update()
         bar.set_postfix_str(f"loss {loss:.3f}, validation macro-F1 {row['valid_mf1']:.3f}")
     bar.close()
@@ -103,12 +107,16 @@ def _train_epoch(net, optimiser, x, y, settings, epoch):
         loss.backward()
         optimiser.step()
         total += loss.detach() * len(rows)
-    mean = float(total / len(y))
-    if not np.isfinite(mean):
+    return float(total / len(y))
+
+
+def _require_finite(loss, epoch, settings):
+    """Weights that a step has broken must not reach the checkpoint."""
+    if not np.isfinite(loss):
         raise FloatingPointError(
-            f"training epoch {epoch + 1}: the loss is {mean}; epochs before it are kept. Lower lr ({settings.lr}) or look for extreme samples"
+            f"training epoch {epoch + 1}: the loss is {loss}; the epochs before it are kept. "
+            f"Lower lr ({settings.lr}) or look for extreme samples"
         )
-    return mean
 
 
 def _exhausted(curves, settings):

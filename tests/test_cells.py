@@ -99,7 +99,7 @@ def test_kernel_lengths_follow_the_name(name):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("name", ["sep_conv_1x3", "sep_conv_1x5", "dil_conv_1x3", "dil_conv_1x5"])
 def test_training_on_the_dense_kernel_equals_the_pair(name, stride):
-    """One dense convolution in training stands for depthwise then pointwise: values, gradients and running statistics."""
+    """One dense convolution in training stands for the pair: same values, gradients, running statistics."""
     fast, slow = build(name, stride), build(name, stride)
     pairs = [module for module in slow.modules() if hasattr(module, "depthwise")]
     for pair in pairs:

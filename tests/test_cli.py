@@ -38,15 +38,18 @@ def test_a_mistyped_parameter_is_refused_before_anything_runs():
     assert "Traceback" not in refused.stderr
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["run", "stage3"], "no notebook 'stage3'; there are prepare, stage1_edf20"),
-    (["run", "all", "-f", "x.yaml"], "-f belongs to one notebook"),
-    (["run", "figures", "-f", "missing.yaml"], "missing.yaml"),
-    (["run", "figures", "--profile", "typo"], "no profile 'typo'; there are demo"),
-    (["run", "figures", "-p", "profile", "["], "-p profile: not YAML"),
-    (["prepare", "missing-folder", "out"], "missing-folder"),
-    (["simulate", "out", "--hours", "0"], "hours"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["run", "stage3"], "no notebook 'stage3'; there are prepare, stage1_edf20"),
+        (["run", "all", "-f", "x.yaml"], "-f belongs to one notebook"),
+        (["run", "figures", "-f", "missing.yaml"], "missing.yaml"),
+        (["run", "figures", "--profile", "typo"], "no profile 'typo'; there are demo"),
+        (["run", "figures", "-p", "profile", "["], "-p profile: not YAML"),
+        (["prepare", "missing-folder", "out"], "missing-folder"),
+        (["simulate", "out", "--hours", "0"], "hours"),
+    ],
+)
 def test_bad_input_is_one_line_and_status_2(arguments, words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
@@ -56,8 +59,9 @@ def test_bad_input_is_one_line_and_status_2(arguments, words, capsys, tmp_path, 
 
 
 def test_prepare_passes_its_arguments_on_and_lists_failed_nights(capsys, monkeypatch):
-    table = pd.DataFrame({"night": ["SC4001E0", "SC4002E0"], "status": ["written", "failed"],
-                          "problem": ["", "no sleep"]})
+    table = pd.DataFrame(
+        {"night": ["SC4001E0", "SC4002E0"], "status": ["written", "failed"], "problem": ["", "no sleep"]}
+    )
     asked = {}
     monkeypatch.setattr(recordings, "prepare", lambda *folders, **given: asked.update(given, folders=folders) or table)
     assert main(["prepare", "a", "b", "--seconds", "5", "--jobs", "1"]) == 1

@@ -82,8 +82,12 @@ def history(epochs=6, every=2):
 
 def confusion_rows(networks, matrix=None):
     matrix = np.arange(25).reshape(5, 5) * 97 if matrix is None else matrix
-    rows = [(*network, true, predicted, matrix[i, j]) for network in networks
-            for i, true in enumerate(STAGES) for j, predicted in enumerate(STAGES)]
+    rows = [
+        (*network, true, predicted, matrix[i, j])
+        for network in networks
+        for i, true in enumerate(STAGES)
+        for j, predicted in enumerate(STAGES)
+    ]
     return pd.DataFrame(rows, columns=[*NETWORK, "true", "predicted", "n"])
 
 
@@ -93,11 +97,19 @@ def predictions(n=240):
     prob = random.dirichlet(np.ones(5), n)
     number = np.concatenate([np.arange(n // 2), np.arange(n // 2) + n // 2 + 30])  # 30 epochs are missing half way
     night = np.array(["SC4011E0"] * n)
-    return {"id": 110_000 + number, "night": night, "subject": np.ones(n), "y": y, "fold": np.zeros(n),
-            "prob": prob.astype(np.float16), "prob_context": np.eye(5, dtype=np.float16)[y]}
+    return {
+        "id": 110_000 + number,
+        "night": night,
+        "subject": np.ones(n),
+        "y": y,
+        "fold": np.zeros(n),
+        "prob": prob.astype(np.float16),
+        "prob_context": np.eye(5, dtype=np.float16)[y],
+    }
 
 
 # --- figures 2 to 5
+
 
 @pytest.mark.parametrize("nodes, seed", [(2, 0), (3, 1), (5, 2), (5, 3), (7, 4), (7, 5)])
 def test_layout_has_every_connection_and_room_for_every_label(nodes, seed):
@@ -152,6 +164,7 @@ def assert_no_line_crosses(ax, boxes):
 
 # --- figures 1 and 6
 
+
 def test_framework():
     words = assert_readable(plot_framework(NOTE))
     assert {"Stage 1", "Stage 2", "Capacity", "Independence", "Importance", "Genotype", "Fine-tune"} <= set(words)
@@ -162,7 +175,11 @@ def test_search_shows_every_epoch_and_every_pruning_round():
     figure = plot_search(frame, curve, SEARCH_SAMPLES, NOTE)
     words = assert_readable(figure)
     assert [ax.get_title(loc="left")[3:] for ax in figure.axes] == [
-        "Loss", "Accuracy", "Samples left", "Operations left", "Temperature"
+        "Loss",
+        "Accuracy",
+        "Samples left",
+        "Operations left",
+        "Temperature",
     ]
     rounds = pruning_epochs(frame).tolist()
     assert rounds == [2, 4]
@@ -181,6 +198,7 @@ def test_search_without_a_run_shows_the_published_curves_alone():
 
 
 # --- figures 9 and 10
+
 
 @pytest.mark.parametrize("dataset, pairs", [("edf20", 0), ("edf20", 1), ("edf78", 3)])
 def test_confusion_shows_every_matrix_with_counts_and_row_percentages(dataset, pairs):
@@ -204,6 +222,7 @@ def test_several_seeds_add_up():
 
 
 # --- figure 15
+
 
 def test_night_goes_from_wake_at_the_top_to_n3_and_marks_rem():
     night = predictions()
@@ -234,6 +253,7 @@ def test_night_that_is_not_there():
 
 
 # --- looks, files, index
+
 
 def lightness_and_colour(rgb):
     """CIE Lab of linear RGB (n, 3), D65."""

@@ -18,7 +18,7 @@ from sleepkit.genotype import Genotype
 # papermill, zmq and the kernels warn about each other; warnings as errors are for our own code
 pytestmark = pytest.mark.filterwarnings("default")
 
-TINY = '''# %% [markdown]
+TINY = """# %% [markdown]
 # # Tiny
 # %% tags=["parameters"]
 profile = "demo"
@@ -34,9 +34,17 @@ import os, sys
 print(sys.executable); print(os.environ["SLEEPKIT_RUNS"]); print(os.getcwd())
 # %%
 assert turns < 3, "too many turns"
-'''
-DEFAULTS = {"profile": "demo", "rate": 0.001, "note": "a # b", "seeds": [0, 1], "shares": [0, 0.5], "quick": True,
-            "limit": None, "turns": 2}
+"""
+DEFAULTS = {
+    "profile": "demo",
+    "rate": 0.001,
+    "note": "a # b",
+    "seeds": [0, 1],
+    "shares": [0, 0.5],
+    "quick": True,
+    "limit": None,
+    "turns": 2,
+}
 
 
 @pytest.fixture
@@ -64,27 +72,42 @@ def test_default_parameters(tiny, tmp_path):
     assert list(papermill.inspect_notebook(tmp_path / "tiny.ipynb")) == list(DEFAULTS)
 
 
-@pytest.mark.parametrize("chosen", [
-    {"rate": 1}, {"rate": 0.5}, {"limit": 3}, {"limit": "x"}, {"seeds": []}, {"seeds": [5]}, {"shares": [0.25, 1]},
-    {"quick": False}, {"note": ""}, {"turns": 3}, {},
-])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"rate": 1},
+        {"rate": 0.5},
+        {"limit": 3},
+        {"limit": "x"},
+        {"seeds": []},
+        {"seeds": [5]},
+        {"shares": [0.25, 1]},
+        {"quick": False},
+        {"note": ""},
+        {"turns": 3},
+        {},
+    ],
+)
 def test_parameters_that_are_taken(chosen):
     notebooks.check_parameters("tiny", chosen, DEFAULTS)
 
 
-@pytest.mark.parametrize("chosen, words", [
-    ({"rates": 1}, "tiny has no parameter 'rates'; did you mean 'rate'? (it has profile, rate,"),
-    ({"xyz": 1}, "tiny has no parameter 'xyz' (it has"),
-    ({"rate": "1e-3"}, "rate = '1e-3' is text, but its default 0.001 is a number: write 0.001"),
-    ({"rate": "fast"}, "rate = 'fast' is text, but its default 0.001 is a number"),
-    ({"rate": None}, "is nothing"),
-    ({"rate": True}, "is true or false"),
-    ({"quick": 1}, "its default True is true or false"),
-    ({"turns": 2.5}, "its default 2 is a whole number"),
-    ({"seeds": 3}, "its default [0, 1] is a list"),
-    ({"seeds": ["a"]}, "first item is text"),
-    ({"note": 1, "turn": 1}, "did you mean 'turns'"),
-])
+@pytest.mark.parametrize(
+    "chosen, words",
+    [
+        ({"rates": 1}, "tiny has no parameter 'rates'; did you mean 'rate'? (it has profile, rate,"),
+        ({"xyz": 1}, "tiny has no parameter 'xyz' (it has"),
+        ({"rate": "1e-3"}, "rate = '1e-3' is text, but its default 0.001 is a number: write 0.001"),
+        ({"rate": "fast"}, "rate = 'fast' is text, but its default 0.001 is a number"),
+        ({"rate": None}, "is nothing"),
+        ({"rate": True}, "is true or false"),
+        ({"quick": 1}, "its default True is true or false"),
+        ({"turns": 2.5}, "its default 2 is a whole number"),
+        ({"seeds": 3}, "its default [0, 1] is a list"),
+        ({"seeds": ["a"]}, "first item is text"),
+        ({"note": 1, "turn": 1}, "did you mean 'turns'"),
+    ],
+)
 def test_parameters_that_are_refused(chosen, words):
     with pytest.raises(ValueError) as refused:
         notebooks.check_parameters("tiny", chosen, DEFAULTS)
@@ -141,6 +164,7 @@ def test_golden_twice_is_the_same_bytes(tiny, monkeypatch):
 
 # ---- the five notebooks as they are committed
 
+
 def golden_run(name):
     return nbformat.read(paths.ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
 
@@ -153,7 +177,8 @@ def code_cells(notebook):
 def test_golden_run_is_of_this_source(name):
     source, golden = notebooks.source(name), golden_run(name)
     assert [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in source.cells] == [
-        (cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in golden.cells], "run `make golden`"
+        (cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in golden.cells
+    ], "run `make golden`"
     assert [cell.execution_count for cell in code_cells(golden)] == list(range(1, len(code_cells(golden)) + 1))
     assert not [output for cell in code_cells(golden) for output in cell.outputs if output.output_type == "error"]
     assert not [output for cell in code_cells(golden) for output in cell.outputs if output.get("name") == "stderr"]
@@ -185,14 +210,18 @@ def test_notebook_keeps_to_its_shape(name):
         assert cell in tagged or len(lines) <= 12, cell.source
 
 
-@pytest.mark.parametrize("path", sorted((paths.ROOT / "notebooks" / "profiles").glob("*/*.yaml")),
-                         ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize(
+    "path",
+    sorted((paths.ROOT / "notebooks" / "profiles").glob("*/*.yaml")),
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
 def test_every_profile_is_accepted(path):
     chosen = notebooks.profile_parameters(path.stem, path.parent.name)
     notebooks.check_parameters(path.stem, chosen, notebooks.default_parameters(notebooks.source(path.stem)))
 
 
 # ---- one small run of each, in their order, from nothing
+
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):

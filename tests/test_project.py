@@ -20,8 +20,10 @@ from sleepkit.paths import ROOT
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-PINS = {canonicalize_name(name): version for name, _, version in
-        (line.partition("==") for line in LOCK if not line.startswith("#"))}
+PINS = {
+    canonicalize_name(name): version
+    for name, _, version in (line.partition("==") for line in LOCK if not line.startswith("#"))
+}
 NOT_PINNED = ("nvidia", "cuda", "triton", "setuptools")  # what torch brings for the machine at hand
 
 
@@ -80,8 +82,10 @@ def test_environment_is_python_pip_and_the_lock():
 def test_citation():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert [author["family-names"] for author in citation["preferred-citation"]["authors"]] == ["Khuat", "Lim"]
-    assert [reference["doi"] for reference in citation["references"]] == ["10.1109/10.867928",
-                                                                          "10.1161/01.CIR.101.23.e215"]
+    assert [reference["doi"] for reference in citation["references"]] == [
+        "10.1109/10.867928",
+        "10.1161/01.CIR.101.23.e215",
+    ]
     assert citation["license"] == PROJECT["license"] == "MIT"
     assert "Copyright (c) 2026 the sleepkit authors" in (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert str(citation["version"]) == __import__("sleepkit").__version__
@@ -133,18 +137,22 @@ def test_every_data_file_is_packaged():
     assert files and files - packaged == set()
 
 
-@pytest.mark.parametrize("modules, forbidden", [
-    ("network supernet search training context", "mne papermill matplotlib"),
-    ("figures tables recordings", "torch"),
-    ("__main__", "torch mne papermill matplotlib pandas"),
-])
+@pytest.mark.parametrize(
+    "modules, forbidden",
+    [
+        ("network supernet search training context", "mne papermill matplotlib"),
+        ("figures tables recordings", "torch"),
+        ("__main__", "torch mne papermill matplotlib pandas"),
+    ],
+)
 def test_imports_stay_on_their_floor(modules, forbidden):
     code = f"import sys\nfor m in {modules.split()}: __import__('sleepkit.' + m)\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert set(forbidden.split()) & set(loaded.split()) == set()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "sleepkit").rglob("*.py")),
-                         ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "sleepkit").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_modules_are_read_in_one_sitting(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 350

@@ -123,7 +123,9 @@ def test_crossval_of_the_notebooks_becomes_one(profile):
     results.write_table(second, folder / "stage2_prune" / "crossval.csv")
     merged = results.merge_crossval(profile)
     assert merged[["genotype", "fold"]].to_numpy().tolist() == [
-        ["edf20-searched", "0"], ["edf20-searched", "pooled"], ["edf20-published", "0"]
+        ["edf20-searched", "0"],
+        ["edf20-searched", "pooled"],
+        ["edf20-published", "0"],
     ]
     assert (folder / "crossval.csv").read_text().splitlines()[0] == ",".join(columns)
     results.write_table(second.assign(acc=0.1), folder / "stage2_prune" / "crossval.csv")

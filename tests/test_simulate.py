@@ -34,7 +34,7 @@ def nights(tmp_path_factory):
     x, y, subject = [], [], []
     for number, (psg, hypnogram) in enumerate(files):
         classes = CLASSES[read_stages(hypnogram)[0]]
-        epochs = edfio.read_edf(psg).get_signal("EEG Fpz-Cz").data[:3000 * len(classes)].reshape(-1, 3000)
+        epochs = edfio.read_edf(psg).get_signal("EEG Fpz-Cz").data[: 3000 * len(classes)].reshape(-1, 3000)
         x.append(epochs[classes >= 0])
         y.append(classes[classes >= 0])
         subject.append(np.full((classes >= 0).sum(), number))
@@ -44,7 +44,8 @@ def nights(tmp_path_factory):
 def test_names_length_and_labels(nights):
     files = nights[0]
     assert [tuple(path.name for path in pair) for pair in files] == [
-        (f"SC4{s:02d}1E0-PSG.edf", f"SC4{s:02d}1EC-Hypnogram.edf") for s in range(8)]
+        (f"SC4{s:02d}1E0-PSG.edf", f"SC4{s:02d}1EC-Hypnogram.edf") for s in range(8)
+    ]
     assert len(list(files[0][0].parent.iterdir())) == 16  # and no temporary file left
     for psg, hypnogram in files[:2]:
         raw = mne.io.read_raw_edf(psg, include=["EEG Fpz-Cz"], verbose="error")
@@ -62,7 +63,7 @@ def test_header_is_like_a_real_one(nights, shared):
     simulated = nights[0][0][0].read_bytes()
     # header size, plain EDF, records of 30 s, seven signals
     assert simulated[184:236] == real[184:236] and simulated[244:256] == real[244:256]
-    assert simulated[256:256 * 8] == real[256:256 * 8]  # all fields of all signals
+    assert simulated[256 : 256 * 8] == real[256 : 256 * 8]  # all fields of all signals
     assert simulated[8:88].decode().split()[:3:2] == ["X", "X"] and simulated[8:88].decode().rstrip().endswith("yr")
     real = (shared / "data/edf/SC4001EC-Hypnogram.edf").read_bytes()
     simulated = nights[0][0][1].read_bytes()
@@ -77,8 +78,12 @@ def test_same_seed_same_bytes_whatever_the_order(tmp_path):
         assert [digest(path) for path in again] == [digest(psg), digest(hypnogram)]
     call = f"simulate_night({str(tmp_path / 'c')!r}, 3, 2, hours=0.5, seed=5)"
     code = f"from sleepkit.simulate import simulate_night; {call}"
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONHASHSEED": "7"},
-                   cwd=Path(__file__).resolve().parents[1])
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+        cwd=Path(__file__).resolve().parents[1],
+    )
     assert digest(tmp_path / "c" / "SC4032E0-PSG.edf") == digest(tmp_path / "a" / "SC4032E0-PSG.edf")
     other = simulate_night(tmp_path / "d", 3, 2, hours=0.5, seed=6)
     assert len({digest(pair[0]) for pair in [*whole, other]}) == 5
@@ -100,7 +105,7 @@ def test_nights_have_cycles_and_every_stage(hours):
         blocks = np.flatnonzero(np.diff(dreaming, prepend=False) & dreaming)
         assert len(blocks) >= 2  # two cycles at least that end in REM
         counts += counted
-        thirds += [np.bincount(part, minlength=8) for part in np.array_split(stages[asleep[0]:asleep[-1] + 1], 3)]
+        thirds += [np.bincount(part, minlength=8) for part in np.array_split(stages[asleep[0] : asleep[-1] + 1], 3)]
     share = counts / counts.sum()
     assert 0.18 < share[0] < 0.36 and 0.03 < share[1] < 0.11 and 0.30 < share[2] < 0.48
     assert 0.10 < share[3] + share[4] < 0.22 and 0.10 < share[5] < 0.24
@@ -117,7 +122,7 @@ def test_as_hard_as_life(nights):
     """Log band powers, logistic regression, subjects left out: 65 to 85 % on 30 s, 60 to 75 % on the first 5 s."""
     x, y, subject = nights[1:]
     for seconds, low, high in ((30, 0.65, 0.85), (5, 0.60, 0.75)):
-        f, power = welch(x[:, :100 * seconds], 100, nperseg=250, axis=1)
+        f, power = welch(x[:, : 100 * seconds], 100, nperseg=250, axis=1)
         features = np.log(np.stack([power[:, (f >= a) & (f < b)].mean(1) for a, b in BANDS], axis=1))
         for bands in (features[:, :5], features):  # with and without gamma
             model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
@@ -137,10 +142,10 @@ def test_signals_show_what_scorers_look_for(nights):
     f, power = welch(x, 100, nperseg=500, axis=1)
     mean = np.array([np.log10(power[y == k]).mean(axis=0) for k in range(5)])
     sigma, beta = (f > 12) & (f < 14.5), (f > 18) & (f < 30)
-    assert np.all(mean[2, sigma].mean() - mean[[1, 4]][:, sigma].mean(axis=1) > 0.3)     # spindles
-    assert mean[0, beta].mean() - mean[4, beta].mean() > 0.3                             # muscle in wake
+    assert np.all(mean[2, sigma].mean() - mean[[1, 4]][:, sigma].mean(axis=1) > 0.3)  # spindles
+    assert mean[0, beta].mean() - mean[4, beta].mean() > 0.3  # muscle in wake
     slope = np.polyfit(np.log10(f[(f > 2) & (f < 40)]), mean[:, (f > 2) & (f < 40)].T, 1)[0]
-    assert np.all((slope < -0.7) & (slope > -3))                                          # pink
+    assert np.all((slope < -0.7) & (slope > -3))  # pink
 
 
 def test_subjects_differ_in_alpha_and_spindles():

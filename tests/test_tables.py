@@ -34,8 +34,12 @@ def crossval():
 def companions():
     """per_class.csv and parameters.csv of the same networks."""
     matrix = published_confusion("edf20_L9_full")
-    classes = [per_class(matrix).assign(**dict(zip(NETWORK, (*KEYS, pruned, context, seed), strict=True)))
-               for pruned in (0.0, 0.5) for context in ("none", "both") for seed in (0, 1)]
+    classes = [
+        per_class(matrix).assign(**dict(zip(NETWORK, (*KEYS, pruned, context, seed), strict=True)))
+        for pruned in (0.0, 0.5)
+        for context in ("none", "both")
+        for seed in (0, 1)
+    ]
     sizes = [("edf20-searched", 4, 5, pruned, 9000 if not pruned else 3000, 2.5e6, 500) for pruned in (0.0, 0.5)]
     return pd.concat(classes), pd.DataFrame(sizes, columns=COLUMNS["parameters.csv"])
 
@@ -61,13 +65,22 @@ def test_settings_show_the_papers_value_beside_each_search_and_lose_none():
     table = tables.table_settings(settings)
     by = table.set_index("setting")
     assert by.loc["channels of the search network"].tolist() == ["16", "4", "3"]
-    assert by.loc["subjects"].tolist() == ["", "0, 1", ""] and by.loc["momentum"].tolist() == ["0.9", "the same", "the same"]
+    assert by.loc["subjects"].tolist() == ["", "0, 1", ""] and by.loc["momentum"].tolist() == [
+        "0.9",
+        "the same",
+        "the same",
+    ]
     assert len(tables.table_settings({})) == len(tables.SEARCH_SETTINGS)
 
 
-@pytest.mark.parametrize("dataset, pruned, cells, acc, total", [
-    ("edf20", False, 9, 86.52, 94813), ("edf20", True, 7, 86.37, 83789), ("edf78", False, 11, 83.10, 117212),
-])
+@pytest.mark.parametrize(
+    "dataset, pruned, cells, acc, total",
+    [
+        ("edf20", False, 9, 86.52, 94813),
+        ("edf20", True, 7, 86.37, 83789),
+        ("edf78", False, 11, 83.10, 117212),
+    ],
+)
 def test_published_networks(dataset, pruned, cells, acc, total):
     table = tables.table_stage(dataset, pruned).set_index(["measure", "stage"])
     column = table[f"published, L = {cells}"]
@@ -94,8 +107,11 @@ def test_this_runs_networks_stand_beside_the_published_ones():
 
 
 def test_ablation_has_mean_and_sd_over_seeds_in_the_order_of_the_file():
-    rows = [("DARTS", 0, 0.80, 0.7, 0.6, 0.8, 90, 2e6, 50), ("DARTS", 1, 0.84, 0.7, 0.6, 0.8, 94, 2e6, 50),
-            ("+ BDP", 0, 0.81, 0.7, 0.6, 0.8, 90, 2e6, 50)]
+    rows = [
+        ("DARTS", 0, 0.80, 0.7, 0.6, 0.8, 90, 2e6, 50),
+        ("DARTS", 1, 0.84, 0.7, 0.6, 0.8, 94, 2e6, 50),
+        ("+ BDP", 0, 0.81, 0.7, 0.6, 0.8, 90, 2e6, 50),
+    ]
     table = tables.table_ablation(pd.DataFrame(rows, columns=COLUMNS["ablation.csv"]))
     assert table.variant.tolist() == ["DARTS", "+ BDP"] and table.seeds.tolist() == [2, 1]
     assert table["ACC, %"].tolist() == pytest.approx([82, 81]) and table["ACC, % sd"][0] == pytest.approx(8**0.5)

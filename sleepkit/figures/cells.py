@@ -43,8 +43,14 @@ def plot_cells(published, found, kind, note=""):
     shown = [key for key in FAMILIES if any(_family(op) == key for cell in cells.values() for op, _ in cell)]
     handles = [Patch(facecolor=FAMILIES[key][0], edgecolor=INK, linewidth=0.5, label=FAMILIES[key][1]) for key in shown]
     handles.append(Line2D([], [], color=FAINT, linestyle=DASHED, linewidth=0.9, label="to the output"))
-    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.01, 0.36 / figure.get_figheight()), ncols=4,
-                  columnspacing=1.2, borderaxespad=0)
+    figure.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0.01, 0.36 / figure.get_figheight()),
+        ncols=4,
+        columnspacing=1.2,
+        borderaxespad=0,
+    )
     add_note(figure, note)
     return figure
 

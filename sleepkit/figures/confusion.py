@@ -63,8 +63,11 @@ def draw_confusion(ax, matrix, name=""):
         text = f"{n:,}\n{100 * share[true, predicted]:.1f}"
         ax.text(predicted, true, text, ha="center", va="center", fontsize=7, color=colour, linespacing=1.15)
     values = scores(matrix)
-    ax.set_title(f"{name}\nACC {100 * values['acc']:.1f}  MF1 {100 * values['mf1']:.1f}  κ {values['kappa']:.3f}",
-                 fontsize=7.5, linespacing=1.3)
+    ax.set_title(
+        f"{name}\nACC {100 * values['acc']:.1f}  MF1 {100 * values['mf1']:.1f}  κ {values['kappa']:.3f}",
+        fontsize=7.5,
+        linespacing=1.3,
+    )
     ax.set(xticks=range(len(STAGES)), yticks=range(len(STAGES)), xlabel="predicted stage")
     ax.set_xticklabels(STAGES)
     ax.set_yticklabels(STAGES)
@@ -81,8 +84,10 @@ def matrix_of(rows):
 
 def _published(dataset):
     return [
-        [(f"{STAGE_NAMES[model == 'pruned']}, L = {cells}", published_confusion(f"{dataset}_L{cells}_{model}"))
-         for cells in PUBLISHED_CELLS]
+        [
+            (f"{STAGE_NAMES[model == 'pruned']}, L = {cells}", published_confusion(f"{dataset}_L{cells}_{model}"))
+            for cells in PUBLISHED_CELLS
+        ]
         for model in ("full", "pruned")
     ]
 

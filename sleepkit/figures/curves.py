@@ -82,12 +82,18 @@ def pruning_epochs(history):
 
 def _key(history):
     if history is None:
-        return [Line2D([], [], color=PUBLISHED, linewidth=0.7, linestyle=line, label=f"published, {name}")
-                for _, _, name, _, line in HALVES]
+        return [
+            Line2D([], [], color=PUBLISHED, linewidth=0.7, linestyle=line, label=f"published, {name}")
+            for _, _, name, _, line in HALVES
+        ]
     sizes = {half: f"{history[f'n_{half}'].iloc[0]:,} samples" for half in ("train", "valid")}
-    handles = [Line2D([], [], color=colour, linestyle=line, marker="o", markersize=2.4, label=f"{name}, {sizes[half]}")
-               for half, _, name, colour, line in HALVES]
+    handles = [
+        Line2D([], [], color=colour, linestyle=line, marker="o", markersize=2.4, label=f"{name}, {sizes[half]}")
+        for half, _, name, colour, line in HALVES
+    ]
     handles.append(Line2D([], [], color="#C9A227", linewidth=0.8, linestyle=(0, (1, 1)), label="pruning round"))
-    handles += [Line2D([], [], color=PUBLISHED, linewidth=0.7, linestyle=line, label=f"published, {name.split()[0]}")
-                for _, _, name, _, line in HALVES]
+    handles += [
+        Line2D([], [], color=PUBLISHED, linewidth=0.7, linestyle=line, label=f"published, {name.split()[0]}")
+        for _, _, name, _, line in HALVES
+    ]
     return handles

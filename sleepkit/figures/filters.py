@@ -2,7 +2,10 @@
 
 from sleepkit.figures.style import FAINT, PAGE, VALID, add_note, new_figure, styled
 
-KINDS = (("full convolutions", lambda layer: not layer.endswith("depthwise")), ("depthwise filters", lambda layer: layer.endswith("depthwise")))
+KINDS = (
+    ("full convolutions", lambda layer: not layer.endswith("depthwise")),
+    ("depthwise filters", lambda layer: layer.endswith("depthwise")),
+)
 
 
 @styled
@@ -19,7 +22,9 @@ def plot_importance(scores, note=""):
         for kept, colour, marker in ((False, FAINT, "x"), (True, VALID, "o")):
             group = rows[rows.kept == kept]
             label = f"{'kept' if kept else 'removed'}, {len(group)}"
-            ax.scatter(group.capacity, group.independence, s=12, marker=marker, color=colour, linewidth=0.8, label=label)
+            ax.scatter(
+                group.capacity, group.independence, s=12, marker=marker, color=colour, linewidth=0.8, label=label
+            )
         ax.set_title(f"{letter}  {len(rows)} {kind} in {rows.layer.nunique()} layers")
         ax.set(xlabel="information capacity, bit", ylabel="independence")
         ax.legend()

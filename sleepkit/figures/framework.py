@@ -47,7 +47,9 @@ def _search(ax):
     _arrow(ax, (3.66, 3.2), (3.16, 3.38), ink)
     ax.text(3.41, 3.55, "every\n5 epochs", ha="center", va="center", fontsize=7, color=ink)
     _arrow(ax, (5.32, 3.55), (5.73, 3.55), ink)
-    steps = "By turns: the validation half teaches the weights of operations (α), the training half those of the network."
+    steps = (
+        "By turns: the validation half teaches the weights of operations (α), the training half those of the network."
+    )
     ax.text(0.27, 2.68, steps, va="center", fontsize=7, color="#555555")
 
 
@@ -57,8 +59,11 @@ def _epochs(ax, x, y):
     for row, (label, colour) in enumerate((("training half", TRAIN), ("validation half", VALID))):
         top = y + 0.68 - 0.68 * row
         for shift in (0.08, 0.04, 0):
-            ax.add_patch(Rectangle((x + shift, top + shift - 0.05), 1.05, 0.34, facecolor="white", edgecolor=colour,
-                                   linewidth=0.8))
+            ax.add_patch(
+                Rectangle(
+                    (x + shift, top + shift - 0.05), 1.05, 0.34, facecolor="white", edgecolor=colour, linewidth=0.8
+                )
+            )
         time = np.linspace(0, 1, 160)
         speed, strength = ((11, 0.05), (4, 0.10))[row]
         trace = strength * np.sin(2 * np.pi * speed * time) * (0.6 + 0.4 * np.sin(7 * time))
@@ -107,21 +112,36 @@ def _filters(ax):
 
 
 def _panel(ax, y, height, head, title, text, colours):
-    ax.add_patch(FancyBboxPatch((0.1, y), PAGE - 0.2, height, boxstyle="round,pad=0,rounding_size=0.1", linewidth=0,
-                                facecolor=colours[0]))
+    ax.add_patch(
+        FancyBboxPatch(
+            (0.1, y), PAGE - 0.2, height, boxstyle="round,pad=0,rounding_size=0.1", linewidth=0, facecolor=colours[0]
+        )
+    )
     ax.text(0.25, head, title, fontsize=9, weight="bold", va="center", color=colours[1])
     ax.text(0.85, head, text, fontsize=7.5, va="center", color="#444444")
 
 
 def _box(ax, x, y, width, height, title, ink):
-    ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=0.05", facecolor="white",
-                                edgecolor=ink, linewidth=0.8))
+    ax.add_patch(
+        FancyBboxPatch(
+            (x, y),
+            width,
+            height,
+            boxstyle="round,pad=0,rounding_size=0.05",
+            facecolor="white",
+            edgecolor=ink,
+            linewidth=0.8,
+        )
+    )
     ax.text(x + width / 2, y + height - 0.13, title, ha="center", va="center", fontsize=7.5, weight="bold")
 
 
 def _arrow(ax, start, end, colour, **options):
-    ax.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, linewidth=1, color=colour, shrinkA=0,
-                                 shrinkB=0, **options))
+    ax.add_patch(
+        FancyArrowPatch(
+            start, end, arrowstyle="-|>", mutation_scale=8, linewidth=1, color=colour, shrinkA=0, shrinkB=0, **options
+        )
+    )
 
 
 def _mixture(ax, x, y, weights, gone):
@@ -130,8 +150,18 @@ def _mixture(ax, x, y, weights, gone):
         ax.add_patch(Circle((end, y + 0.22), 0.07, facecolor="white", edgecolor=INK, linewidth=0.8, zorder=3))
     for rank, weight in enumerate(weights):
         bend = (0.36, 0.12, -0.12, -0.36)[rank]
-        ax.add_patch(FancyArrowPatch((x + 0.07, y + 0.22), (x + 1.07, y + 0.22), arrowstyle="-", color=OPERATIONS[rank],
-                                     connectionstyle=f"arc3,rad={bend}", linewidth=7 * weight, shrinkA=0, shrinkB=0))
+        ax.add_patch(
+            FancyArrowPatch(
+                (x + 0.07, y + 0.22),
+                (x + 1.07, y + 0.22),
+                arrowstyle="-",
+                color=OPERATIONS[rank],
+                connectionstyle=f"arc3,rad={bend}",
+                linewidth=7 * weight,
+                shrinkA=0,
+                shrinkB=0,
+            )
+        )
 
 
 def _small_cell(ax, x, y):
@@ -139,8 +169,12 @@ def _small_cell(ax, x, y):
     places = {"a": (0.08, 0.62), "b": (0.08, 0.12), "0": (0.5, 0.5), "1": (0.88, 0.22)}
     lines = (("a", "0", 0), ("b", "0", 1), ("0", "1", 2), ("b", "1", 3))
     for start, end, colour in lines:
-        ax.plot(*zip(*((x + places[k][0], y + places[k][1]) for k in (start, end)), strict=True),
-                color=OPERATIONS[colour], linewidth=2, zorder=1)
+        ax.plot(
+            *zip(*((x + places[k][0], y + places[k][1]) for k in (start, end)), strict=True),
+            color=OPERATIONS[colour],
+            linewidth=2,
+            zorder=1,
+        )
     for key, (dx, dy) in places.items():
         ax.add_patch(Circle((x + dx, y + dy), 0.07, facecolor="white", edgecolor=INK, linewidth=0.8, zorder=3))
 

@@ -57,10 +57,7 @@ def crossings(order, segments):
     for left, right in segments:
         between[left.layer].append((place[left], place[right]))
     return sum(
-        (a[0] - b[0]) * (a[1] - b[1]) < 0
-        for ends in between.values()
-        for i, a in enumerate(ends)
-        for b in ends[:i]
+        (a[0] - b[0]) * (a[1] - b[1]) < 0 for ends in between.values() for i, a in enumerate(ends) for b in ends[:i]
     )
 
 

@@ -32,8 +32,10 @@ def plot_night(predictions, night=None, note=""):
     axes = figure.subplots(4, 1, sharex=True, height_ratios=(1, 1, 1, 1.1))
     draw_hypnogram(axes[0], hours, y)
     axes[0].set_title(f"a  Expert, night {night}")
-    for ax, letter, name, stages in ((axes[1], "b", "Network, each epoch alone", alone),
-                                     (axes[2], "c", "Network with context, whole night", context)):
+    for ax, letter, name, stages in (
+        (axes[1], "b", "Network, each epoch alone", alone),
+        (axes[2], "c", "Network with context, whole night", context),
+    ):
         draw_hypnogram(ax, hours, stages, wrong=stages != y)
         share = f"{100 * np.mean(stages == y):.1f} % of {len(y):,} epochs as the expert"
         ax.set_title(f"{letter}  {name}: {share}; ticks mark the others")

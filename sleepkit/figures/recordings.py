@@ -27,7 +27,12 @@ def plot_recording(epochs, night=None, note=""):
         rows = np.flatnonzero(chosen.y == STAGES.index(stage))
         if len(rows):
             amplitude = chosen.x[rows].std(axis=1)
-            ax.plot(seconds, chosen.x[rows[np.argsort(amplitude)[len(rows) // 2]]], color=STAGE_COLOURS[stage], linewidth=0.8)
+            ax.plot(
+                seconds,
+                chosen.x[rows[np.argsort(amplitude)[len(rows) // 2]]],
+                color=STAGE_COLOURS[stage],
+                linewidth=0.8,
+            )
         ax.set(ylim=(-100, 100), yticks=(-75, 0, 75), xlim=(0, seconds[-1]), xticks=[])
         ax.set_ylabel(stage, rotation=0, ha="right", va="center")
     traces[0].set_title("b  An epoch of each stage, µV")

@@ -1,7 +1,7 @@
 """Bidirectional data pruning, BDP (method section 1a; after Tu et al. 2023, arXiv 2312.14200).
 
-Training samples whose predictions no longer move teach nothing new; validation samples whose predictions swing are ambiguous
-and mislead the architecture. Both are found by the variance of a sample's error over the last epochs.
+Training samples whose predictions no longer move teach nothing new; validation samples whose predictions swing are
+ambiguous and mislead the architecture. Both are found by the variance of a sample's error over the last epochs.
 """
 
 import numpy as np
@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 
 def prediction_errors(logits, y):
-    """L2 distance of the predicted to the true distribution, ||softmax(logits) - onehot(y)||: tensors (n, classes), (n,) -> (n,)."""
+    """L2 distance of the predicted to the true distribution, ||softmax(logits) - onehot(y)||: tensors (n, classes),
+    (n,) -> (n,)."""
     return (torch.softmax(logits, dim=1) - F.one_hot(y, logits.shape[1])).norm(dim=1)
 
 
@@ -34,8 +35,8 @@ def class_limits(counts, rounds):
     """How many samples each class may lose over all rounds (method section 1a): int(n_c / N).
 
     counts : (classes,) int, samples per class before the first round
-    N = int(R (1 - b^2) + 1), with b the mean over pairs of classes of min(n_i, n_j) / max(n_i, n_j): the more unequal the classes,
-    the more rounds a class must last.
+    N = int(R (1 - b^2) + 1), with b the mean over pairs of classes of min(n_i, n_j) / max(n_i, n_j): the more unequal
+    the classes, the more rounds a class must last.
     """
     counts = np.asarray(counts)
     first, second = np.triu_indices(len(counts), 1)
@@ -47,7 +48,8 @@ def class_limits(counts, rounds):
 def select_samples(voe, y, ids, fraction, lowest, allowance):
     """Positions of the int(fraction * n) samples to remove, as few as the classes' allowance admits.
 
-    voe : (n,) variance of error, NaN where unknown (never removed);  y : (n,) classes;  ids : (n,) permanent ids, which break ties
+    voe : (n,) variance of error, NaN where unknown (never removed);  y : (n,) classes;  ids : (n,) permanent ids,
+    which break ties
     lowest : True removes the steadiest (training half), False those that swing most (validation half)
     allowance : (classes,) samples that each class may still lose; a sample of an exhausted class is passed over
     returns sorted positions, (k,) int

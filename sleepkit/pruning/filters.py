@@ -1,7 +1,8 @@
 """Filter pruning by information capacity and independence (method section 3; after Tang et al. 2023, arXiv 2303.03645).
 
-A filter is worth keeping when it carries information (its kernels differ in strength) and when no other filter of its layer points
-the same way. Channels that are tied to one another form a tied set and leave together; what comes back is a smaller network.
+A filter is worth keeping when it carries information (its kernels differ in strength) and when no other filter of its
+layer points the same way. Channels that are tied to one another form a tied set and leave together; what comes back
+is a smaller network.
 """
 
 import copy
@@ -33,11 +34,12 @@ class TiedSet:
 
 
 def capacity(weight):
-    """Information capacity of every filter of a conv layer, in bit: the entropy of how its strength spreads over input channels.
+    """Information capacity of every filter of a conv layer, in bit: the entropy of how its strength spreads over
+    input channels.
 
-    weight : (filters, inputs, taps) -> (filters,). K_ji is filter j's kernel on input i, p_ji = |K_ji| / sum_i |K_ji|,
-    capacity_j = -sum_i p_ji log2 p_ji (method section 3, step 2). With a single input channel (depthwise filters, the stem) that is 0
-    for every filter; there p runs over the magnitudes of the taps instead.
+    weight : (filters, inputs, taps) -> (filters,). K_ji is filter j's kernel on input i, p_ji = |K_ji| / sum_i
+    |K_ji|, capacity_j = -sum_i p_ji log2 p_ji (method section 3, step 2). With a single input channel (depthwise
+    filters, the stem) that is 0 for every filter; there p runs over the magnitudes of the taps instead.
     """
     strength = np.abs(weight[:, 0]) if weight.shape[1] == 1 else np.linalg.norm(weight, axis=2)
     total = strength.sum(axis=1, keepdims=True)
@@ -46,7 +48,8 @@ def capacity(weight):
 
 
 def independence(weight):
-    """Mean distance 1 - |cosine| of every filter to the others of its layer: (filters, inputs, taps) -> (filters,); 0 for one filter."""
+    """Mean distance 1 - |cosine| of every filter to the others of its layer: (filters, inputs, taps) -> (filters,); 0
+    for one filter."""
     flat = weight.reshape(len(weight), -1)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
     unit = np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 0)
@@ -56,10 +59,12 @@ def independence(weight):
 
 
 def importance(weight, balance=0.5):
-    """Importance of every filter of one conv layer: balance * capacity + (1 - balance) * independence, each scaled to [0, 1].
+    """Importance of every filter of one conv layer: balance * capacity + (1 - balance) * independence, each scaled to
+    [0, 1].
 
     weight : (filters, inputs, taps) -> data frame with columns capacity, independence, importance
-    Scaling is min-max within the layer; a constant layer and a single filter give 0.5, a zero kernel 0 (method section 3, step 4).
+    Scaling is min-max within the layer; a constant layer and a single filter give 0.5, a zero kernel 0 (method
+    section 3, step 4).
     """
     zero = np.abs(weight).sum(axis=(1, 2)) == 0
     frame = pd.DataFrame({"capacity": capacity(weight), "independence": independence(weight)})
@@ -77,7 +82,8 @@ def _min_max(values, zero):
 
 
 def tied_sets(net):
-    """The tied sets of a network, from its genotype (method section 3, step 5), in the order stem, then cell by cell."""
+    """The tied sets of a network, from its genotype (method section 3, step 5), in the order stem, then cell by
+    cell."""
     sets = [TiedSet(("stem",), net.widths.stem, (("stem.0", 0),), ())]
     for index, cell in enumerate(net.cells):
         sets += _cell_sets(net, index, cell)
@@ -113,7 +119,10 @@ def _cell_sets(net, index, cell):
             readers[label[source]].append(f"{path}.0.depthwise")
             producers[target].append((f"{path}.1.pointwise", 0))
             middle = TiedSet(
-                ("inner", index, position), widths.inner[position], ((f"{path}.0.pointwise", 0),), (f"{path}.1.depthwise",)
+                ("inner", index, position),
+                widths.inner[position],
+                ((f"{path}.0.pointwise", 0),),
+                (f"{path}.1.depthwise",),
             )
             middles.append(middle)
         elif name.startswith("dil_conv"):
@@ -147,7 +156,8 @@ def filter_scores(net, balance=0.5):
 
 
 def l1_scores(net):
-    """The contrast that pruning papers use: importance of a filter = sum of its weights' magnitudes, scaled by its layer's largest."""
+    """The contrast that pruning papers use: importance of a filter = sum of its weights' magnitudes, scaled by its
+    layer's largest."""
 
     def by_magnitude(weight):
         norm = np.abs(weight).sum(axis=(1, 2))
@@ -165,7 +175,8 @@ def random_scores(net, seed):
 def kept_channels(net, scores, ratio):
     """Kept channels of every tied set, as (TiedSet, (width,) importance, sorted kept positions).
 
-    A channel's importance is the mean over the tied filters. max(1, floor((1 - ratio) * width)) channels stay; ties: lower index.
+    A channel's importance is the mean over the tied filters. max(1, floor((1 - ratio) * width)) channels stay; ties:
+    lower index.
     """
     importance_of = {layer: rows["importance"].to_numpy() for layer, rows in scores.groupby("layer")}
     chosen = []
@@ -195,10 +206,11 @@ def prune_filters(net, ratio=0.5, balance=0.5, scores=None):
 
 
 def released_mask(net, ratio=0.5):
-    """What the authors' code did instead: a copy whose weakest filters by capacity alone are multiplied by 0, once, in every conv.
+    """What the authors' code did instead: a copy whose weakest filters by capacity alone are multiplied by 0, once,
+    in every conv.
 
-    int((1 - ratio) * n) filters of each conv stay; where capacity does not tell filters apart (one input channel), the first ones.
-    BatchNorm weights stay, so nothing becomes smaller, and training is free to fill the zeros again.
+    int((1 - ratio) * n) filters of each conv stay; where capacity does not tell filters apart (one input channel),
+    the first ones. BatchNorm weights stay, so nothing becomes smaller, and training is free to fill the zeros again.
     """
     masked = copy.deepcopy(net)
     with torch.no_grad():

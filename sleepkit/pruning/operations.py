@@ -1,7 +1,7 @@
 """Differentiable operation pruning, DOP, and what is left of the supernet at the end (method section 1b).
 
-The softmax over an edge's operations is annealed: as its temperature falls, strong operations grow at the expense of weak ones
-(after ASAP, Noy et al. 2019, arXiv 1904.04123), until the weak ones are dropped for good.
+The softmax over an edge's operations is annealed: as its temperature falls, strong operations grow at the expense of
+weak ones (after ASAP, Noy et al. 2019, arXiv 1904.04123), until the weak ones are dropped for good.
 """
 
 import numpy as np
@@ -29,8 +29,9 @@ def weak_operations(weights, alive, mu=0.5):
 def discretise(normal, reduce):
     """The genotype of a pair of (edges, 10) weights.
 
-    Per node the two incoming edges whose best operation is strongest, strongest first, each with that operation. `none` counts in
-    the softmax but is never chosen. Ties go to the lower source, then to the order of the primitives.
+    Per node the two incoming edges whose best operation is strongest, strongest first, each with that operation.
+    `none` counts in the softmax but is never chosen. Ties go to the lower source, then to the order of the
+    primitives.
     """
     return Genotype(_discretise_cell(normal), _discretise_cell(reduce))
 

@@ -13,7 +13,8 @@ from sleepkit.network import CellWidths, SleepNet, Widths
 class Kept:
     """Positions of the channels that stay, as sorted int arrays.
 
-    stem : of the stem;  states[cell][state] : of every state of every cell;  inner[cell] : {position in the genotype: array}
+    stem : of the stem;  states[cell][state] : of every state of every cell;  inner[cell] : {position in the genotype:
+    array}
     """
 
     stem: np.ndarray

@@ -33,8 +33,16 @@ def _edf_signal(values, rate, channel):
     label, transducer, unit, (low, high), (dlow, dhigh), prefilter = channel
     digital = (values - low) * np.float32((dhigh - dlow) / (high - low)) + dlow
     digital = np.rint(digital, out=digital).clip(dlow, dhigh).astype(np.int16)
-    return edfio.EdfSignal.from_digital(digital, rate, label=label, transducer_type=transducer, physical_dimension=unit,
-                                        physical_range=(low, high), digital_range=(dlow, dhigh), prefiltering=prefilter)
+    return edfio.EdfSignal.from_digital(
+        digital,
+        rate,
+        label=label,
+        transducer_type=transducer,
+        physical_dimension=unit,
+        physical_range=(low, high),
+        digital_range=(dlow, dhigh),
+        prefiltering=prefilter,
+    )
 
 
 def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0, hypnogram=None):
@@ -43,8 +51,8 @@ def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0, hypnogram=No
     subject : int, 0 to 99; night : int, 0 to 9; hours : length of the PSG, at least 0.5
     hypnogram : path of an EDF+ hypnogram to follow: its stages, start and length (the PSG ends where scoring ends;
         `hours` is not used); the file is copied beside the PSG
-    returns (psg, hypnogram), two paths; same arguments, same bytes
-    raises ValueError for numbers out of range or a hypnogram that tells no stages
+    returns (psg, hypnogram), two paths; same arguments, same bytes raises ValueError for numbers out of range or a
+    hypnogram that tells no stages
     """
     if not (0 <= subject <= 99 and 0 <= night <= 9):
         raise ValueError(f"subject {subject}, night {night}: Sleep-EDF's names have room for 0 to 99 and 0 to 9")
@@ -65,8 +73,13 @@ def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0, hypnogram=No
         asleep = 30 * int(np.flatnonzero(stages)[0])
         start = datetime.datetime(1989, 1, 1, 23, 40) + datetime.timedelta(minutes=int(rng.integers(30)) - asleep // 60)
         starttime = start.time()
-        scored = edfio.Edf([], patient=patient, recording=recording, starttime=starttime,
-                           annotations=annotations(stages, beyond=60 * int(rng.integers(15, 116))))
+        scored = edfio.Edf(
+            [],
+            patient=patient,
+            recording=recording,
+            starttime=starttime,
+            annotations=annotations(stages, beyond=60 * int(rng.integers(15, 116))),
+        )
         with written(hypnogram_path) as temporary:
             scored.write(temporary)
     else:
@@ -77,10 +90,13 @@ def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0, hypnogram=No
             shutil.copyfile(hypnogram, temporary)
     fast, slow = draw_signals(rng, person, stages, seconds)
     marker = 900 + 20 * rng.standard_normal(seconds)
-    signals = [_edf_signal(values, FS if len(values) > seconds else 1, channel)
-               for values, channel in zip([*fast, *slow, marker], CHANNELS)]
-    psg = edfio.Edf(signals, patient=patient, recording=recording, starttime=starttime,
-                    data_record_duration=math.gcd(seconds, 30))  # 30 s where the length allows it
+    signals = [
+        _edf_signal(values, FS if len(values) > seconds else 1, channel)
+        for values, channel in zip([*fast, *slow, marker], CHANNELS)
+    ]
+    psg = edfio.Edf(
+        signals, patient=patient, recording=recording, starttime=starttime, data_record_duration=math.gcd(seconds, 30)
+    )  # 30 s where the length allows it
     with written(psg_path) as temporary:
         psg.write(temporary)
     return psg_path, hypnogram_path

@@ -5,10 +5,18 @@ import numpy as np
 
 EPOCH = 30  # s, as the scorers of Sleep-EDF worked
 W, N1, N2, S3, S4, REM, MOVEMENT, UNSCORED = range(8)
-LABELS = ("Sleep stage W", "Sleep stage 1", "Sleep stage 2", "Sleep stage 3", "Sleep stage 4", "Sleep stage R",
-          "Movement time", "Sleep stage ?")
+LABELS = (
+    "Sleep stage W",
+    "Sleep stage 1",
+    "Sleep stage 2",
+    "Sleep stage 3",
+    "Sleep stage 4",
+    "Sleep stage R",
+    "Movement time",
+    "Sleep stage ?",
+)
 LONGEST_SLEEP = 8.5 * 3600  # s; a day-long recording holds one night, the rest of it is wake
-CYCLE = 95 * 60             # s; short recordings get shorter cycles, so that there are always two or more
+CYCLE = 95 * 60  # s; short recordings get shorter cycles, so that there are always two or more
 
 
 def _spread(rng, total, shares):
@@ -22,7 +30,7 @@ def _cycle(rng, n, part):
     n1, down, deep, up, rem = _spread(rng, n, [0.06, 0.22, 0.38 - 0.32 * part, 0.22 + 0.10 * part, 0.14 + 0.20 * part])
     middle = np.full(deep, S4)  # stage 4 inside stage 3
     rim = -(-deep // 4)
-    middle[:rim] = middle[deep - rim:] = S3
+    middle[:rim] = middle[deep - rim :] = S3
     cycle = np.concatenate([np.full(n1, N1), np.full(down, N2), middle, np.full(up, N2), np.full(rem, REM)])
     chance = rng.random(n)  # scorers see single epochs change to and fro
     cycle[(cycle == S4) & (chance < 0.15)] = S3
@@ -49,13 +57,13 @@ def draw_stages(rng, seconds):
     night = np.concatenate([_cycle(rng, k, i / (cycles - 1)) for i, k in enumerate(lengths)])
     for start in np.flatnonzero(rng.random(asleep) < 0.01 + 0.01 * np.linspace(0, 1, asleep)):
         awake = rng.geometric(0.5)  # an awakening, and the way back through N1
-        night[start:start + awake] = W
-        night[start + awake:start + awake + rng.integers(1, 4)] = N1
+        night[start : start + awake] = W
+        night[start + awake : start + awake + rng.integers(1, 4)] = N1
     stages = np.concatenate([np.full(before, W), night, np.full(after, W)])
     inside = before + rng.permutation(asleep)
     movements = 1 + rng.poisson(0.004 * asleep)
     stages[inside[:movements]] = MOVEMENT
-    stages[inside[movements]:inside[movements] + rng.integers(1, 3)] = UNSCORED
+    stages[inside[movements] : inside[movements] + rng.integers(1, 3)] = UNSCORED
     return stages
 
 
@@ -63,8 +71,10 @@ def annotations(stages, beyond):
     """Runs of equal stages as EDF+ annotations, then `Sleep stage ?` for `beyond` seconds, as the originals have it."""
     starts = np.flatnonzero(np.diff(stages, prepend=-1))
     lengths = np.diff(starts, append=len(stages))
-    runs = [edfio.EdfAnnotation(float(EPOCH * start), float(EPOCH * length), LABELS[stages[start]])
-            for start, length in zip(starts, lengths)]
+    runs = [
+        edfio.EdfAnnotation(float(EPOCH * start), float(EPOCH * length), LABELS[stages[start]])
+        for start, length in zip(starts, lengths)
+    ]
     return [*runs, edfio.EdfAnnotation(float(EPOCH * len(stages)), float(beyond), LABELS[UNSCORED])]
 
 
@@ -86,4 +96,4 @@ def read_stages(path):
     scored = np.flatnonzero(stages != UNSCORED)
     if not len(scored):
         raise ValueError(f"{path}: no scored epoch in it; give a hypnogram with Sleep stage annotations")
-    return stages[:scored[-1] + 1], edf
+    return stages[: scored[-1] + 1], edf
