@@ -32,11 +32,11 @@
 
 # %% tags=["parameters"]
 profile = "demo"
-source = ""                        # folder of recordings; "simulated" nights are written when empty; "data" is SLEEPKIT_DATA
+source = ""                        # folder of recordings; empty simulates them; "data" is the folder SLEEPKIT_DATA
 channel = "EEG Fpz-Cz"             # the paper's one channel
 seconds = 5.0                      # kept of every 30-s epoch (paper: 30; the demo keeps the first 5 to be quick)
 wake_margin_minutes = 30.0         # wake kept on either side of the night
-subjects = [0, 1, 2, 3, 20, 21]    # subjects to prepare, or to simulate; an empty list takes all nights of the source
+subjects = [0, 1, 2, 3, 20, 21]    # to simulate; a source of recordings is prepared whole
 hours = 1.0                        # length of a simulated recording
 seed = 0                           # of the simulation
 

@@ -47,7 +47,6 @@ device = "cpu"
 # %%
 from sleepkit import figures, tables
 from sleepkit.ablation import ablate
-from sleepkit.results import read
 from sleepkit.stage1 import load_epochs
 from sleepkit.stage2 import Stage2, compare, load_trained, prune_and_finetune, pruning_checks, score_filters
 
