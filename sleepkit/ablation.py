@@ -1,7 +1,7 @@
 """Table 8: what each level of pruning does to one network, and what else the same training epochs could have bought."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from sleepkit.stage2 import finetuning, saved_folds
 
 # Variant -> (data pruning, operation pruning) of its search.
 SEARCHES = {"DARTS": (False, False), "+ BDP": (True, False), "+ DOP": (False, True), "+ BDP + DOP": (True, True)}
+BASE = "+ BDP + DOP"  # the network that the other variants prune or train on
 
 
 def ablate(epochs, trained, settings):
@@ -43,17 +44,10 @@ def _ablate_seed(epochs, fold, first, settings, seed):
     def test(variant, make, train):
         """Train what `make` returns on the fold, note its scores on the fold's test epochs and where it lies."""
         net = make()
-        config = {
-            "variant": variant,
-            "channels": net.channels,
-            "cells": cells,
-            "ratio": settings.ratio,
-            "balance": settings.balance,
-        }
-        config |= {
-            "architecture": json.loads(net.genotype.to_json()),
-            "search": asdict(_search_settings(settings, seed, "+ BDP + DOP")),
-        }
+        config = {"variant": variant, "channels": net.channels, "cells": cells, "ratio": settings.ratio}
+        config |= {"balance": settings.balance, "architecture": json.loads(net.genotype.to_json())}
+        # A run's name is a hash of all that went into it, so what starts from a run is told apart by that name.
+        config |= {"from": networks[BASE].parent.name if BASE in networks else ""}
         predictions, _, (network,) = crossval.cross_validate(
             epochs, [fold], "subjectwise", lambda _: make(), train, settings.work / "ablation", config, settings.device
         )
@@ -71,7 +65,7 @@ def _ablate_seed(epochs, fold, first, settings, seed):
     test("random architecture", lambda: SleepNet(drawn, channels, cells), train)
 
     def full():
-        return load_network(networks["+ BDP + DOP"])[0]
+        return load_network(networks[BASE])[0]
 
     def pruned(criterion=None):
         return lambda: prune_filters(full(), settings.ratio, settings.balance, criterion and criterion(full()))
