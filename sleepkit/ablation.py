@@ -11,7 +11,7 @@ from sleepkit.genotype import random_genotype
 from sleepkit.metrics import scores
 from sleepkit.network import SleepNet, load_network
 from sleepkit.pruning.filters import l1_scores, prune_filters, random_scores, released_mask
-from sleepkit.results import write_table
+from sleepkit.results import COLUMNS, write_table
 from sleepkit.search import SearchSettings, run_search, search_key
 from sleepkit.stage1 import size_of
 from sleepkit.stage2 import finetuning, saved_folds
@@ -25,13 +25,15 @@ def ablate(epochs, trained, settings):
     """Every variant of table 8 on fold 0 of the first network, with each of the ablation seeds.
 
     Searches see the fold's training and validation subjects alone. Writes ablation.csv (variant, seed, acc, mf1,
-    kappa, mgm, params, macs, n: test epochs of the fold) and returns it as a data frame.
+    kappa, mgm, params, macs, n: test epochs of the fold) and returns it as a data frame; without seeds nothing is
+    computed or written.
     """
     first = trained[0]
     fold = saved_folds(epochs, first)[0]
     rows = [row for seed in settings.ablation_seeds for row in _ablate_seed(epochs, fold, first, settings, seed)]
-    frame = pd.DataFrame(rows)
-    write_table(frame, settings.folder / "ablation.csv")
+    frame = pd.DataFrame(rows, columns=COLUMNS["ablation.csv"])
+    if rows:
+        write_table(frame, settings.folder / "ablation.csv")
     return frame
 
 

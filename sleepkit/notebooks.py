@@ -38,9 +38,9 @@ def run(name, profile=None, parameters_file=None, parameters=None):
     profile : parameters come from `notebooks/profiles/<profile>/NAME.yaml`; a profile without that file changes
         nothing but the notebook's parameter `profile`. None or "demo": the defaults that stand in the notebook
     parameters_file : yaml of further parameters, which override those of the profile
-    parameters : dict that overrides both The notebook appears under its name only when it has finished. Raises
-    ValueError before anything runs when the notebook, the profile or a parameter is unknown or has the wrong type;
-    NotebookFailed when a cell fails.
+    parameters : dict that overrides both
+    The notebook appears under its name only when it has finished. Raises ValueError before anything runs when the
+    notebook, the profile or a parameter is unknown or has the wrong type; NotebookFailed when a cell fails.
     """
     notebook = source(name)
     defaults = default_parameters(notebook)

@@ -23,7 +23,8 @@ class Stage2:
     ratio : share of channels removed in every tied set
     balance : weight of capacity against independence
     finetune_epochs : epochs after pruning, at a fifth of the learning rate
-    ablation_seeds : seeds of table 8, each with searches of its own;  ablation_epochs : search epochs of those
+    ablation_seeds : seeds of table 8, each with searches of its own (none leaves table 8 out)
+    ablation_epochs : search epochs of those
     """
 
     profile: str
@@ -158,6 +159,7 @@ def pruning_checks(epochs, trained, crossval_rows, ablation, settings):
     widths = [tied.width for tied in tied_sets(pruned)]
     sizes, small = size_of(full, epochs), size_of(pruned, epochs)
     kappa = crossval_rows.query("fold == 'pooled' and context == 'none'").kappa.min()
+    rows = 11 * len(settings.ablation_seeds)
     return checks(
         (
             f"channels left in {len(widths)} tied sets at ratio {settings.ratio:g}",
@@ -173,13 +175,8 @@ def pruning_checks(epochs, trained, crossval_rows, ablation, settings):
         ),
         ("and fewer multiplications", "below", f"below: {small[1] < sizes[1]}", small[1] < sizes[1]),
         ("nothing is left to grow back: its size after fine-tuning", f"{small[0]:,}", *_size_after(settings, small[0])),
-        ("better than chance: kappa of the pruned networks", "above 0.1", f"above: {kappa > 0.1}", bool(kappa > 0.1)),
-        (
-            "variants of the ablation, a row for every seed",
-            11,
-            ablation.variant.nunique(),
-            ablation.variant.nunique() == 11,
-        ),
+        ("better than chance: kappa of the pruned networks", "above 0", f"above: {kappa > 0}", bool(kappa > 0)),
+        ("rows of the ablation: 11 variants, every seed", rows, len(ablation), len(ablation) == rows),
     )
 
 

@@ -51,8 +51,8 @@ def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0, hypnogram=No
     subject : int, 0 to 99; night : int, 0 to 9; hours : length of the PSG, at least 0.5
     hypnogram : path of an EDF+ hypnogram to follow: its stages, start and length (the PSG ends where scoring ends;
         `hours` is not used); the file is copied beside the PSG
-    returns (psg, hypnogram), two paths; same arguments, same bytes raises ValueError for numbers out of range or a
-    hypnogram that tells no stages
+    returns (psg, hypnogram), two paths; same arguments, same bytes
+    Raises ValueError for numbers out of range or a hypnogram that tells no stages.
     """
     if not (0 <= subject <= 99 and 0 <= night <= 9):
         raise ValueError(f"subject {subject}, night {night}: Sleep-EDF's names have room for 0 to 99 and 0 to 9")
