@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sleepkit.cells import PRIMITIVES, relu_conv_bn
+from sleepkit.cells import PRIMITIVES, BatchNorm, Conv, as_image, relu_conv_bn
 from sleepkit.genotype import Genotype
 from sleepkit.paths import written
 
@@ -65,7 +65,7 @@ def full_widths(genotype, channels, cells):
 class Cell(nn.Module):
     """One cell: two preprocessed inputs, nodes that sum two operations each, all nodes concatenated.
 
-    (batch, inputs[0], samples), (batch, inputs[1], samples) -> (batch, sum of node widths, samples or its half,
+    (batch, inputs[0], 1, samples), (batch, inputs[1], 1, samples) -> (batch, sum of node widths, 1, samples or its half,
     rounded up) Every operation of stride 2 rounds a length up, so the terms of a node always have one length, odd
     inputs included.
     """
@@ -105,7 +105,7 @@ class SleepNet(nn.Module):
         self.genotype, self.channels = genotype, channels
         self.widths = widths or full_widths(genotype, channels, cells)
         stem = self.widths.stem
-        self.stem = nn.Sequential(nn.Conv1d(1, stem, 3, padding=1, bias=False), nn.BatchNorm1d(stem), nn.ReLU())
+        self.stem = nn.Sequential(Conv(1, stem, 3, padding=1, bias=False), BatchNorm(stem), nn.ReLU())
         self.cells = nn.ModuleList()
         inputs, reduction_before = (stem, stem), False
         for index, width in enumerate(self.widths.cells):
@@ -117,10 +117,10 @@ class SleepNet(nn.Module):
         self.classifier = nn.Linear(inputs[1], n_classes)
 
     def forward(self, x):
-        before_last = last = self.stem(x)
+        before_last = last = self.stem(as_image(x))
         for cell in self.cells:
             before_last, last = last, cell(before_last, last)
-        return self.classifier(self.dropout(last.mean(dim=-1)))
+        return self.classifier(self.dropout(last.mean(dim=(2, 3))))
 
 
 def count_parameters(net):

@@ -3,20 +3,20 @@
 import torch
 from torch import nn
 
-from sleepkit.cells import PRIMITIVES, FactorizedReduce, relu_conv_bn
+from sleepkit.cells import BatchNorm, Conv, FactorizedReduce, as_image, relu_conv_bn
+from sleepkit.fan import Fan
 from sleepkit.genotype import OPERATIONS, edges
 from sleepkit.network import cell_stride, is_reduction
 
 KINDS = ("normal", "reduce")
-POOLS = (OPERATIONS.index("avg_pool_3x3"), OPERATIONS.index("max_pool_3x3"))
 CONCATENATED = 4  # a search cell's output is its last four nodes (method section 1)
 
 
 class SearchCell(nn.Module):
     """A cell in which node i sums the mixed operations of its 2 + i incoming edges.
 
-    (batch, inputs[0], samples), (batch, inputs[1], samples), (edges, 10) weights -> (batch, 4 * channels, samples or
-    half)
+    (batch, inputs[0], 1, samples), (batch, inputs[1], 1, samples), (edges, 10) weights -> (batch, 4 * channels, 1,
+    samples or half)
     """
 
     def __init__(self, inputs, channels, nodes, reduction, reduction_before):
@@ -27,35 +27,22 @@ class SearchCell(nn.Module):
         else:
             self.preprocess0 = relu_conv_bn(inputs[0], channels)
         self.preprocess1 = relu_conv_bn(inputs[1], channels)
-        self.edges = edges(nodes)
-        self.mixtures = nn.ModuleList(
-            nn.ModuleList(PRIMITIVES[name](channels, cell_stride(source, reduction)) for name in OPERATIONS)
-            for _, source in self.edges
+        self.nodes, self.edges = nodes, edges(nodes)
+        # Rows of alpha, by the source that their edges leave, in the order of the nodes they reach.
+        self.leaving = [[row for row, (_, s) in enumerate(self.edges) if s == source] for source in range(nodes + 1)]
+        self.fans = nn.ModuleList(
+            Fan(channels, len(rows), cell_stride(source, reduction)) for source, rows in enumerate(self.leaving)
         )
-        self.edges_into = [
-            [(edge, source) for edge, (target, source) in enumerate(self.edges) if target == node]
-            for node in range(nodes)
-        ]
 
     def forward(self, before_last, last, weights, alive):
-        states = [self.preprocess0(before_last), self.preprocess1(last)]
-        pooled = {}  # a pool has no weights: all edges that leave a source share its result
-        for node in range(len(self.edges_into)):
-            total = 0
-            for edge, source in self.edges_into[node]:
-                for column, operation in enumerate(self.mixtures[edge]):
-                    # `none` adds zero: its weight counts in the softmax, its product need not be computed.
-                    if not column or not alive[edge][column]:
-                        continue
-                    if column in POOLS:
-                        if (column, source) not in pooled:
-                            pooled[column, source] = operation(states[source])
-                        output = pooled[column, source]
-                    else:
-                        output = operation(states[source])
-                    total = total + weights[edge, column] * output
-            states.append(total)
-        return torch.cat(states[-CONCATENATED:], dim=1)
+        states, waiting = [self.preprocess0(before_last), self.preprocess1(last)], [None] * self.nodes
+        for source, (rows, fan) in enumerate(zip(self.leaving, self.fans)):
+            if source > 1:
+                states.append(waiting[source - 2])
+            for row, term in zip(rows, fan(states[source], weights[rows], [alive[row] for row in rows])):
+                node = self.edges[row][0]
+                waiting[node] = term if waiting[node] is None else waiting[node] + term
+        return torch.cat([*states[2:], waiting[-1]][-CONCATENATED:], dim=1)
 
 
 class SuperNet(nn.Module):
@@ -73,7 +60,7 @@ class SuperNet(nn.Module):
                 f"nodes={nodes}: a search cell concatenates its last {CONCATENATED} nodes, so it needs that many"
             )
         width = 3 * channels
-        self.stem = nn.Sequential(nn.Conv1d(1, width, 3, padding=1, bias=False), nn.BatchNorm1d(width))
+        self.stem = nn.Sequential(Conv(1, width, 3, padding=1, bias=False), BatchNorm(width))
         self.cells = nn.ModuleList()
         inputs, reduction_before = (width, width), False
         for index in range(cells):
@@ -109,7 +96,7 @@ class SuperNet(nn.Module):
     def forward(self, x):
         weights = {kind: self.operation_weights(kind) for kind in KINDS}
         alive = {kind: self.alive(kind).tolist() for kind in KINDS}
-        before_last = last = self.stem(x)
+        before_last = last = self.stem(as_image(x))
         for cell in self.cells:
             before_last, last = last, cell(before_last, last, weights[cell.kind], alive[cell.kind])
-        return self.classifier(last.mean(dim=-1))
+        return self.classifier(last.mean(dim=(2, 3)))

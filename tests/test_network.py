@@ -59,7 +59,8 @@ def test_reduction_cells_halve_the_length_and_double_the_channels():
     net.eval()(torch.randn(1, 1, 100))
     assert [index for index in range(7) if is_reduction(index, 7)] == [2, 4]
     # six nodes in the normal cell, five in the reduction cell, all concatenated
-    assert shapes == [(18, 100), (18, 100), (30, 50), (36, 50), (60, 25), (72, 25), (72, 25)]
+    layout = [(18, 100), (18, 100), (30, 50), (36, 50), (60, 25), (72, 25), (72, 25)]
+    assert shapes == [(channels, 1, samples) for channels, samples in layout]
 
 
 def test_a_cell_sums_the_two_operations_of_every_node():
@@ -91,7 +92,7 @@ def test_a_cell_sums_the_two_operations_of_every_node():
 def test_dropout_and_stem_are_as_specified():
     net = SleepNet(published_genotype("edf20"), **SMALL)
     assert net.dropout.p == 0.3
-    assert [type(layer) for layer in net.stem] == [nn.Conv1d, nn.BatchNorm1d, nn.ReLU]
+    assert all(map(isinstance, net.stem, (nn.Conv1d, nn.BatchNorm1d, nn.ReLU)))
     assert net.stem[0].weight.shape == (2, 1, 3)
     assert not [
         name for name, module in net.named_modules() if isinstance(module, nn.Conv1d) and module.bias is not None

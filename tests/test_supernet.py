@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from sleepkit.genotype import OPERATIONS, edges
+from sleepkit.genotype import OPERATIONS
 from sleepkit.network import count_parameters, is_reduction
-from sleepkit.supernet import KINDS, POOLS, SuperNet
+from sleepkit.supernet import KINDS, SuperNet
 
 SMALL = {"channels": 2, "cells": 3, "nodes": 4}
 
@@ -134,24 +135,46 @@ def pair(pruned, **size):
     if pruned:
         prune_some(net)
     plain = PlainSuperNet(**size).double()
-    ours = dict(net.named_modules())
-    for index, cell in enumerate(plain.cells):
-        matches = [(cell.pre0, ours[f"cells.{index}.preprocess0"]), (cell.pre1, ours[f"cells.{index}.preprocess1"])]
-        matches += [(cell.edges, ours[f"cells.{index}.mixtures"])]
-        for copy, original in matches:
-            assert [tuple(p.shape) for p in copy.state_dict().values()] == [
-                tuple(p.shape) for p in original.state_dict().values()
-            ]
-    alone = [(name, tensor) for name, tensor in net.state_dict().items() if not name.startswith(("alpha", "alive"))]
-    ordered = {name: tensor for (name, _), (_, tensor) in zip(in_order(plain), in_order(net, alone), strict=True)}
-    plain.load_state_dict(ordered)
+    with torch.no_grad():
+        for theirs, ours in same(plain, net):
+            theirs.copy_(ours)
     return net, plain
 
 
-def in_order(module, state=None):
-    """State entries in the order stem, cells, classifier."""
-    rank = {"stem": 0, "cells": 1, "classifier": 2}
-    return sorted(state or module.state_dict().items(), key=lambda item: rank[item[0].split(".")[0]])
+def same(plain, net, buffers=True):
+    """Pairs (tensor of the reference, tensor of the product or the row of it) that hold the same quantity."""
+    yield from zip(state(plain.stem, buffers), state(net.stem, buffers), strict=True)
+    yield from zip(state(plain.classifier, buffers), state(net.classifier, buffers), strict=True)
+    for theirs, ours in zip(plain.cells, net.cells, strict=True):
+        for one, other in ((theirs.pre0, ours.preprocess0), (theirs.pre1, ours.preprocess1)):
+            yield from zip(state(one, buffers), state(other, buffers), strict=True)
+        for source, fan in enumerate(ours.fans):
+            for row, edge in enumerate(ours.leaving[source]):
+                for column, name in enumerate(OPERATIONS):
+                    layers = list(theirs.edges[edge][column].modules())
+                    convs = [layer for layer in layers if isinstance(layer, nn.Conv1d)]
+                    norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm1d)]
+                    parts = [kind[name] for kind in (fan.linear, fan.first, fan.second) if name in kind]
+                    for part, norm in zip(parts, norms, strict=True):
+                        yield norm.weight, part.gain[row]
+                        yield norm.bias, part.shift[row]
+                        if buffers:
+                            yield norm.running_mean, part.running_mean[row]
+                            yield norm.running_var, part.running_var[row]
+                    if name == "skip_connect" and parts:
+                        half = len(convs[0].weight)
+                        yield convs[0].weight, parts[0].dense[row][:half]
+                        yield convs[1].weight, parts[0].dense[row][half:]
+                    elif name.startswith("conv"):
+                        yield convs[0].weight, parts[0].dense[row]
+                    else:
+                        for position, part in enumerate(parts):
+                            yield convs[2 * position].weight, part.depthwise[row].unsqueeze(1)
+                            yield convs[2 * position + 1].weight, part.pointwise[row].unsqueeze(2)
+
+
+def state(module, buffers):
+    return module.state_dict(keep_vars=True).values() if buffers else module.parameters()
 
 
 def close(ours, plain, name):
@@ -173,26 +196,28 @@ def test_the_product_equals_the_plain_implementation(size, samples, pruned):
     close(ours, theirs, "logits")
     F.cross_entropy(ours, y).backward()
     F.cross_entropy(theirs, y).backward()
-    grads = [(n, p.grad) for n, p in net.named_parameters() if not n.startswith("alpha")]
-    plain_grads = [(n, p.grad) for n, p in plain.named_parameters()]
+    for one, other in same(plain, net):
+        close(other.double(), one.double(), "running statistics")
+    with torch.no_grad():
+        close(net.eval()(x), plain.eval()(x, alpha, alive, 0.7), "logits in eval mode")
     seen = 0
-    for (name, one), (_, other) in zip(in_order(net, grads), in_order(plain, plain_grads), strict=True):
-        assert (one is None) == (other is None), name
-        if one is not None:
-            close(one, other, name)
-            seen += float(other.abs().max()) > 1e-6
+    for one, other in grads(plain, net):
+        close(other, one, "gradient")
+        seen += float(other.detach().abs().max()) > 1e-6
     assert seen > 50
     for kind in KINDS:
         close(net.alpha[kind].grad, alpha[kind].grad, kind)
         assert float(alpha[kind].grad.abs().max()) > 1e-6
-    alone = [(name, tensor) for name, tensor in net.state_dict().items() if "running" in name or "tracked" in name]
-    plain_state = [
-        (name, tensor) for name, tensor in plain.state_dict().items() if "running" in name or "tracked" in name
-    ]
-    for (name, one), (_, other) in zip(in_order(net, alone), in_order(plain, plain_state), strict=True):
-        close(one.double(), other.double(), name)
-    with torch.no_grad():
-        close(net.eval()(x), plain.eval()(x, alpha, alive, 0.7), "logits in eval mode")
+
+
+def grads(plain, net):
+    """Pairs (gradient of the reference, of the product), zero for pruned operations; the weights are overwritten."""
+    for tensor in [*plain.parameters(), *net.parameters()]:
+        if tensor.grad is None:
+            tensor.grad = torch.zeros_like(tensor)
+    for tensor in (*plain.parameters(), *net.parameters()):
+        tensor.data.copy_(tensor.grad)
+    yield from same(plain, net, buffers=False)
 
 
 @pytest.mark.parametrize(("nodes", "parameters", "architecture"), [(7, 4_208_817, 700), (5, 2_440_069, 400)])
@@ -231,32 +256,54 @@ def test_layout_of_the_full_network():
     assert net.classifier.in_features == 4 * 64
 
 
-def test_pruned_operations_are_not_computed():
-    """Calls counted by hooks, in training and evaluation; a pool runs once per source however many edges share it."""
-    net = prune_some(SuperNet(**SMALL))
-    calls = {}
-    for index, cell in enumerate(net.cells):
-        for edge, mixture in enumerate(cell.mixtures):
-            for column, operation in enumerate(mixture):
-                operation.register_forward_hook(
-                    lambda *_, key=(index, edge, column): calls.__setitem__(key, calls.get(key, 0) + 1)
-                )
-    for mode in (True, False):
-        calls.clear()
-        net.train(mode)(torch.randn(2, 1, 32))
-        sources = [source for _, source in edges(4)]
-        for index, cell in enumerate(net.cells):
+def convolutions(net):
+    """How many convolutions and pools a forward pass runs, counted where PyTorch dispatches them."""
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            name = function.name().split("::")[1].split(".")[0]
+            counts[name] = counts.get(name, 0) + 1
+            return function(*args, **(kwargs or {}))
+
+    counts = {}
+    with Count(), torch.no_grad():
+        net(torch.randn(2, 1, 32))
+    return counts
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_pruned_operations_are_not_computed(training):
+    """Of the separable convolutions two run per operation; of all that is linear one per edge; a pool once per source."""
+    net = prune_some(SuperNet(**SMALL)).train(training)
+    counts, (conv, average, largest) = convolutions(net), (1 + 2 * len(net.cells), 0, 0)
+    for cell in net.cells:
+        alive = net.alive(cell.kind)
+        for source, rows in enumerate(cell.leaving):
+            linear = [6, 7, 8, 9] + ([3] if cell.fans[source].stride == 2 else [])
+            conv += int(alive[rows][:, linear].any(1).sum()) + 2 * int(alive[rows][:, [4, 5]].sum())
+            average += int(alive[rows, 1].any())
+            largest += int(alive[rows, 2].any())
+    assert counts["convolution"] == conv
+    assert (counts["avg_pool2d"], counts["max_pool2d_with_indices"]) == (average, largest)
+    whole = convolutions(SuperNet(**SMALL).train(training))
+    assert whole["convolution"] > counts["convolution"]
+
+
+def test_a_pruned_operation_changes_nothing():
+    """Whatever its weights: neither the output nor any gradient but its own, which stays zero."""
+    net = prune_some(SuperNet(**SMALL).double())
+    x = torch.randn(2, 1, 32, dtype=torch.float64)
+    before = net(x)
+    with torch.no_grad():
+        for cell in net.cells:
             alive = net.alive(cell.kind)
-            for edge in range(len(sources)):
-                for column in range(10):
-                    called = calls.get((index, edge, column), 0)
-                    if not alive[edge, column]:
-                        assert called == 0
-                    elif column not in (0, *POOLS):
-                        assert called == 1
-            for column in POOLS:
-                wanted = {source for edge, source in enumerate(sources) if alive[edge, column]}
-                assert sum(calls.get((index, edge, column), 0) for edge in range(len(sources))) == len(wanted)
+            for source, rows in enumerate(cell.leaving):
+                fan = cell.fans[source]
+                for part in (*fan.linear.items(), *fan.first.items(), *fan.second.items()):
+                    gone = ~alive[rows, OPERATIONS.index(part[0])]
+                    for parameter in part[1].parameters():
+                        parameter[gone] = 1e6
+    torch.testing.assert_close(net(x), before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("temperature", [1.5, 0.566])
