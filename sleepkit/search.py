@@ -40,6 +40,7 @@ class SearchSettings:
     data_fraction: float = 0.05  # share of each half that a round removes
     data_pruning: bool = True
     operation_pruning: bool = True
+    released_rules: bool = False  # change the genotype found by the authors' hand rules
     split_seed: int = 47
     seed: int = 42
 
@@ -114,7 +115,7 @@ def run_search(epochs, settings, folder, max_minutes=None, device="cpu"):
         _search_epoch(run, epochs, settings, epoch, bar)
         save_checkpoint(path, key, _state(run))
     run.net.temperature = temperature(settings.epochs - 1)
-    return _result(run, epochs)
+    return _result(run, epochs, settings)
 
 
 def search_key(epochs, settings):
@@ -299,11 +300,11 @@ def _restore(run, state):
     run.voe = [pd.DataFrame(columns) for columns in state["voe"]]
 
 
-def _result(run, epochs):
+def _result(run, epochs, settings):
     weights = {kind: np.stack([w[kind] for w in run.weights]) for kind in KINDS}
     history = pd.DataFrame(run.history)
     return SearchResult(
-        genotype=_final_genotype(run.net),
+        genotype=_final_genotype(run.net, settings.released_rules),
         history=history,
         removed_samples=pd.DataFrame(run.removed_samples, columns=["epoch", "half", "stage", "removed", "left"]),
         removed_operations=pd.DataFrame(
@@ -318,5 +319,5 @@ def _result(run, epochs):
 
 
 @torch.no_grad()
-def _final_genotype(net):
-    return discretise(*(net.operation_weights(kind).cpu().numpy() for kind in KINDS))
+def _final_genotype(net, released_rules):
+    return discretise(*(net.operation_weights(kind).cpu().numpy() for kind in KINDS), released_rules)

@@ -5,6 +5,7 @@ import pytest
 
 from sleepkit.genotype import OPERATIONS
 from sleepkit.pruning.operations import discretise, temperature, weak_operations
+from sleepkit.reference import published_genotype
 
 
 def softmax(values, alive, t=1.0):
@@ -112,3 +113,22 @@ def test_none_is_never_chosen_and_the_stronger_edge_comes_first():
         ("conv_1x1", 0),
         ("dil_conv_1x5", 2),
     )
+
+
+def test_the_authors_hand_rules():
+    """Nodes 0 to 4 of 7; two dilated convolutions appended where there is none; the first pools replaced."""
+    weights = np.full((35, 10), 0.05)
+    weights[:, OPERATIONS.index("max_pool_3x3")] = 0.5
+    plain, ruled = discretise(weights, weights), discretise(weights, weights, released_rules=True)
+    assert len(plain.normal) == len(plain.reduce) == 14
+    assert ruled.normal == plain.normal[:10] + (("dil_conv_1x5", 0), ("dil_conv_1x5", 0))
+    assert ruled.reduce[:2] == (("sep_conv_1x5", plain.reduce[0][1]), ("dil_conv_1x5", plain.reduce[1][1]))
+    assert ruled.reduce[2:] == plain.reduce[2:10]
+
+
+@pytest.mark.parametrize("name", ["edf20", "edf78"])
+def test_the_published_genotypes_are_as_the_hand_rules_leave_them(name):
+    genotype = published_genotype(name)
+    names = [[name for name, _ in cell] for cell in (genotype.normal, genotype.reduce)]
+    assert names[0].count("dil_conv_1x5") >= 2
+    assert {"sep_conv_1x5", "dil_conv_1x5"} <= set(names[1])
