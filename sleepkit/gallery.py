@@ -1,14 +1,20 @@
-"""The gallery of a profile: every item drawn from the result files there are, saved, and shown."""
+"""The gallery of a profile: every item drawn from the result files there are, saved, shown, and listed in an index."""
+
+import json
 
 from IPython.display import Markdown
 
-from sleepkit import figures, tables
+from sleepkit import figures, items, paths, tables
 from sleepkit.checks import checks
-from sleepkit.items import ITEMS, item, write_index
+from sleepkit.items import ITEMS, item
 from sleepkit.metrics import scores
 from sleepkit.reference import SEARCH_SAMPLES, published, published_confusion, published_genotype
 from sleepkit.results import command, find, gather, merge_crossval, provenance
 
+DRAWN = (
+    "All are drawn by the notebook `figures` from result files (`{}`); the table says which notebook computed their "
+    "numbers. Figures are PNG (300 dpi) and SVG, tables CSV, Markdown and LaTeX (booktabs)."
+)
 CROSSVAL_FILES = ("crossval.csv", "per_class.csv", "parameters.csv")
 
 
@@ -68,9 +74,56 @@ def gallery_checks(profile):
     return checks(*claims)
 
 
+def write_index(profile):
+    """Write figures/<profile>/index.md with a row for each of the 28 items, and overview.png, a sheet of all figures,
+    which it shows at the top; returns the path of the index.
+
+    An item that has files links to them, with the notebook its numbers come from, the command and the run time of
+    that notebook where its executed copy is at hand; one that has none is listed as missing.
+    """
+    overview = figures.save_overview(profile)
+    rows = [_row(profile, entry) for entry in ITEMS]
+    present = sum("missing" not in row[2] for row in rows)
+    lines = [
+        f"# Tables and figures, profile `{profile}`",
+        "",
+        f"{present} of {len(ITEMS)} items are here. {DRAWN.format(command(profile, 'figures'))}",
+        "",
+        *(["![All figures of the profile](overview.png)", ""] if overview else []),
+        "| item | title | files | numbers from | command | run time |",
+        "|---|---|---|---|---|---|",
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+    target = paths.figures(profile) / "index.md"
+    with paths.written(target) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return target
+
+
+def _row(profile, entry):
+    endings = ("png", "svg") if entry.key.startswith("fig") else ("csv", "md", "tex")
+    files = [items.path(profile, entry.key, ending) for ending in endings]
+    made = f"`{command(profile, entry.notebook)}`"
+    if all(file.exists() for file in files):
+        shown = ", ".join(f"[{file.name}]({file.name})" for file in files)
+        time = _run_time(profile, entry.notebook)
+    else:
+        shown, made, time = "missing", f"`make reproduce PROFILE={profile}`", ""
+    return entry.key, entry.title, shown, f"`{entry.notebook}`", made, time
+
+
+def _run_time(profile, notebook):
+    """Run time that papermill recorded in the executed notebook, or nothing where there is no executed copy."""
+    executed = paths.runs(profile) / f"{notebook}.ipynb"
+    if not executed.exists():
+        return ""
+    duration = json.loads(executed.read_text(encoding="utf-8"))["metadata"].get("papermill", {}).get("duration")
+    return f"{duration:.0f} s" if duration else ""
+
+
 def _note(profile, key):
-    """Which data, protocol and seeds made an item: those of its data set's stage 1."""
-    return provenance(profile, f"stage1_{_dataset(key)}")
+    """Which data, protocol and seeds made an item: those of its data set's stage 1; none made the list of departures."""
+    return "" if key == "tab11" else provenance(profile, f"stage1_{_dataset(key)}")
 
 
 def _dataset(key):
@@ -90,14 +143,34 @@ def _figure(profile, key):
         return figures.plot_search(
             find(profile, "stage1_edf20/history.csv"), published("search_curve"), SEARCH_SAMPLES, note
         )
+    if key == "fig07":
+        names = ("weights.npz", "removed_operations.csv", "history.csv", "genotype.json")
+        found = [find(profile, f"stage1_edf20/{name}") for name in names]
+        return None if found[0] is None else figures.plot_sharpening(*found, note)
+    if key == "fig08":
+        # Both come from one run of the notebook; results without examples are older than this figure.
+        voe, examples = (find(profile, f"stage1_edf20/{name}.npz") for name in ("voe", "examples"))
+        return None if examples is None else figures.plot_removed(voe, examples, note)
     if key in ("fig09", "fig10"):
         return figures.plot_confusion(dataset, gather(profile, "confusion.csv"), note)
+    if key == "fig11":
+        return figures.plot_training(gather(profile, "training_curves.csv"), published("training_curves"), note)
     if key == "fig12":
         scores = find(profile, "stage2_prune/filters.csv")
         return None if scores is None else figures.plot_importance(scores, note)
+    if key == "fig14":
+        return figures.plot_tradeoff(gather(profile, "crossval.csv"), gather(profile, "parameters.csv"), note)
     if key == "fig15":
         predictions = find(profile, "stage1_edf20/predictions.npz")
         return None if predictions is None else figures.plot_night(predictions, note=note)
+    if key in ("fig13", "fig16", "fig17"):
+        name, plot = {
+            "fig13": ("sweep", figures.plot_sweep),
+            "fig16": ("calibration", figures.plot_calibration),
+            "fig17": ("cost", figures.plot_latency),
+        }[key]
+        frame = find(profile, f"stage2_prune/{name}.csv")
+        return None if frame is None else plot(frame, note)
     return None
 
 
@@ -114,10 +187,16 @@ def _table(profile, key):
     if key in ("tab03", "tab04", "tab05", "tab06"):
         runs = [gather(profile, file) for file in CROSSVAL_FILES]
         return tables.table_stage("edf20" if key < "tab05" else "edf78", key in ("tab04", "tab06"), *runs)
+    if key == "tab07":
+        return tables.table_state_of_the_art(gather(profile, "crossval.csv"), gather(profile, "parameters.csv"))
     if key == "tab08":
         ablation = find(profile, "stage2_prune/ablation.csv")
         return None if ablation is None else tables.table_ablation(ablation)
+    if key == "tab09":
+        cost = find(profile, "stage2_prune/cost.csv")
+        return None if cost is None else tables.table_cost(cost)
     if key == "tab10":
-        crossval = gather(profile, "crossval.csv")
-        return None if crossval is None else tables.table_protocols(crossval, "edf20")
+        return tables.table_protocols(gather(profile, "crossval.csv"), "edf20")
+    if key == "tab11":
+        return tables.table_departures()
     return None

@@ -1,10 +1,8 @@
-"""The numbered tables and figures of the paper, and the page that says which of them a profile has."""
+"""The numbered tables and figures of the paper."""
 
-import json
 from typing import NamedTuple
 
 from sleepkit import paths
-from sleepkit.results import command
 
 
 class Item(NamedTuple):
@@ -12,7 +10,7 @@ class Item(NamedTuple):
     slug: str
     title: str
     notebook: str  # whose results it is drawn from
-    function: str  # what draws it; empty while nothing does
+    function: str  # what draws it
 
 
 ITEMS = (
@@ -22,28 +20,40 @@ ITEMS = (
     Item("fig04", "edf78_normal_cell", "Normal cell, EDF-78", "stage1_edf78", "figures.plot_cells"),
     Item("fig05", "edf78_reduction_cell", "Reduction cell, EDF-78", "stage1_edf78", "figures.plot_cells"),
     Item("fig06", "search_curves", "Search curves and pruning rounds", "stage1_edf20", "figures.plot_search"),
-    Item("fig07", "sharpening", "How the architecture weights sharpen", "stage1_edf20", ""),
-    Item("fig08", "removed_epochs", "What data pruning removes", "stage1_edf20", ""),
+    Item("fig07", "sharpening", "How the architecture weights sharpen", "stage1_edf20", "figures.plot_sharpening"),
+    Item("fig08", "removed_epochs", "What data pruning removes", "stage1_edf20", "figures.plot_removed"),
     Item("fig09", "edf20_confusion", "Confusion matrices, EDF-20", "stage2_prune", "figures.plot_confusion"),
     Item("fig10", "edf78_confusion", "Confusion matrices, EDF-78", "stage2_prune", "figures.plot_confusion"),
-    Item("fig11", "training_curves", "Training curves per fold", "stage2_prune", ""),
+    Item("fig11", "training_curves", "Training curves per fold", "stage2_prune", "figures.plot_training"),
     Item("fig12", "importance", "Importance of the filters per layer", "stage2_prune", "figures.plot_importance"),
-    Item("fig13", "pruning_ratio", "Accuracy against pruning ratio", "stage2_prune", ""),
-    Item("fig14", "cost_accuracy", "Accuracy against parameters and MACs", "stage2_prune", ""),
+    Item("fig13", "pruning_ratio", "Accuracy against pruning ratio", "stage2_prune", "figures.plot_sweep"),
+    Item("fig14", "cost_accuracy", "Accuracy against parameters and MACs", "stage2_prune", "figures.plot_tradeoff"),
     Item("fig15", "night", "One night: expert, network, network with context", "stage1_edf20", "figures.plot_night"),
-    Item("fig16", "calibration", "Reliability before and after pruning and temperature scaling", "stage2_prune", ""),
-    Item("fig17", "latency", "Latency and size on one CPU thread", "stage2_prune", ""),
+    Item(
+        "fig16",
+        "calibration",
+        "Reliability before and after pruning and temperature scaling",
+        "stage2_prune",
+        "figures.plot_calibration",
+    ),
+    Item("fig17", "latency", "Latency and size on one CPU thread", "stage2_prune", "figures.plot_latency"),
     Item("tab01", "epochs", "Epochs per stage before and after data pruning", "prepare", "tables.table_epochs"),
     Item("tab02", "settings", "Search space and hyper-parameters", "stage1_edf20", "tables.table_settings"),
     Item("tab03", "edf20_stage1", "EDF-20, stage 1", "stage1_edf20", "tables.table_stage"),
     Item("tab04", "edf20_stage2", "EDF-20, stage 2", "stage2_prune", "tables.table_stage"),
     Item("tab05", "edf78_stage1", "EDF-78, stage 1", "stage1_edf78", "tables.table_stage"),
     Item("tab06", "edf78_stage2", "EDF-78, stage 2", "stage2_prune", "tables.table_stage"),
-    Item("tab07", "state_of_the_art", "Comparison with the state of the art", "stage2_prune", ""),
+    Item(
+        "tab07",
+        "state_of_the_art",
+        "Comparison with the state of the art",
+        "stage2_prune",
+        "tables.table_state_of_the_art",
+    ),
     Item("tab08", "ablation", "Ablation", "stage2_prune", "tables.table_ablation"),
-    Item("tab09", "cost", "Inference cost", "stage2_prune", ""),
+    Item("tab09", "cost", "Inference cost", "stage2_prune", "tables.table_cost"),
     Item("tab10", "protocols", "Protocols and context", "stage2_prune", "tables.table_protocols"),
-    Item("tab11", "departures", "Departures: paper, released code, companion", "figures", ""),
+    Item("tab11", "departures", "Departures: paper, released code, companion", "figures", "tables.table_departures"),
 )
 
 
@@ -58,50 +68,3 @@ def item(key):
 def path(profile, key, ending):
     """Where the file of an item stands: figures/<profile>/fig06_search_curves.png."""
     return paths.figures(profile) / f"{key}_{item(key).slug}.{ending}"
-
-
-def write_index(profile):
-    """Write figures/<profile>/index.md with a row for each of the 28 items, and return its path.
-
-    An item that has files links to them, with the notebook its numbers come from, the command and the run time of
-    that notebook where its executed copy is at hand; one that has none is listed as missing.
-    """
-    rows = [_row(profile, entry) for entry in ITEMS]
-    present = sum("missing" not in row[2] for row in rows)
-    lines = [
-        f"# Tables and figures, profile `{profile}`",
-        "",
-        f"{present} of {len(ITEMS)} items are here. All are drawn by the notebook `figures` from result files "
-        f"(`{command(profile, 'figures')}`); the table says which notebook computed their numbers.",
-        "",
-        "| item | title | files | numbers from | command | run time |",
-        "|---|---|---|---|---|---|",
-        *("| " + " | ".join(row) + " |" for row in rows),
-    ]
-    target = paths.figures(profile) / "index.md"
-    with paths.written(target) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return target
-
-
-def _row(profile, entry):
-    endings = ("png", "svg") if entry.key.startswith("fig") else ("csv", "md")
-    files = [path(profile, entry.key, ending) for ending in endings]
-    made = f"`{command(profile, entry.notebook)}`"
-    if all(file.exists() for file in files):
-        shown = ", ".join(f"[{file.name}]({file.name})" for file in files)
-        time = _run_time(profile, entry.notebook)
-    elif entry.function:
-        shown, made, time = "missing", f"`make reproduce PROFILE={profile}`", ""
-    else:
-        shown, made, time = "missing", "none yet: no function draws it", ""
-    return entry.key, entry.title, shown, f"`{entry.notebook}`", made, time
-
-
-def _run_time(profile, notebook):
-    """Run time that papermill recorded in the executed notebook, or nothing where there is no executed copy."""
-    executed = paths.runs(profile) / f"{notebook}.ipynb"
-    if not executed.exists():
-        return ""
-    duration = json.loads(executed.read_text(encoding="utf-8"))["metadata"].get("papermill", {}).get("duration")
-    return f"{duration:.0f} s" if duration else ""

@@ -27,6 +27,12 @@ SEARCH_SAMPLES = pd.DataFrame(
     }
 )
 
+# Multiplications of the published full networks on 3000 samples, by depth; counted here (sleepkit.cost), not published.
+FULL_MACS = {
+    "edf20": {7: 81.34e6, 9: 100.06e6, 11: 133.37e6},
+    "edf78": {7: 74.41e6, 9: 89.69e6, 11: 118.10e6},
+}
+
 # How every published accuracy was measured; it stands beside each of them.
 PROTOCOL = "epochwise (5 folds over the epochs that data pruning kept; best epoch on the test fold)"
 

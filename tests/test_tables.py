@@ -1,6 +1,7 @@
 """The tables: published numbers in their places, this run's numbers recomputed by hand, files in two forms."""
 
 import itertools
+import re
 
 import pandas as pd
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from sleepkit import paths, tables
 from sleepkit.epochs import STAGES
 from sleepkit.metrics import per_class, scores
-from sleepkit.reference import published_confusion
+from sleepkit.reference import published, published_confusion
 from sleepkit.results import COLUMNS, NETWORK
+from sleepkit.tables.formats import HIGHER, LOWER
+from sleepkit.tables.runs import SEARCH_SETTINGS
 
 KEYS = ("subjectwise", "edf20-searched", 4, 5)
 
@@ -55,7 +58,9 @@ def test_epochs_before_and_after_pruning():
     assert totals["EDF-20", "prepared", "this run"] == 334
     assert totals["EDF-20", "searched on", "this run"] == 2 * 5 * 105
     assert totals["EDF-20", "left by BDP", "this run"] == 2 * 5 * 95
-    assert not ((table["data set"] == "EDF-78") & (table.source == "this run")).any()
+    assert totals["EDF-20", "prepared", "difference"] == 334 - 42308
+    assert totals["EDF-20", "left by BDP", "difference"] == 2 * 5 * 95 - 34951
+    assert not ((table["data set"] == "EDF-78") & (table.source != "published")).any()
     assert (table[list(STAGES)].sum(axis=1) == table.total).all() and list(table.columns[3:8]) == list(STAGES)
     assert len(tables.table_epochs(None, {"edf20": removed_samples().head(0)})) == 4, "a search without a round"
 
@@ -70,7 +75,7 @@ def test_settings_show_the_papers_value_beside_each_search_and_lose_none():
         "the same",
         "the same",
     ]
-    assert len(tables.table_settings({})) == len(tables.SEARCH_SETTINGS)
+    assert len(tables.table_settings({})) == len(SEARCH_SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -128,22 +133,158 @@ def test_protocols_and_contexts_have_rows_of_their_own():
     assert found.loc[(1, "both"), "ACC, %"] == pytest.approx(77.5)
     assert found.loc[(2, "none"), "ACC, %"] == pytest.approx(67.5)
     assert found.seeds.tolist() == [2] * 4 and (table.protocol[:6] == "epochwise").all()
-    assert len(tables.table_protocols(crossval(), "edf78")) == 6
+    assert "difference of ACC, points" not in table, "the paper has no network of depth 5"
+    for without in (tables.table_protocols(crossval(), "edf78"), tables.table_protocols(None, "edf78")):
+        assert len(without) == 6 and without.C.tolist() == [9] * 6
 
 
-def test_files_are_csv_and_markdown(tmp_path, monkeypatch):
+def test_differences_are_this_run_minus_the_published_network_of_the_same_depth_and_stage():
+    runs = [frame.assign(cells=9) for frame in (crossval(), *companions())]
+    for pruned, theirs, size in ((False, "edf20_L9_full", 9000), (True, "edf20_L9_pruned", 3000)):
+        matrix = published_confusion(theirs)
+        table = tables.table_stage("edf20", pruned, *runs).set_index(["measure", "stage"])
+        name = next(column for column in table.columns if column.startswith("difference, edf20-searched, L = 9"))
+        ours = 72.5 if not pruned else 67.5
+        assert table[name]["ACC, %", ""] == pytest.approx(ours - 100 * scores(matrix)["acc"], abs=1e-5)
+        assert table[name]["parameters", ""] == size - 94813
+        assert table[name]["F1, %", "N2"] == pytest.approx(
+            100 * (per_class(published_confusion("edf20_L9_full")).f1[2] - per_class(matrix).f1[2]), abs=1e-5
+        )
+        assert pd.isna(table[name]["protocol", ""]) and pd.isna(table[name]["MACs, M", ""])
+    rows = tables.table_protocols(runs[0], "edf20").set_index(["source", "stage", "context"])
+    difference = rows.loc[("this run, edf20-searched", 2, "both"), "difference of MF1, points"]
+    assert difference == pytest.approx(62.5 - 100 * scores(published_confusion("edf20_L9_pruned"))["mf1"])
+
+
+def test_state_of_the_art_names_every_protocol_and_keeps_every_baseline():
+    table = tables.table_state_of_the_art()
+    baselines = published("baselines")
+    assert len(table) == len(baselines) + 12 and table.protocol.notna().all()
+    row = table[(table.method == "AttnSleep (2021)") & (table["data set"] == "EDF-20")].iloc[0]
+    assert (row["ACC, %"], row["MACs, M"], row.parameters) == (84.4, 63.43, 522805)
+    paper = table[table.method == "this paper, stage 1, L = 9"].iloc[0]
+    assert paper["ACC, %"] == pytest.approx(86.52, abs=0.005) and paper.protocol.startswith("epochwise")
+    for dataset in ("EDF-20", "EDF-78"):
+        others = table[(table["data set"] == dataset) & (~table.method.str.startswith("this paper"))]
+        assert others["ACC, %"].dropna().is_monotonic_decreasing
+    _, sizes = companions()
+    mine = tables.table_state_of_the_art(crossval(), sizes)
+    mine = mine[mine.source == "this run"].set_index("method")
+    assert len(mine) == 4 and set(mine.protocol) == {"2-fold subjectwise"}
+    assert mine.loc["this run, edf20-searched, stage 2, L = 5, C = 4, context of the night"].parameters == 3000
+
+
+def cost():
+    rows = [
+        (network, runtime, 3000, params, macs, size, median, 1.5 * median, 200.0, 1.0, 1000 / median)
+        for network, params, macs in (("full", 83789, 81.34e6), ("pruned", 24153, 20e6))
+        for runtime, size, median in (
+            ("pytorch", 4 * params, 9.0),
+            ("onnx", 4 * params + 999, 5.0),
+            ("int8", params, 4.0),
+        )
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS["cost.csv"])
+
+
+def test_cost_has_units_in_its_heads():
+    table = tables.table_cost(cost())
+    assert len(table) == 6 and table["MACs, M"].tolist() == [81.34] * 3 + [20] * 3
+    assert table["file, kB"].tolist() == pytest.approx([335.156, 336.155, 83.789, 96.612, 97.611, 24.153])
+    assert table["median, ms per epoch"].tolist() == [9, 5, 4] * 2 and "samples of an epoch" in table
+    assert all(unit in " ".join(table.columns) for unit in (", ms", ", kB", ", MB", ", s"))
+
+
+def test_departures_say_three_things_of_every_topic():
+    table = tables.table_departures()
+    assert list(table.columns) == ["topic", "paper", "released code", "companion"]
+    assert len(table) >= 15 and (table.map(len) > 0).all(axis=None) and table.topic.is_unique
+    assert (table["released code"] != table.companion).mean() > 0.8, "a departure is a difference"
+
+
+# --- files
+
+
+def test_the_best_value_of_a_column_is_bold():
+    lines = tables.markdown(tables.table_cost(cost())).splitlines()[2:]
+    bold = [[cell.strip() for cell in line.split("|")[1:-1] if "**" in cell] for line in lines]
+    assert bold[0] == [] and bold[3] == ["**24,153**", "**20.00**"]
+    assert bold[2] == ["**4.00**", "**6.00**", "**250.00**"] and bold[5][2] == "**24.15**"
+    lines = tables.markdown(tables.table_stage("edf20", False)).splitlines()
+    accuracy = next(line for line in lines if line.startswith("| ACC"))
+    assert accuracy.count("**86.52**") == 1 and accuracy.count("**") == 2, "networks are columns: the best of the row"
+    assert not any("**" in line for line in lines if line.startswith("| sd over"))
+    by_set = tables.markdown(tables.table_state_of_the_art()).splitlines()
+    assert sum("**87.50**" in line for line in by_set) == 1 and sum("**84.90**" in line for line in by_set) == 1
+    assert not set(HIGHER) & set(LOWER)
+
+
+def test_differences_carry_their_sign():
+    table = pd.DataFrame(
+        {"a": ["x"], "difference of ACC, points": [1.5], "difference of kappa": [-0.25], "ACC, %": [3.0]}
+    )
+    assert tables.markdown(table).splitlines()[2] == "| x | +1.50 | −0.250 | 3.00 |"
+
+
+def test_files_are_csv_markdown_and_latex(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     table = tables.table_stage("edf20", False, crossval(), *companions())
-    csv, text = tables.save(table, "demo", "tab03", note="Data: a test.")
-    assert csv.name == "tab03_edf20_stage1.csv" and text.name == "tab03_edf20_stage1.md"
+    csv, text, tex = tables.save(table, "demo", "tab03", note="Data: a test.")
+    assert [path.name for path in (csv, text, tex)] == [
+        f"tab03_edf20_stage1.{ending}" for ending in ("csv", "md", "tex")
+    ]
     back = pd.read_csv(csv, keep_default_na=False)
     assert back.shape == table.shape and float(back["published, L = 9"][2]) == pytest.approx(86.52, abs=0.005)
     lines = text.read_text().splitlines()
-    assert lines[0] == "# EDF-20, stage 1" and lines[-1] == "Data: a test."
+    assert lines[0] == "# EDF-20, stage 1" and lines[-1].startswith("Bold:") and lines[-1].endswith("Data: a test.")
     rows = [line for line in lines if line.startswith("|")]
     assert len(rows) == len(table) + 2 and {row.count("|") for row in rows} == {len(table.columns) + 1}
     kappa = next(row for row in rows if row.startswith("| kappa"))
-    assert "| 0.813 |" in kappa
+    assert "**0.813**" in kappa
+    assert r"\caption{EDF-20, stage 1}" in tex.read_text() and r"\label{tab03}" in tex.read_text()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tables.table_epochs(None, {}),
+        lambda: tables.table_settings({"EDF-20": {"seed": 1, "odd_&_name_50%": "a_b~{c}^\\#"}}),
+        lambda: tables.table_stage("edf78", True),
+        lambda: tables.table_ablation(
+            pd.DataFrame(
+                [("+ BDP", seed, 0.8 + seed / 50, 0.7, 0.6, 0.8, 90, 2e6, 50) for seed in (0, 1)],
+                columns=COLUMNS["ablation.csv"],
+            )
+        ),
+        lambda: tables.table_state_of_the_art(),
+        lambda: tables.table_cost(cost()),
+        lambda: tables.table_departures(),
+    ],
+    ids=["epochs", "settings", "stage", "ablation", "art", "cost", "departures"],
+)
+def test_latex_is_a_booktabs_table_with_every_cell(make):
+    table = make()
+    text = tables.latex(table, "tab00", "50 % & more", "A note: α_1.")
+    lines = text.splitlines()
+    order = [next(i for i, line in enumerate(lines) if rule in line) for rule in ("toprule", "midrule", "bottomrule")]
+    body = lines[order[1] + 1 : order[2]]
+    heads = [column for column in table.columns if not column.endswith(" sd")]
+    assert len(body) == len(table) and lines[order[0] + 1].endswith(r" \\")
+    for line in (lines[order[0] + 1], *body):
+        assert len(re.findall(r"(?<!\\)&", line)) == len(heads) - 1 and line.endswith(r" \\")
+    begin = next(line for line in lines if line.startswith(r"\begin{tabular}"))
+    spec = re.sub(r"p\{[^}]*\}", "p", re.search(r"tabular\}\{(.*)\}$", begin)[1])
+    assert len(spec) == len(heads) and set(spec) <= set("lrp")
+    bare = re.sub(r"\\[&%$#_{}\\]", "", text)
+    depth = list(itertools.accumulate((c == "{") - (c == "}") for c in bare))
+    assert min(depth) >= 0 and depth[-1] == 0, "braces balance"
+    assert bare.count("$") % 2 == 0
+    outside = "\n".join(line for line in bare.splitlines()[1:])
+    assert "%" not in outside.replace("{!}{%", "") and "#" not in outside and "_" not in outside
+    assert r"\caption{50 \% \& more}" in text and r"$\alpha$\_1" in text
+    assert all(ord(character) < 128 for character in text), "nothing that plain LaTeX cannot set"
+    if (table.columns == "ACC, % sd").any():
+        assert r"81.00 $\pm$ 1.41" in text
 
 
 def test_a_bar_in_a_cell_does_not_break_the_table():

@@ -54,7 +54,8 @@ def _draw_published(panels, published, samples):
         for name in ("loss", "acc"):
             panels[name].plot(published.epoch, published[f"{column}_{name}"], **look)
         sizes = samples[f"n_{half}"] / samples[f"n_{half}"].iloc[0]
-        epochs, sizes = [*samples.epoch, published.epoch.max()], [*sizes, sizes.iloc[-1]]
+        # a round takes place between its epoch and the next, where this run's steps and their marks stand, too
+        epochs, sizes = [*(samples.epoch - 0.5).clip(1), published.epoch.max()], [*sizes, sizes.iloc[-1]]
         panels["samples"].step(epochs, sizes, where="post", **look)
 
 
@@ -64,8 +65,8 @@ def _draw_found(panels, history):
         for name in ("loss", "acc"):
             panels[name].plot(history.epoch, history[f"{half}_{name}"], color=colour, linestyle=line, **marks)
         left = history[f"n_{half}"] / history[f"n_{half}"].iloc[0]
-        panels["samples"].plot(history.epoch, left, drawstyle="steps-post", color=colour, linestyle=line, **marks)
-    panels["operations"].plot(history.epoch, history.operations, drawstyle="steps-post", color="#333333", **marks)
+        panels["samples"].plot(history.epoch, left, drawstyle="steps-mid", color=colour, linestyle=line, **marks)
+    panels["operations"].plot(history.epoch, history.operations, drawstyle="steps-mid", color="#333333", **marks)
     panels["operations"].set_ylim(0, history.operations.max() * 1.08)
     panels["temperature"].plot(history.epoch, history.temperature, color="#333333", **marks)
     panels["temperature"].set_ylim(0, history.temperature.max() * 1.08)

@@ -19,11 +19,12 @@ def plot_importance(scores, note=""):
     axes = figure.subplots(1, 2)
     for ax, letter, (kind, belongs) in zip(axes, "ab", KINDS):
         rows = scores[scores.layer.map(belongs)]
+        size = 12 if len(rows) < 500 else 5
         for kept, colour, marker in ((False, FAINT, "x"), (True, VALID, "o")):
             group = rows[rows.kept == kept]
             label = f"{'kept' if kept else 'removed'}, {len(group)}"
             ax.scatter(
-                group.capacity, group.independence, s=12, marker=marker, color=colour, linewidth=0.8, label=label
+                group.capacity, group.independence, s=size, marker=marker, color=colour, linewidth=0.8, label=label
             )
         ax.set_title(f"{letter}  {len(rows)} {kind} in {rows.layer.nunique()} layers")
         ax.set(xlabel="information capacity, bit", ylabel="independence")

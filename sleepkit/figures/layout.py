@@ -2,6 +2,8 @@
 
 The method is Sugiyama's: every vertex gets a layer, long connections get a place of their own in each layer they
 pass, the layers are ordered for few crossings, and the heights follow their neighbours at a minimum distance.
+Restarts from random orders matter: over 40 cells (the published and random ones) they leave 100 crossings where one
+start leaves 186 and the layout libraries at hand (rust-sugiyama through fast-sugiyama) 156.
 """
 
 from collections import defaultdict
@@ -61,7 +63,15 @@ def crossings(order, segments):
     )
 
 
-def _ordered(order, segments, sweeps=12):
+def _ordered(order, segments, starts=20):
+    """The order of fewest crossings that is reached from the given order and from random ones (with a fixed seed)."""
+    random = np.random.default_rng(0)
+    shuffled = [[[layer[i] for i in random.permutation(len(layer))] for layer in order] for _ in range(starts - 1)]
+    reached = [_improved(start, segments) for start in (order, *shuffled)]
+    return min(reached, key=lambda order: crossings(order, segments))
+
+
+def _improved(order, segments, sweeps=12):
     """Barycentre sweeps forth and back, then swaps of neighbours; the best order seen wins."""
     before, after = defaultdict(list), defaultdict(list)
     for left, right in segments:

@@ -18,6 +18,7 @@ STAGE_COLOURS = {"W": "#F2B134", "N1": "#9CCFE8", "N2": "#3B8BC4", "N3": "#153E7
 HYPNOGRAM = ("W", "REM", "N1", "N2", "N3")  # from top to bottom, as sleep medicine draws a night
 
 TRAIN, VALID = "#00806A", "#8A4FA3"  # the two halves of the search
+FULL, PRUNED = "#2A6F97", "#C9761A"  # the network before and after filter pruning
 PUBLISHED = "#8C8C8C"
 INK, FAINT = "#222222", "#BFBFBF"
 
@@ -43,6 +44,16 @@ def add_note(figure, note):
         characters = int(figure.get_figwidth() / 0.057)
         text = "\n".join(textwrap.wrap(note, characters))
         figure.supxlabel(text, x=0.01, ha="left", fontsize=7, color="#666666", linespacing=1.25)
+
+
+def add_heading(ax, text):
+    """A panel's bold heading, one line above the axes' titles."""
+    ax.annotate(text, (0, 1), (0, 12), "axes fraction", "offset points", fontsize=8, weight="bold")
+
+
+def add_facts(ax, text):
+    """A line of small print over the right end of an axis."""
+    ax.set_title(text, fontsize=7, weight="normal", loc="right", pad=2)
 
 
 @styled

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from sleepkit.epochs import STAGES
+
 
 def prediction_errors(logits, y):
     """L2 distance of the predicted to the true distribution, ||softmax(logits) - onehot(y)||: tensors (n, classes),
@@ -63,3 +65,29 @@ def select_samples(voe, y, ids, fraction, lowest, allowance):
         place_in_class[members] = np.arange(members.sum())
     eligible = ranking[place_in_class < np.asarray(allowance)[y[ranking]]]
     return np.sort(eligible[: int(fraction * len(y))])
+
+
+def sample_variances(epochs, voe):
+    """The rows of a search's `voe` as a dict of arrays (n,), with the stage y of every sample."""
+    types = {"epoch": np.int64, "half": str, "id": np.int64, "voe": np.float64, "removed": bool}
+    arrays = {column: voe[column].to_numpy(kind) for column, kind in types.items()}
+    order = np.argsort(epochs.id)
+    return arrays | {"y": epochs.y[order[np.searchsorted(epochs.id, arrays["id"], sorter=order)]]}
+
+
+def removed_examples(epochs, voe):
+    """One removed sample per half and stage, where there is one: of the training half the steadiest (lowest variance
+    of error), of the validation half the one that swings most.
+
+    voe : dict of arrays as `sample_variances` returns it
+    returns dict of arrays: id, stage, half, voe (k,), x (k, samples) µV in half precision, and fs, Hz
+    """
+    rows = []
+    for half, sign in (("train", 1), ("valid", -1)):
+        for stage in range(len(STAGES)):
+            mine = np.flatnonzero(voe["removed"] & (voe["half"] == half) & (voe["y"] == stage))
+            rows += mine[np.lexsort((voe["id"][mine], sign * voe["voe"][mine]))][:1].tolist()
+    place = {sample: row for row, sample in enumerate(epochs.id.tolist())}
+    x = epochs.x[[place[sample] for sample in voe["id"][rows].tolist()]].astype(np.float16)
+    facts = {"stage": np.array(STAGES)[voe["y"][rows]], "half": voe["half"][rows], "voe": voe["voe"][rows]}
+    return {"id": voe["id"][rows], **facts, "fs": epochs.fs, "x": x}

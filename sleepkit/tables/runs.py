@@ -1,20 +1,14 @@
-"""Tables: one function per item; each takes data frames and returns one, with units in the heads.
-
-A column "X sd" belongs to the column "X" before it; a saved Markdown table joins the two as mean ± sd.
-"""
+"""Tables 1 to 6: the data, the settings, and every network's scores and size."""
 
 import pandas as pd
 
-from sleepkit import items
 from sleepkit.epochs import STAGES
 from sleepkit.genotype import OPERATIONS
 from sleepkit.metrics import per_class, scores
-from sleepkit.paths import written
 from sleepkit.reference import PREPARED_COUNTS, PROTOCOL, published, published_confusion
-from sleepkit.results import NETWORK, SCORES, write_table
+from sleepkit.results import NETWORK, SCORES
+from sleepkit.tables.formats import HEADS, factor
 
-HEADS = {"acc": "ACC, %", "mf1": "MF1, %", "kappa": "kappa", "mgm": "MGm, %"}
-PERCENT = ("acc", "mf1", "mgm")
 BY_STAGE = {"precision": "precision, %", "recall": "recall, %", "f1": "F1, %", "gmean": "G-mean, %"}
 DATASETS = {"edf20": "EDF-20", "edf78": "EDF-78"}
 
@@ -66,7 +60,20 @@ def table_epochs(nights, removed):
             rows.append((name, "searched on", "this run", start.groupby("stage").sum()))
             rows.append((name, "left by BDP", "this run", rounds.left.last().groupby("stage").sum()))
     table = [(*head, *(int(counts[s]) for s in STAGES), int(sum(counts[s] for s in STAGES))) for *head, counts in rows]
-    return pd.DataFrame(table, columns=["data set", "epochs", "source", *STAGES, "total"])
+    table = pd.DataFrame(table, columns=["data set", "epochs", "source", *STAGES, "total"])
+    return _with_differences(table)
+
+
+def _with_differences(table):
+    """Table 1 with a row "difference" under every pair of published and this run's counts."""
+    blocks = []
+    for _, block in table.groupby(["data set", "epochs"], sort=False):
+        blocks.append(block)
+        if len(block) == 2:
+            difference = block.iloc[[1]].assign(source="difference")
+            difference[[*STAGES, "total"]] -= block.iloc[0][[*STAGES, "total"]].astype(int)
+            blocks.append(difference)
+    return pd.concat(blocks, ignore_index=True)
 
 
 def table_settings(settings):
@@ -97,6 +104,7 @@ def table_stage(dataset, pruned, crossval=None, by_stage=None, parameters=None):
         which the networks whose genotype belongs to the data set are taken; None shows the published ones alone
     returns data frame measure, stage, and a column per network. All scores are of the merged predictions of all folds
     (of several seeds: their mean), each epoch scored alone; rows "sd over folds" say how much the folds differ.
+    A column "difference" is this run minus the published network of the same depth, whatever the two protocols.
     """
     model = "pruned" if pruned else "full"
     columns = {f"published, L = {cells}": _published_column(dataset, cells, model) for cells in (7, 9, 11)}
@@ -104,70 +112,14 @@ def table_stage(dataset, pruned, crossval=None, by_stage=None, parameters=None):
         of_stage = ((crossval.pruned > 0) == pruned) & crossval.genotype.str.startswith(dataset)
         for name, keys in _networks(crossval[of_stage]):
             columns[name] = _found_column(keys, crossval, by_stage, parameters)
+            theirs = columns.get(f"published, L = {keys['cells']}")
+            if theirs is not None:
+                columns[name.replace("this run", "difference", 1)] = _difference(columns[name], theirs)
     table = pd.DataFrame(columns)
     table.index.names = ["measure", "stage"]
     if not pruned:
         table = table.drop(index="parameters not set to zero", level="measure")
     return table.reset_index()
-
-
-def table_ablation(ablation):
-    """Table 8: a row per variant of ablation.csv in its order, mean over the seeds and sd where there are several."""
-    by_variant = ablation.groupby("variant", sort=False)
-    table = pd.DataFrame({"seeds": by_variant.seed.nunique()})
-    for key in SCORES:
-        table = table.join(_mean_sd(by_variant[key], key))
-    table["parameters"] = by_variant.params.mean().round().astype(int)
-    table["MACs, M"] = by_variant.macs.mean() / 1e6
-    table["epochs scored"] = by_variant.n.first()
-    return table.reset_index()
-
-
-def table_protocols(crossval, dataset):
-    """Table 10: the networks of a data set by protocol and context, merged predictions; published ones first."""
-    rows = []
-    for model, stage in (("full", 1), ("pruned", 2)):
-        for cells in (7, 9, 11):
-            values = scores(published_confusion(f"{dataset}_L{cells}_{model}"))
-            head = {"source": "published", "protocol": "epochwise", "context": "none"}
-            head |= {"stage": stage, "L": cells, "seeds": 1}
-            rows.append(head | {HEADS[key]: values[key] * _factor(key) for key in SCORES})
-    table = pd.DataFrame(rows)
-    pooled = crossval[(crossval.fold == "pooled") & crossval.genotype.str.startswith(dataset)]
-    keys = ["genotype", "protocol", "context", "pruned", "channels", "cells"]
-    by_network = pooled.groupby(keys)
-    found = pd.DataFrame({"seeds": by_network.seed.nunique()})
-    for key in SCORES:
-        found = found.join(_mean_sd(by_network[key], key))
-    found = found.reset_index()
-    found.insert(0, "source", "this run, " + found.pop("genotype"))
-    found["stage"] = 1 + (found.pop("pruned") > 0)
-    found = found.rename(columns={"cells": "L", "channels": "C"})
-    order = [column for column in found.columns if column not in ("stage", "C", "L", "seeds")]
-    order = [*order[:3], "stage", "C", "L", "seeds", *order[3:]]
-    return pd.concat([table, found], ignore_index=True)[order].astype({"C": "Int64"})
-
-
-def save(table, profile, key, note=""):
-    """Write figures/<profile>/tabNN_name.csv and .md of the item `key` ("tab03"); return both paths."""
-    paths = [items.path(profile, key, ending) for ending in ("csv", "md")]
-    write_table(table, paths[0])
-    text = f"# {items.item(key).title}\n\n{markdown(table)}\n" + (f"\n{note}\n" if note else "")
-    with written(paths[1]) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return paths
-
-
-def markdown(table):
-    """The data frame as a Markdown table: numbers right, two decimals (kappa three), mean ± sd in one column."""
-    shown = [column for column in table.columns if not column.endswith(" sd")]
-    cells = []
-    for row in table.to_dict("records"):
-        kappa = str(row.get("measure", "")).endswith("kappa")
-        cells.append([_cell(row[c], row.get(f"{c} sd"), 3 if kappa or c == "kappa" else 2) for c in shown])
-    align = ["---:" if pd.api.types.is_numeric_dtype(table[c]) else "---" for c in shown]
-    lines = ([str(c) for c in shown], align, *cells)
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _published_column(dataset, cells, model):
@@ -197,16 +149,26 @@ def _column(values, folds, classes, sizes, n, protocol):
     """One network's numbers in the rows of `table_stage`."""
     column = {("protocol", ""): protocol, ("epochs scored", ""): n}
     for key in SCORES:
-        column[HEADS[key], ""] = round(values[key] * _factor(key), 6)
+        column[HEADS[key], ""] = round(values[key] * factor(key), 6)
     for key in SCORES:
         sd = folds[key].std(ddof=1) if key in folds else float("nan")
-        column[f"sd over folds of {HEADS[key]}", ""] = round(sd * _factor(key), 6)
+        column[f"sd over folds of {HEADS[key]}", ""] = round(sd * factor(key), 6)
     for key, head in BY_STAGE.items():
         for stage, value in zip(classes.stage, classes[key], strict=True):
             column[head, stage] = round(100 * value, 6)
     for head, size in zip(("parameters", "parameters not set to zero", "MACs, M"), sizes, strict=True):
         column[head, ""] = size
     return pd.Series(column, dtype=object)
+
+
+def _difference(ours, theirs):
+    """This run minus published, of scores and sizes; of the other rows nothing."""
+    compared = (*HEADS.values(), *BY_STAGE.values(), "parameters", "parameters not set to zero")
+    difference = pd.Series(float("nan"), index=theirs.index, dtype=object)
+    for row in theirs.index:
+        if row[0] in compared:
+            difference[row] = ours[row] - theirs[row]
+    return difference
 
 
 def _networks(crossval):
@@ -232,27 +194,7 @@ def _of(frame, keys):
     return frame
 
 
-def _mean_sd(grouped, key):
-    """Mean and sd over seeds as two columns; without a second seed the sd is empty."""
-    mean, sd = grouped.mean() * _factor(key), grouped.std(ddof=1) * _factor(key)
-    return pd.DataFrame({HEADS[key]: mean, f"{HEADS[key]} sd": sd})
-
-
-def _factor(key):
-    return 100 if key in PERCENT else 1
-
-
 def _setting(value):
     if isinstance(value, float):
         return f"{value:g}"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _cell(value, sd, decimals):
-    if isinstance(value, str):
-        return value.replace("|", "\\|")
-    if pd.isna(value):
-        return "–"
-    if float(value).is_integer() and not isinstance(value, float):
-        return f"{value:,}"
-    return f"{value:.{decimals}f}" + ("" if sd is None or pd.isna(sd) else f" ± {sd:.{decimals}f}")

@@ -1,0 +1,25 @@
+"""Tables: one function per item; each takes data frames and returns one, with units in the heads."""
+
+from sleepkit.tables.comparisons import (
+    table_ablation,
+    table_cost,
+    table_departures,
+    table_protocols,
+    table_state_of_the_art,
+)
+from sleepkit.tables.formats import latex, markdown, save
+from sleepkit.tables.runs import table_epochs, table_settings, table_stage
+
+__all__ = [
+    "latex",
+    "markdown",
+    "save",
+    "table_ablation",
+    "table_cost",
+    "table_departures",
+    "table_epochs",
+    "table_protocols",
+    "table_settings",
+    "table_stage",
+    "table_state_of_the_art",
+]

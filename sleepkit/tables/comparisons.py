@@ -1,0 +1,155 @@
+"""Tables 7 to 11: methods, variants, costs, protocols and departures, a row each."""
+
+import pandas as pd
+
+from sleepkit.metrics import scores
+from sleepkit.reference import FULL_MACS, PROTOCOL, published, published_confusion
+from sleepkit.results import SCORES
+from sleepkit.tables.formats import HEADS, factor
+from sleepkit.tables.runs import DATASETS
+
+KEYS = ["genotype", "protocol", "context", "pruned", "channels", "cells"]
+DIFFERENCES = {key: f"difference of {HEADS[key].replace('%', 'points')}" for key in ("acc", "mf1", "kappa")}
+CONTEXTS = {"none": "", "forward": ", context of the past", "both": ", context of the night"}
+SCORE_COLUMNS = [column for key in SCORES for column in (HEADS[key], f"{HEADS[key]} sd")]
+COST = {  # column of cost.csv: head, unit in the file
+    "network": ("network", None),
+    "runtime": ("runtime", None),
+    "samples": ("samples of an epoch", None),
+    "params": ("parameters", None),
+    "macs": ("MACs, M", 1e6),
+    "file_bytes": ("file, kB", 1e3),
+    "median_ms": ("median, ms per epoch", 1),
+    "p95_ms": ("95th percentile, ms per epoch", 1),
+    "peak_mb": ("peak memory, MB", 1),
+    "startup_s": ("start-up, s", 1),
+    "epochs_per_s": ("epochs per second", 1),
+}
+
+
+def table_state_of_the_art(crossval=None, parameters=None):
+    """Table 7: what others report, what the paper reports, and this run, each with the protocol behind it.
+
+    crossval, parameters : data frames as crossval.csv and parameters.csv of all notebooks, or None
+    returns a data frame with, per data set, the other methods (most accurate first), the published networks, and those
+    of this run with and without context; the scores of this run are of merged predictions, mean over seeds
+    """
+    baselines = published("baselines")
+    parts = []
+    for dataset, name in DATASETS.items():
+        others = baselines[baselines.dataset.str.startswith(dataset)].sort_values("acc", ascending=False, kind="stable")
+        others = others.rename(columns={"macro_f1": "mf1", "mmacs": "macs"})
+        parts.append(_named(others.assign(source=others.evidence), name))
+        theirs = _published_scores(dataset)
+        sizes = published("parameters").query("dataset == @dataset").set_index("layers").params_total
+        stages = theirs.stage.map({1: "stage 1", 2: "stage 2, weights set to zero"})
+        theirs = theirs.assign(
+            method="this paper, " + stages + ", L = " + theirs.L.astype(str),
+            params=theirs.L.map(sizes),
+            macs=theirs.L.map(FULL_MACS[dataset]) / 1e6,
+            protocol=PROTOCOL,
+            source="published",
+        )
+        parts.append(_named(theirs, name))
+        if crossval is not None:
+            parts.append(_named(_found_networks(crossval, dataset, parameters), name))
+    table = pd.concat(parts, ignore_index=True).dropna(axis=1, how="all")
+    return table.astype({"parameters": "Int64"})
+
+
+def table_ablation(ablation):
+    """Table 8: a row per variant of ablation.csv in its order, mean over the seeds and sd where there are several."""
+    by_variant = ablation.groupby("variant", sort=False)
+    table = pd.DataFrame({"seeds": by_variant.seed.nunique()})
+    for key in SCORES:
+        table = table.join(_mean_sd(by_variant[key], key))
+    table["parameters"] = by_variant.params.mean().round().astype(int)
+    table["MACs, M"] = by_variant.macs.mean() / 1e6
+    table["epochs scored"] = by_variant.n.first()
+    return table.reset_index()
+
+
+def table_cost(cost):
+    """Table 9: what one epoch costs on one CPU thread, a row per length, network and runtime of cost.csv."""
+    rows = cost.sort_values("samples", kind="stable")
+    return pd.DataFrame({head: rows[column] / unit if unit else rows[column] for column, (head, unit) in COST.items()})
+
+
+def table_protocols(crossval, dataset):
+    """Table 10: the networks of a data set by protocol and context, merged predictions; published ones first.
+
+    crossval : data frame as crossval.csv, or None
+    Differences are this run minus the published network of the same stage and depth L, whose protocol is another.
+    """
+    table = _published_scores(dataset).assign(source="published", protocol="epochwise", context="none", seeds=1)
+    if crossval is not None:
+        found = _found_scores(crossval, dataset)
+        found = found.assign(source="this run, " + found.genotype)
+        table = pd.concat([table, found], ignore_index=True)
+    heads = ["source", "protocol", "context", "stage", "C", "L", "seeds"]
+    columns = [*heads, *SCORE_COLUMNS, *DIFFERENCES.values()]
+    return table.reindex(columns=columns).dropna(axis=1, how="all")
+
+
+def table_departures():
+    """Table 11: what the paper says, what the released code does, what the companion does."""
+    return published("departures").fillna("")
+
+
+def _published_scores(dataset):
+    """A row per published network: stage, C, L, and the heads of SCORES."""
+    channels = published("parameters").query("dataset == @dataset").set_index("layers").channels
+    rows = []
+    for stage, model in ((1, "full"), (2, "pruned")):
+        for cells in (7, 9, 11):
+            values = scores(published_confusion(f"{dataset}_L{cells}_{model}"))
+            head = {"stage": stage, "C": channels[cells], "L": cells}
+            rows.append(head | {HEADS[key]: values[key] * factor(key) for key in SCORES})
+    return pd.DataFrame(rows)
+
+
+def _found_scores(crossval, dataset):
+    """A row per network of this run: its keys, stage, seeds, scores with their sd, differences to the published."""
+    pooled = crossval[(crossval.fold == "pooled") & crossval.genotype.str.startswith(dataset)]
+    by_network = pooled.groupby(KEYS)
+    found = pd.DataFrame({"seeds": by_network.seed.nunique()})
+    for key in SCORES:
+        found = found.join(_mean_sd(by_network[key], key))
+    found = found.reset_index().rename(columns={"cells": "L", "channels": "C"})
+    found["stage"] = 1 + (found.pruned > 0)
+    order = {context: place for place, context in enumerate(CONTEXTS)}
+    found = found.sort_values(["protocol", "genotype", "C", "L", "pruned", "context"], key=lambda c: c.replace(order))
+    theirs = found[["stage", "L"]].merge(_published_scores(dataset), on=["stage", "L"], how="left")
+    for key, head in DIFFERENCES.items():
+        found[head] = found[HEADS[key]].to_numpy() - theirs[HEADS[key]].to_numpy(float)
+    return found
+
+
+def _found_networks(crossval, dataset, parameters):
+    """The networks of this run as rows of table 7."""
+    found = _found_scores(crossval, dataset)
+    sizes = parameters[["genotype", "channels", "cells", "pruned", "params", "macs"]].drop_duplicates()
+    sizes = sizes.rename(columns={"cells": "L", "channels": "C"})
+    found = found.merge(sizes, on=["genotype", "C", "L", "pruned"], how="left")
+    folds = crossval[crossval.fold != "pooled"].groupby("protocol").fold.nunique()
+    names = [
+        f"this run, {row.genotype}, stage {row.stage}, L = {row.L}, C = {row.C}{CONTEXTS[row.context]}"
+        for row in found.itertuples()
+    ]
+    protocols = [f"{folds.get(protocol, 0)}-fold {protocol}" for protocol in found.protocol]
+    return found.assign(method=names, protocol=protocols, macs=found.macs / 1e6, source="this run")
+
+
+def _named(rows, dataset):
+    """Rows under the heads of table 7; scores in percent as the baselines give them."""
+    heads = {key: HEADS[key] for key in SCORES} | {"params": "parameters", "macs": "MACs, M"}
+    rows = rows.rename(columns=heads).assign(**{"data set": dataset})
+    numbers = [*SCORE_COLUMNS, DIFFERENCES["acc"], "parameters", "MACs, M"]
+    columns = ["data set", "method", *numbers, "protocol", "source"]
+    return rows.reindex(columns=columns).astype(dict.fromkeys(numbers, float))
+
+
+def _mean_sd(grouped, key):
+    """Mean and sd over seeds as two columns; without a second seed the sd is empty."""
+    mean, sd = grouped.mean() * factor(key), grouped.std(ddof=1) * factor(key)
+    return pd.DataFrame({HEADS[key]: mean, f"{HEADS[key]} sd": sd})

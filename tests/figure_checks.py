@@ -1,0 +1,41 @@
+"""What every figure must pass: nothing is cut, no words overlap, letters of 7 pt at least."""
+
+from matplotlib.text import Text
+
+from sleepkit.figures.style import COLUMN, PAGE
+
+NOTE = "Data: a test. Protocol: subjectwise, 4 folds. Seed 0. " * 4
+
+
+def texts_drawn(figure):
+    """(text, extent in pixels) of every text that is really drawn (tick labels out of view are not)."""
+    figure.draw_without_rendering()  # lays the figure out
+    drawn, original = [], Text.draw
+
+    def draw(self, renderer):
+        if self.get_visible() and self.get_text().strip():
+            drawn.append((self, self.get_window_extent(renderer)))
+        return original(self, renderer)
+
+    Text.draw = draw
+    try:
+        figure.draw_without_rendering()
+    finally:
+        Text.draw = original
+    return drawn
+
+
+def assert_readable(figure):
+    """At column or page width, all letters at least 7 pt, none outside the figure, no text over another."""
+    assert figure.get_figwidth() in (COLUMN, PAGE) and figure.get_figheight() <= 11
+    drawn = texts_drawn(figure)
+    width, height = figure.bbox.size
+    assert drawn
+    for text, box in drawn:
+        assert text.get_fontsize() >= 7, text
+        assert box.x0 >= -0.5 and box.y0 >= -0.5 and box.x1 <= width + 0.5 and box.y1 <= height + 0.5, f"cut: {text}"
+    for i, (text, a) in enumerate(drawn):
+        for other, b in drawn[:i]:
+            apart = min(a.x1, b.x1) - max(a.x0, b.x0) < 1 or min(a.y1, b.y1) - max(a.y0, b.y0) < 1
+            assert apart, f"{text} over {other}"
+    return [text.get_text() for text, _ in drawn]
