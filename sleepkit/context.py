@@ -59,12 +59,25 @@ def smooth_nights(probabilities, night, context, forward_only=False):
     return smoothed
 
 
+def advance(belief, probabilities, context):
+    """One epoch of the forward pass, for staging in real time.
+
+    belief : (5,) posterior after the epoch before, None before the first;  probabilities : (5,) of the network
+    returns (5,) posterior of this epoch given all up to it
+    """
+    likelihood = np.asarray(probabilities, dtype=float) / context.prior
+    return _step(belief, likelihood / likelihood.max(), context.transition, context.prior)
+
+
 def _pass(likelihood, transition, prior):
     forward = np.empty_like(likelihood)
-    belief = prior
+    belief = None
     for t, emission in enumerate(likelihood):
-        predicted = belief if t == 0 else belief @ transition
-        belief = predicted * emission + 1e-300  # a network that is certain of the impossible must not end in 0 / 0
-        belief = belief / belief.sum()
-        forward[t] = belief
+        forward[t] = belief = _step(belief, emission, transition, prior)
     return forward
+
+
+def _step(belief, emission, transition, prior):
+    predicted = prior if belief is None else belief @ transition
+    belief = predicted * emission + 1e-300  # a network that is certain of the impossible must not end in 0 / 0
+    return belief / belief.sum()

@@ -15,6 +15,9 @@ LABELS = {
     "Sleep stage 2": 2,
     "Sleep stage 3": 3,
     "Sleep stage 4": 3,  # the AASM's N3 joins stages 3 and 4 of Rechtschaffen and Kales
+    "Sleep stage N1": 1,  # the AASM's own names, which scored nights have here
+    "Sleep stage N2": 2,
+    "Sleep stage N3": 3,
     "Sleep stage R": 4,
     "Sleep stage ?": UNSCORED,
     "Movement time": MOVEMENT,

@@ -1,0 +1,84 @@
+"""Whether a signal can be scored at all: flat and clipped stretches, its amplitude, its likeness to the training data."""
+
+import numpy as np
+
+FLAT = 0.5  # µV from peak to peak within a second; the quietest EEG moves by more, a loose electrode by hundreds
+AT_RAIL = 0.1  # share of a second's samples at the recording's largest or smallest value: the amplifier's end
+PLAUSIBLE = (1.0, 500.0)  # µV, standard deviation of scalp EEG in sleep: it is 5 to 60
+QUANTILES = (0.005, 0.05, 0.5, 0.95, 0.995)
+FEATURES = ("log_sd", "mobility", "complexity")
+MARGIN = 0.1  # of the range that 99 % of the training windows fill, allowed beyond it on either side
+
+
+def bad_seconds(x, fs):
+    """Seconds that are flat, clipped, or not recorded: x (n,) µV, NaN where nothing was recorded -> (n // fs,) bool.
+
+    A recording has no flag for clipping: a second counts as clipped when a tenth of it lies at the recording's very
+    largest or smallest value, which an unclipped signal reaches once.
+    """
+    edges = np.rint(np.arange(int(len(x) / fs + 1e-6)) * fs).astype(np.int64)
+    if not len(edges):
+        return np.zeros(0, bool)
+    x = x[: round(len(edges) * fs)]
+    span = np.maximum.reduceat(x, edges) - np.minimum.reduceat(x, edges)
+    known = x[np.isfinite(x)]
+    if not len(known):
+        return np.ones(len(edges), bool)
+    rail = (x == known.max()) | (x == known.min())
+    clipped = np.add.reduceat(rail.astype(np.int32), edges) > AT_RAIL * fs
+    return ~(span >= FLAT) | clipped  # a NaN compares as flat
+
+
+def windows_scored(bad, windows):
+    """Windows that may vote: bad (epochs, seconds) bool -> (epochs, windows) bool; at most half of one may be bad."""
+    return bad.reshape(len(bad), windows, -1).mean(axis=2) <= 0.5
+
+
+def typical_amplitude(x):
+    """Median over windows of the standard deviation: (n, samples) µV -> µV; NaN where there are no windows."""
+    return float(np.median(x.std(axis=1))) if len(x) else float("nan")
+
+
+def amplitude_problem(amplitude):
+    """What to say about a typical amplitude in µV that no scalp EEG has; None for one that it may have."""
+    low, high = PLAUSIBLE
+    if low <= amplitude <= high:
+        return None
+    return (
+        f"the signal's typical amplitude is {amplitude:.3g} µV (standard deviation), while EEG in sleep has 5 to 60: "
+        "its unit is probably wrong, or it is no EEG; it was scored as the header says"
+    )
+
+
+def features(x):
+    """Log amplitude and shape of the spectrum of each window: (n, samples) µV -> (n, 3), columns FEATURES.
+
+    Mobility is the standard deviation of the signal's slope against its own, which grows with the mean frequency;
+    complexity is the same of the slope against the signal (Hjorth 1970, doi:10.1016/0013-4694(70)90143-4).
+    """
+    found = np.empty((len(x), len(FEATURES)))
+    for rows in np.array_split(np.arange(len(x)), max(1, len(x) // 1000)):
+        slope = np.diff(x[rows], axis=1)
+        sd, sd1, sd2 = (part.std(axis=1, dtype=np.float64) + 1e-9 for part in (x[rows], slope, np.diff(slope, axis=1)))
+        found[rows] = np.column_stack([np.log10(sd), sd1 / sd, sd2 * sd / sd1**2])
+    return found
+
+
+def signal_facts(x):
+    """What the training windows look like, for `unlike`: (n, samples) µV -> dict that json can hold."""
+    quantiles = np.quantile(features(x), QUANTILES, axis=0).T
+    return {
+        "mean": float(x.mean(dtype=np.float64)),
+        "sd": float(x.std(dtype=np.float64)),
+        "windows": len(x),
+        "quantiles": list(QUANTILES),
+        **{name: [round(float(value), 5) for value in row] for name, row in zip(FEATURES, quantiles, strict=True)},
+    }
+
+
+def unlike(x, facts):
+    """Windows that lie outside of what 99 % of the training windows fill: (n, samples) µV -> (n,) bool."""
+    ranges = np.array([[facts[name][0], facts[name][-1]] for name in FEATURES], dtype=float)
+    slack = MARGIN * (ranges[:, 1] - ranges[:, 0])
+    found = features(x)
+    return ((found < ranges[:, 0] - slack) | (found > ranges[:, 1] + slack)).any(axis=1)

@@ -1,0 +1,65 @@
+"""From stages to the numbers of a sleep report."""
+
+import numpy as np
+
+from sleepkit.epochs import STAGES
+
+EPOCH_MINUTES = 0.5
+
+
+def sleep_statistics(stages):
+    """The usual statistics of one night (definitions of the AASM manual; those of yasa where the two differ).
+
+    stages : (n,) int, position in STAGES, negative where an epoch is not scored; the recording is taken as the time in
+        bed, because nothing says when the lights went out
+    returns a dict. Minutes: recording, unscored, TST (total sleep time), SPT (from the first to the last epoch of
+    sleep), WASO (wake within SPT), SOL (start of the recording to the first epoch of sleep), REM_latency (from there
+    to the first epoch of REM), and each stage by its name. Per cent: SE (TST of the recording), W_percent (of the
+    recording), and N1_percent to REM_percent (of TST). What has no value in a night without sleep is NaN.
+    """
+    stages = np.asarray(stages, dtype=int)
+    wake, rem = STAGES.index("W"), STAGES.index("REM")
+    asleep = np.flatnonzero((stages >= 0) & (stages != wake))
+    counts = np.bincount(stages[stages >= 0], minlength=len(STAGES))
+    n, sleep, nan = len(stages), len(asleep), float("nan")
+    first, last = (asleep[0], asleep[-1] + 1) if sleep else (0, 0)
+    rems = np.flatnonzero(stages == rem)
+    epochs = {
+        "recording": n,
+        "unscored": int((stages < 0).sum()),
+        "TST": sleep,
+        "SPT": last - first,
+        "WASO": int((stages[first:last] == wake).sum()) if sleep else nan,
+        "SOL": first if sleep else nan,
+        "REM_latency": rems[0] - first if len(rems) else nan,
+        **dict(zip(STAGES, counts.tolist(), strict=True)),
+    }
+    found = {name: float(number * EPOCH_MINUTES) for name, number in epochs.items()}
+    found["SE"] = 100 * sleep / n if n else nan
+    for stage, count in zip(STAGES, counts.tolist(), strict=True):
+        whole = n if stage == "W" else sleep
+        found[f"{stage}_percent"] = 100 * count / whole if whole else nan
+    return found
+
+
+def as_text(statistics):
+    """The statistics as lines of text, without a line break at the end."""
+
+    def shown(name, digits=1):
+        value = statistics[name]
+        return "-" if np.isnan(value) else f"{value:.{digits}f}"
+
+    rows = [
+        ("time recorded", "recording", "min"),
+        ("total sleep time (TST)", "TST", "min"),
+        ("sleep efficiency (SE)", "SE", "% of the recording"),
+        ("sleep onset latency (SOL)", "SOL", "min"),
+        ("REM latency, from sleep onset", "REM_latency", "min"),
+        ("wake after sleep onset (WASO)", "WASO", "min"),
+        ("not scored", "unscored", "min"),
+    ]
+    lines = [f"{text:32}{shown(name):>7} {unit}" for text, name, unit in rows]
+    for stage in STAGES:
+        whole = "the recording" if stage == "W" else "TST"
+        lines.append(f"{stage:32}{shown(stage):>7} min {shown(stage + '_percent'):>6} % of {whole}")
+    return "\n".join(lines)
