@@ -4,6 +4,7 @@
 # make figures     the figures notebook alone, from the result files that there are
 # make html        the executed notebooks as pages -> runs/$(PROFILE)/html/
 # make lock        remake requirements.lock from pyproject.toml (torch stays at the version that the lock names)
+# make fuzz      20,000 damaged recordings and hypnograms (a quarter of an hour)
 # make clean       remove runs/$(PROFILE) and the results and figures that git ignores
 # make .venv       the set-up alone, test tools included
 #
@@ -29,7 +30,7 @@ ifeq ($(filter $(PROFILE),$(PROFILES)),)
 $(error there is no profile "$(PROFILE)"; there are: $(strip $(PROFILES)). Each is a folder notebooks/profiles/NAME, demo the notebooks' own defaults)
 endif
 
-.PHONY: reproduce test golden figures html lock clean .venv FORCE
+.PHONY: reproduce test fuzz golden figures html lock clean .venv FORCE
 .DEFAULT_GOAL := reproduce
 
 reproduce: $(DONE)/figures.ipynb
@@ -57,6 +58,9 @@ $(foreach name,$(NAMES),$(eval $(DONE)/$(name).ipynb: \
 test: .venv/stamp
 	$(VENV) -m pytest
 	$(VENV) -m pytest --nbval notebooks
+
+fuzz: .venv/stamp
+	$(VENV) -m pytest -m slow -s tests/test_fuzz.py
 
 golden: .venv/stamp
 	$(VENV) -c "from sleepkit.notebooks import golden; golden()"

@@ -63,8 +63,33 @@ def parser():
         help="one parameter; `-p profile mine` keeps the results of changed parameters apart",
     )
 
-    add = command(bench, "measure against the customary way")
-    add("name", choices=("prepare",), help="what to measure")
+    add = command(score, "stages of a recording of one's own: night.csv, a hypnogram, a picture, sleep statistics")
+    add(
+        "recording",
+        nargs="?",
+        help="EDF, EDF+, BDF, what MNE-Python reads, a prepared .npz night, or a folder of these",
+    )
+    add("--output", metavar="FOLDER", help="folder for the files (that of the recording when not given)")
+    add("--channel", help="label, pattern ('*Fpz*') or derivation ('Fpz - Cz'); Fpz-Cz when not given")
+    add("--model", help="network that a notebook saved, or an exported .onnx file (the package's own when not given)")
+    add("--hypnogram", help="an expert's EDF+ hypnogram to compare with; for a folder of recordings, that of theirs")
+    add("--no-context", dest="context", action="store_false", help="each epoch for itself, by the network alone")
+    add(
+        "--stream",
+        nargs="?",
+        const="float32",
+        choices=("float32", "text"),
+        help="read µV at the model's rate from standard input, raw float32 (little endian) or one number a line, and "
+        "print the stage of every 30 s as they are complete",
+    )
+
+    add = command(export, "write a trained network as ONNX files, in floats and 8-bit integers, with a model card")
+    add("model", nargs="?", help="network that a notebook saved, without its ending (the package's own when not given)")
+    add("--output", default=paths.runs("exported"), help="folder for the files")
+    add("--nights", help="prepared nights, which calibrate and check the integers; without them there are floats only")
+
+    add = command(bench, "measure against the customary way, or what a network costs")
+    add("name", choices=("prepare", "search", "train", "prune", "infer"), help="what to measure")
     return top
 
 
@@ -128,10 +153,73 @@ def run(arguments):
     return 0
 
 
-def bench(arguments):
-    from sleepkit.bench.prepare import run as measure
+def score(arguments):
+    if (arguments.stream is None) == (arguments.recording is None):
+        raise ValueError("name a recording or a folder of recordings, or give --stream to read standard input")
+    if arguments.stream:
+        return _stream(arguments)
+    from sleepkit.report import NightsFailed, score_files
 
-    measure()
+    try:
+        score_files(
+            arguments.recording,
+            arguments.output,
+            arguments.model,
+            arguments.channel,
+            arguments.context,
+            arguments.hypnogram,
+        )
+    except NightsFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _stream(arguments):
+    from sleepkit.scoring import describe, load_model
+    from sleepkit.stream import score_stream
+
+    if arguments.output or arguments.channel or arguments.hypnogram:
+        raise ValueError("--stream reads one channel and prints: --output, --channel and --hypnogram do not go with it")
+    model = load_model(arguments.model)
+    print(*describe(model), sep="\n", file=sys.stderr)
+    if arguments.context and model.context is None:
+        print("the model holds no context: stages are the network's alone", file=sys.stderr)
+    try:
+        n, left, mean, largest = score_stream(
+            sys.stdin.buffer, sys.stdout, model, arguments.stream, context=arguments.context
+        )
+    except BrokenPipeError:  # who reads the stages has seen enough
+        sys.stdout = None
+        return 0
+    print(f"{n} epochs, latency {mean:.1f} ms on average, at most {largest:.1f} ms", file=sys.stderr)
+    if left:
+        print(f"the last {left} samples are no whole epoch and were left out", file=sys.stderr)
+    return 0
+
+
+def export(arguments):
+    try:
+        from sleepkit.export import export as write
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{error}; `pip install onnx onnxruntime` installs what export needs") from error
+    from sleepkit.scoring import DEFAULT
+
+    try:
+        checks = write(arguments.model or DEFAULT, arguments.output, arguments.nights)
+    except ArithmeticError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for row in checks.itertuples():
+        print(f"{row.claim}: {row.measured} ({row.expected}): {'holds' if row.holds else 'does not hold'}")
+    print(f"written to {arguments.output}, with a model card")
+    return int(not checks.holds.all())
+
+
+def bench(arguments):
+    from importlib import import_module
+
+    import_module(f"sleepkit.bench.{arguments.name}").run()
     return 0
 
 

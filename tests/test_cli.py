@@ -19,10 +19,12 @@ def command(*arguments):
 def test_help_names_every_command():
     shown = command("--help")
     assert shown.returncode == 0
-    assert all(f"    {name} " in shown.stdout for name in ("simulate", "fetch", "prepare", "run", "bench"))
+    assert all(
+        f"    {name} " in shown.stdout for name in ("simulate", "fetch", "prepare", "run", "score", "export", "bench")
+    )
 
 
-@pytest.mark.parametrize("name", ["simulate", "fetch", "prepare", "run", "bench"])
+@pytest.mark.parametrize("name", ["simulate", "fetch", "prepare", "run", "score", "export", "bench"])
 def test_help_of_each_command(name, capsys):
     with pytest.raises(SystemExit) as stop:
         parser().parse_args([name, "--help"])

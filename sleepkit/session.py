@@ -1,0 +1,31 @@
+"""An exported network in onnxruntime, without PyTorch: numpy arrays in, numpy arrays out."""
+
+import numpy as np
+
+BATCH = 64  # windows at a time: at 500 samples faster than one by one, and a night fits into little memory
+
+
+def open_session(path):
+    """onnxruntime's session of an ONNX file, on one thread of the processor.
+
+    Raises ValueError for a file that is missing or not a network, ImportError where onnxruntime is not installed.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # nothing: errors come back as exceptions
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has a class of exception for every status
+        raise ValueError(
+            f"{path}: not an ONNX file that onnxruntime {onnxruntime.__version__} can run ({error}); "
+            "write it again with `python -m sleepkit export`"
+        ) from error
+
+
+def run_session(session, x):
+    """Logits of windows, in batches: (n, samples) -> (n, 5) float32."""
+    x = np.asarray(x, dtype=np.float32)[:, None]
+    parts = [session.run(None, {"eeg": x[i : i + BATCH]})[0] for i in range(0, len(x), BATCH)]
+    return np.concatenate(parts)
