@@ -60,7 +60,7 @@ def fit(net, train, valid, settings, folder, key, deadline=Deadline(), device="c
     while len(curves) < settings.epochs and not _exhausted(curves, settings):
         if deadline.over():
             return None
-        loss = _train_epoch(net, optimiser, x, y, settings, len(curves))
+        loss = train_epoch(net, optimiser, x, y, settings, len(curves))
         logits = predict_logits(net, valid[0], device)
         valid_loss = float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(valid[1])))
         score = scores(confusion(valid[1], logits.argmax(1)))
@@ -95,7 +95,7 @@ def softmax(logits):
     return exp / exp.sum(axis=1, keepdims=True)
 
 
-def _train_epoch(net, optimiser, x, y, settings, epoch):
+def train_epoch(net, optimiser, x, y, settings, epoch):
     # Order and dropout depend on seed and epoch alone, so that a resumed fit repeats the uninterrupted one.
     torch.manual_seed(settings.seed * 10_007 + epoch)
     order = torch.randperm(len(y)).to(x.device)

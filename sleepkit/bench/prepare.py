@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sleepkit.startup import peak_memory
+
 TARGETS = {"seconds": 10, "peak_mb": 5}  # times as fast, times as lean
 RATE = 100
 # label, rate, unit and physical range of Sleep-EDF's seven channels
@@ -147,9 +149,9 @@ def _measure(way, pair, repeats):
 def _measured(way, psg, hypnogram, repeats):
     """In the process of one way: warm-up, whose memory counts, then the timed runs."""
     night = WAYS[way]()
-    imports = _peak()
+    imports = peak_memory()
     x, y = night(psg, hypnogram)
-    peak = _peak() - imports
+    peak = peak_memory() - imports
     np.savez(Path(psg).with_name(f"{way}.npz"), x=x, y=y)
     seconds = []
     for _ in range(int(repeats)):
@@ -157,17 +159,6 @@ def _measured(way, psg, hypnogram, repeats):
         night(psg, hypnogram)
         seconds.append(time.perf_counter() - start)
     return {"way": way, "seconds": float(np.median(seconds)), "peak_mb": peak, "imports_mb": imports}
-
-
-def _peak():
-    """Most memory that this process has held, MB. Not `ru_maxrss`: on Linux it starts at the parent's."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
 
 
 if __name__ == "__main__":
