@@ -64,12 +64,16 @@ protocols = ["subjectwise"]   # "epochwise" is the authors' own, which tests on 
 folds = 4                     # subjectwise folds (EDF-20 in the field: 10 or 20)
 validation_subjects = 1       # training subjects that choose the epoch to keep (full data: 3)
 seeds = [0]
+only_folds = []               # numbers of the subjectwise folds to run; an empty list runs all
+where = "inline"              # where folds run: here, in "local" processes, or on a "slurm" cluster
+max_minutes = 0               # that search and training may take each; then run again to go on (0: no limit)
 device = "cpu"
 
 # %%
 from sleepkit import figures
 from sleepkit.crossval import manifest, subject_folds
 from sleepkit.reference import SEARCH_SAMPLES, published, published_genotype
+from sleepkit.results import read
 from sleepkit.search import SearchSettings
 from sleepkit.stage1 import (Stage1, evaluation_checks, load_epochs, search_architecture, search_checks, train_networks)
 from sleepkit.training import TrainSettings
@@ -80,7 +84,7 @@ search = SearchSettings(search_channels, search_cells, search_nodes, search_epoc
                         operation_pruning=operation_pruning, seed=search_seed)
 train = TrainSettings(lr=lr, batch=train_batch, epochs=train_epochs, patience=patience)
 settings = Stage1(profile, "edf20", search, train, subjects, origins, network_channels, network_cells, protocols, folds,
-                  validation_subjects, seeds, device)
+                  validation_subjects, seeds, device, only_folds, where, max_minutes or None)
 settings
 
 # %% [markdown]
@@ -103,13 +107,40 @@ note = f"This run: profile {profile}, {len(epochs):,} epochs, one search, seed {
 figures.plot_search(found.history, published("search_curve"), SEARCH_SAMPLES, note)
 
 # %% [markdown]
-# **What was pruned.** Rounds of BDP and DOP are the dotted lines. Samples leave in fixed shares, whatever their stage, until a stage
+# **How much was pruned.** Rounds of BDP and DOP are the dotted lines. Samples leave in fixed shares, whatever their stage, until a stage
 # has given what it may; how many operations leave depends on what the search has learnt so far. (The released code kept training
 # identities as positions in a shuffled loader, so that the training samples it removed were in effect drawn at random, and it went on
 # computing the operations it had pruned.)
 
 # %% tags=["nbval-ignore-output"]
 found.removed_samples.pivot_table(index=["epoch", "half"], columns="stage", values="removed", sort=False)
+
+# %% [markdown]
+# **What data pruning sees.** Let $f_t(x)$ be the logits for sample $x$ in epoch $t$ and $y$ its stage. Its error is the distance of the
+# predicted distribution to the expert's, and what counts is how much that moves over the last $K$ epochs, one pruning interval:
+#
+# $$e_t(x) = \lVert \mathrm{softmax}(f_t(x)) - \mathrm{onehot}(y) \rVert_2, \qquad
+#   \mathrm{VoE}(x) = \frac{1}{K} \sum_{k} \bigl(e_k(x) - \bar e(x)\bigr)^2 .$$
+#
+# An epoch of quiet wake is right from the start and stays right: its VoE is low, and the weights learn nothing more from it. An epoch
+# between N1 and N2 is called now one, now the other: its VoE is high, and in the validation half it would push $\alpha$ to and fro. A
+# *mislabelled* epoch is wrong and stays wrong, so VoE does not find label errors, whatever its reputation. Left in each pair below are
+# the two distributions, right the removed epoch at the far end of each.
+
+# %% tags=["nbval-ignore-output"]
+voe, examples = (read(profile, f"{settings.notebook}/{name}.npz") for name in ("voe", "examples"))
+figures.plot_removed(voe, examples, note)
+
+# %% [markdown]
+# **How $\alpha$ sharpens.** At the start all ten operations of an edge weigh the same. Two forces pull them apart: the gradient of the
+# validation loss, and the temperature, which at $T = 1.5$ flattens every difference and below 1 exaggerates it,
+#
+# $$\frac{w_a}{w_b} = \exp\frac{\alpha_a - \alpha_b}{T}, \qquad T_t = 1.5 \cdot 0.95^t .$$
+#
+# Crossed are the operations that a round removes, grey those that are gone; the ringed ones make the cell at the end.
+
+# %% tags=["nbval-ignore-output"]
+figures.plot_sharpening(found.weights, found.removed_operations, found.history, found.genotype, note)
 
 # %% tags=["nbval-ignore-output"]
 found.removed_operations.groupby(["epoch", "kind", "operation"]).size().unstack("operation", fill_value=0)

@@ -53,12 +53,16 @@ protocols = ["subjectwise"]   # "epochwise" is the authors' own, which tests on 
 folds = 4                     # subjectwise folds (EDF-78 in the field: 10)
 validation_subjects = 1       # training subjects that choose the epoch to keep (full data: 3)
 seeds = [0]
+only_folds = []               # numbers of the subjectwise folds to run; an empty list runs all
+where = "inline"              # where folds run: here, in "local" processes, or on a "slurm" cluster
+max_minutes = 0               # that search and training may take each; then run again to go on (0: no limit)
 device = "cpu"
 
 # %%
 from sleepkit import figures
 from sleepkit.crossval import manifest, subject_folds
 from sleepkit.reference import SEARCH_SAMPLES, published, published_genotype
+from sleepkit.results import read
 from sleepkit.search import SearchSettings
 from sleepkit.stage1 import (Stage1, evaluation_checks, load_epochs, search_architecture, search_checks, train_networks)
 from sleepkit.training import TrainSettings
@@ -69,7 +73,7 @@ search = SearchSettings(search_channels, search_cells, search_nodes, search_epoc
                         operation_pruning=operation_pruning, seed=search_seed)
 train = TrainSettings(lr=lr, batch=train_batch, epochs=train_epochs, patience=patience)
 settings = Stage1(profile, "edf78", search, train, subjects, origins, network_channels, network_cells, protocols, folds,
-                  validation_subjects, seeds, device)
+                  validation_subjects, seeds, device, only_folds, where, max_minutes or None)
 settings
 
 # %% [markdown]
@@ -99,6 +103,16 @@ found.removed_samples.pivot_table(index=["epoch", "half"], columns="stage", valu
 
 # %% tags=["nbval-ignore-output"]
 found.removed_operations.groupby(["epoch", "kind", "operation"]).size().unstack("operation", fill_value=0)
+
+# %% [markdown]
+# Which epochs data pruning takes, and how the weights of the operations drift apart:
+
+# %% tags=["nbval-ignore-output"]
+voe, examples = (read(profile, f"{settings.notebook}/{name}.npz") for name in ("voe", "examples"))
+figures.plot_removed(voe, examples, note)
+
+# %% tags=["nbval-ignore-output"]
+figures.plot_sharpening(found.weights, found.removed_operations, found.history, found.genotype, note)
 
 # %% [markdown]
 # ## The cells

@@ -1,12 +1,17 @@
 """Table 8: what each level of pruning does to one network, and what else the same training epochs could have bought."""
 
 import json
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from sleepkit import crossval
+from sleepkit import crossval, jobs
+from sleepkit.epochs import EpochSet
+from sleepkit.fold import share, shared
 from sleepkit.genotype import random_genotype
 from sleepkit.metrics import scores
 from sleepkit.network import SleepNet, load_network
@@ -14,30 +19,64 @@ from sleepkit.pruning.filters import l1_scores, prune_filters, random_scores, re
 from sleepkit.results import COLUMNS, write_table
 from sleepkit.search import SearchSettings, run_search, search_key
 from sleepkit.stage1 import size_of
-from sleepkit.stage2 import finetuning, saved_folds
+from sleepkit.stage2 import Stage2, Trained, finetuning, folds_of, subjectwise
 
 # Variant -> (data pruning, operation pruning) of its search.
 SEARCHES = {"DARTS": (False, False), "+ BDP": (True, False), "+ DOP": (False, True), "+ BDP + DOP": (True, True)}
 BASE = "+ BDP + DOP"  # the network that the other variants prune or train on
 
 
-def ablate(epochs, trained, settings):
-    """Every variant of table 8 on fold 0 of the first network, with each of the ablation seeds.
+@dataclass(frozen=True)
+class AblationJob:
+    """All variants with one seed.
 
-    Searches see the fold's training and validation subjects alone. Writes ablation.csv (variant, seed, acc, mf1,
-    kappa, mgm, params, macs, n: test epochs of the fold) and returns it as a data frame; without seeds nothing is
-    computed or written.
+    data : epochs, or where `fold.share` wrote them;  first : the network whose data, size and training they share
+    end : seconds since 1970 at which to stop; None never
     """
-    first = trained[0]
-    fold = saved_folds(epochs, first)[0]
-    rows = [row for seed in settings.ablation_seeds for row in _ablate_seed(epochs, fold, first, settings, seed)]
+
+    data: EpochSet | Path
+    first: Trained
+    settings: Stage2
+    seed: int
+    end: float | None
+
+    def minutes_left(self):
+        return self.end and max((self.end - time.time()) / 60, 0)
+
+
+def ablate(epochs, trained, settings):
+    """Every variant of table 8 on the first fold of the first network, with each of the ablation seeds.
+
+    Searches see the fold's training and validation subjects alone. Seeds are independent jobs; within one the variants
+    follow one another, as most start from the network of another. Writes ablation.csv (variant, seed, acc, mf1,
+    kappa, mgm, params, macs, n: test epochs of the fold) and returns it as a data frame; without seeds nothing is
+    computed or written. Raises ValueError when `max_minutes` were over first.
+    """
+    seeds, limit, rows = settings.ablation_seeds, settings.max_minutes, []
+    if seeds:
+        data = epochs if settings.where == "inline" else share(epochs, settings.work / "ablation")
+        end = None if limit is None else time.time() + 60 * limit
+        todo = [AblationJob(data, subjectwise(trained)[0], settings, seed, end) for seed in seeds]
+        gpus, folder = int(settings.device.startswith("cuda")), settings.work / "jobs"
+        parts = jobs.map(ablate_seed, todo, settings.where, folder, gpus=gpus, label="ablation")
+        rows = [row for part in parts for row in crossval.finished(part, limit)]
     frame = pd.DataFrame(rows, columns=COLUMNS["ablation.csv"])
     if rows:
         write_table(frame, settings.folder / "ablation.csv")
     return frame
 
 
-def _ablate_seed(epochs, fold, first, settings, seed):
+def ablate_seed(job):
+    """The rows of one seed as a list of dicts, or None when the time was over first."""
+    try:
+        return _rows(job)
+    except crossval.TimeOver:
+        return None
+
+
+def _rows(job):
+    epochs, first, settings, seed = shared(job.data), job.first, job.settings, job.seed
+    fold = next(fold for fold in folds_of(epochs, first, settings) if fold.number in first.networks)
     channels, cells = first.keys["channels"], first.keys["cells"]
     train = replace(first.train, seed=seed)
     extra, longer = finetuning(train, settings), replace(train, epochs=train.epochs + settings.finetune_epochs)
@@ -50,9 +89,18 @@ def _ablate_seed(epochs, fold, first, settings, seed):
         config |= {"balance": settings.balance, "architecture": json.loads(net.genotype.to_json())}
         # A run's name is a hash of all that went into it, so what starts from a run is told apart by that name.
         config |= {"from": networks[BASE].parent.name if BASE in networks else ""}
-        predictions, _, (network,) = crossval.cross_validate(
-            epochs, [fold], "subjectwise", lambda _: make(), train, settings.work / "ablation", config, settings.device
+        result = crossval.cross_validate(
+            epochs,
+            [fold],
+            "subjectwise",
+            lambda _: make(),
+            train,
+            settings.work / "ablation",
+            config,
+            settings.device,
+            job.minutes_left(),
         )
+        predictions, _, (network,) = crossval.finished(result, settings.max_minutes)
         networks[variant] = network
         params, macs, _ = size_of(net, epochs)
         score = scores(crossval.pooled_confusion(predictions))
@@ -61,10 +109,10 @@ def _ablate_seed(epochs, fold, first, settings, seed):
         )
 
     for variant in SEARCHES:
-        genotype = _search(epochs, fold, settings, seed, variant)
-        test(variant, lambda: SleepNet(genotype, channels, cells), train)
+        genotype = _search(epochs, fold, job, variant)
+        test(variant, partial(SleepNet, genotype, channels, cells), train)
     drawn = random_genotype(_search_settings(settings, seed, "DARTS").nodes, seed)
-    test("random architecture", lambda: SleepNet(drawn, channels, cells), train)
+    test("random architecture", partial(SleepNet, drawn, channels, cells), train)
 
     def full():
         return load_network(networks[BASE])[0]
@@ -94,9 +142,9 @@ def _search_settings(settings, seed, variant):
     return SearchSettings(**(first | changes))
 
 
-def _search(epochs, fold, settings, seed, variant):
+def _search(epochs, fold, job, variant):
     seen = epochs.subset(np.sort(np.concatenate([fold.train, fold.valid])))
-    search = _search_settings(settings, seed, variant)
-    return run_search(
-        seen, search, settings.work / f"search-{search_key(seen, search)}", device=settings.device
-    ).genotype
+    settings, search = job.settings, _search_settings(job.settings, job.seed, variant)
+    folder = settings.work / f"search-{search_key(seen, search)}"
+    found = run_search(seen, search, folder, job.minutes_left(), settings.device)
+    return crossval.finished(found, settings.max_minutes).genotype

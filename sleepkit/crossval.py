@@ -1,35 +1,26 @@
 """Folds, protocols, and the predictions that they merge into (method section 4)."""
 
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.model_selection import KFold
 
-from sleepkit.checkpoint import Deadline, fingerprint
+from sleepkit import jobs
+from sleepkit.checkpoint import fingerprint
 from sleepkit.context import fit_context, smooth_nights
-from sleepkit.epochs import STAGES
+from sleepkit.epochs import STAGES, EpochSet
+from sleepkit.fold import Fold, FoldJob, fold_probabilities, run_fold, share
 from sleepkit.metrics import confusion, per_class, scores
-from sleepkit.network import save_network
-from sleepkit.paths import progress, written
-from sleepkit.training import Normalisation, fit, predict_logits, softmax
+from sleepkit.training import TrainSettings
 
 # The ten pairs of subjects of EDF-20 in AttnSleep's order, so that folds equal that peer's.
 EDF20_PAIRS = ((14, 5), (4, 17), (8, 7), (19, 12), (0, 15), (16, 9), (11, 10), (3, 1), (6, 18), (2, 13))
 CONTEXTS = ("none", "forward", "both")
 COLUMNS = "protocol genotype channels cells pruned context seed fold acc mf1 kappa mgm n".split()  # of crossval.csv
-
-
-@dataclass(frozen=True)
-class Fold:
-    """One fold: its number and the positions of the epochs on either side, sorted int arrays."""
-
-    number: int
-    train: np.ndarray
-    valid: np.ndarray
-    test: np.ndarray
 
 
 def subject_folds(subject, k, validation_subjects=3):
@@ -68,47 +59,108 @@ def epoch_folds(n, k=5, seed=47):
 
 def manifest(epochs, folds):
     """Which subjects train, validate and test each fold, as a dict that json can hold."""
-    sides = ("train", "valid", "test")
-    return {
-        str(f.number): {side: np.unique(epochs.subject[getattr(f, side)]).tolist() for side in sides} for f in folds
-    }
+    return {str(fold.number): fold.subjects(epochs) for fold in folds}
 
 
-def normalisation(epochs, fold, protocol):
-    """`subjectwise`: one mean and sd from the training subjects. `epochwise`: of every sample position, over the
-    whole data set."""
-    if protocol == "epochwise":
-        return Normalisation(epochs.x.mean(axis=0), epochs.x.std(axis=0) + 1e-6)
-    x = epochs.x[fold.train]
-    return Normalisation(float(x.mean(dtype=np.float64)), float(x.std(dtype=np.float64)))
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A network that is to be trained and tested on every fold.
 
-
-def cross_validate(epochs, folds, protocol, start, settings, folder, config, device="cpu", max_minutes=None):
-    """Train a network on every fold and score its test epochs; finished folds are skipped, an unfinished one is
-    resumed.
-
-    start : function of a fold's number that returns the SleepNet to train, freshly made or pruned
-    config : dict that json can hold and that tells networks apart; with settings, data and folds it names the run's
-        folder
-    returns (predictions, curves, paths of the networks), or None when `max_minutes` were over first. `predictions` is
-    a data frame with id, night, subject, y, fold, the probabilities p_W ... p_REM and, under `subjectwise`, f_W ...
-    and c_W ...: smoothed by context, forward only and both directions.
+    folds : all folds of the protocol: they belong to the run's identity even when only some of them are run
+    start : picklable function of a fold's number (functools.partial of a module's function) that returns the SleepNet
+        to train, freshly made or pruned
+    folder : where the folders of runs lie
+    config : dict that json can hold and that tells networks apart; with protocol, settings, data and folds it names
+        the run's folder
+    only : numbers of the folds to run; empty runs all
     """
-    # id and y say which epochs and in which order; a sample of the signal tells other preparations of them apart.
-    sample = epochs.x[:: max(len(epochs) // 64, 1)]
-    sides = [
-        side for fold in sorted(folds, key=lambda fold: fold.number) for side in (fold.train, fold.valid, fold.test)
-    ]
-    key = fingerprint({"protocol": protocol, **config, **asdict(settings)}, epochs.id, epochs.y, sample, *sides)
-    folder, deadline = Path(folder) / key, Deadline(max_minutes)
-    for fold in progress(folds, desc=f"{protocol} folds", unit="fold"):
-        fold_key = fingerprint({"run": key, "fold": fold.number}, fold.train, fold.valid, fold.test)
-        if not _run_fold(epochs, fold, protocol, start, settings, folder, fold_key, config, device, deadline):
-            return None
-    parts = [_read_fold(epochs, fold, folder, protocol) for fold in folds]
-    curves = pd.concat([pd.read_csv(folder / f"fold{fold.number}.csv").assign(fold=fold.number) for fold in folds])
-    predictions = pd.concat(parts, ignore_index=True).sort_values("id", ignore_index=True)
-    return predictions, curves.reset_index(drop=True), [folder / f"fold{fold.number}" for fold in folds]
+
+    epochs: EpochSet
+    folds: list
+    protocol: str
+    start: Callable
+    settings: TrainSettings
+    folder: Path
+    config: dict
+    only: tuple = ()
+
+    def __post_init__(self):
+        numbers = [fold.number for fold in self.folds]
+        if wrong := sorted(set(self.only) - set(numbers)):
+            raise ValueError(f"there is no fold {wrong}; the folds are {numbers}")
+
+    def chosen(self):
+        return [fold for fold in self.folds if not self.only or fold.number in self.only]
+
+    def key(self):
+        """Name of the run: its configuration, data and folds, in whatever order those stand."""
+        # id and y say which epochs and in which order; a sample of the signal tells other preparations of them apart.
+        sample = self.epochs.x[:: max(len(self.epochs) // 64, 1)]
+        in_order = sorted(self.folds, key=lambda fold: fold.number)
+        sides = [side for fold in in_order for side in (fold.train, fold.valid, fold.test)]
+        facts = {"protocol": self.protocol, **self.config, **asdict(self.settings)}
+        return fingerprint(facts, self.epochs.id, self.epochs.y, sample, *sides)
+
+
+def cross_validate(
+    epochs,
+    folds,
+    protocol,
+    start,
+    settings,
+    folder,
+    config,
+    device="cpu",
+    max_minutes=None,
+    where="inline",
+    only=(),
+):
+    """Train a network on every fold and score its test epochs: one `Plan`, carried out (see both).
+
+    returns (predictions, curves, paths of the networks), or None when `max_minutes` were over first
+    """
+    plan = Plan(epochs, folds, protocol, start, settings, folder, config, tuple(only))
+    results = carry_out([plan], device, max_minutes, where)
+    return None if results is None else results[0]
+
+
+def carry_out(plans, device="cpu", max_minutes=None, where="inline"):
+    """Run the folds of all plans as independent jobs (`sleepkit.jobs`); finished folds are skipped, an unfinished one
+    is resumed.
+
+    A run's folder, named by `Plan.key`, holds per fold k: fold<k>.safetensors and .json (the network), fold<k>.csv
+    (curves) and, written last, fold<k>.npz: id and prob of the test epochs, valid_id and valid_prob of those that
+    validated, with int64 (n,) permanent ids and float32 (n, 5) probabilities.
+
+    returns one (predictions, curves, paths of the networks) per plan, or None when `max_minutes` were over first:
+    what is done is kept, call again to go on. `predictions` is a data frame with id, night, subject, y, fold, the
+    probabilities p_W ... p_REM and, under `subjectwise`, f_W ... and c_W ...: smoothed by context, forward only and
+    both directions.
+    """
+    end = None if max_minutes is None else time.time() + 60 * max_minutes
+    runs = [Path(plan.folder).absolute() / plan.key() for plan in plans]
+    todo = []
+    for plan, run in zip(plans, runs, strict=True):
+        missing = [fold for fold in plan.chosen() if not (run / f"fold{fold.number}.npz").exists()]
+        if missing:
+            data = plan.epochs if where == "inline" else share(plan.epochs, Path(plan.folder).absolute())
+            of_run = (plan.protocol, plan.start, plan.settings, run, run.name, plan.config, device, end)
+            todo += [FoldJob(data, fold, *of_run) for fold in missing]
+    gpus, folder = int(device.startswith("cuda")), Path(plans[0].folder) / "jobs"
+    if not all(jobs.map(run_fold, todo, where, folder, gpus=gpus, label="folds")):
+        return None
+    return [_read_run(plan, run) for plan, run in zip(plans, runs, strict=True)]
+
+
+class TimeOver(ValueError):
+    """`max_minutes` were over before all was done."""
+
+
+def finished(result, max_minutes):
+    """The result of a run that may take `max_minutes`; TimeOver where it is None, because they were over first."""
+    if result is None:
+        raise TimeOver(f"max_minutes={max_minutes:g} are over; what is done is kept, call again to go on from there")
+    return result
 
 
 def score_rows(predictions, keys):
@@ -144,35 +196,16 @@ def confusion_rows(predictions, keys):
     return pd.DataFrame([keys | cell for cell in cells])
 
 
-def _run_fold(epochs, fold, protocol, start, settings, folder, key, config, device, deadline):
-    """Train and score one fold unless its result is there; False when the deadline came first. The result is written
-    last."""
-    result = folder / f"fold{fold.number}.npz"
-    if result.exists():
-        return True
-    scale = normalisation(epochs, fold, protocol)
-    train, valid, test = ((scale(epochs.x[rows]), epochs.y[rows]) for rows in (fold.train, fold.valid, fold.test))
-    torch.manual_seed(settings.seed * 1_009 + fold.number)
-    net = start(fold.number)
-    work = folder / f"fold{fold.number}.unfinished"
-    curves = fit(net, train, valid, settings, work, key, deadline, device, label=f"fold {fold.number}")
-    if curves is None:
-        return False
-    facts = {"fs": epochs.fs, "samples": epochs.x.shape[1], "protocol": protocol, "fold": fold.number, "config": config}
-    if protocol == "subjectwise":
-        facts |= {"normalisation": asdict(scale), "training": manifest(epochs, [fold])[str(fold.number)]}
-    save_network(net.cpu(), folder / f"fold{fold.number}", facts)
-    with written(folder / f"fold{fold.number}.csv") as path:
-        curves.to_csv(path, index=False)
-    with written(result) as path:
-        np.savez_compressed(path, id=epochs.id[fold.test], prob=softmax(predict_logits(net, test[0])))
-    (work / "fit.pt").unlink(missing_ok=True)
-    return True
+def _read_run(plan, run):
+    folds = plan.chosen()
+    parts = [_read_fold(plan.epochs, fold, run, plan.protocol) for fold in folds]
+    curves = pd.concat([pd.read_csv(run / f"fold{fold.number}.csv").assign(fold=fold.number) for fold in folds])
+    predictions = pd.concat(parts, ignore_index=True).sort_values("id", ignore_index=True)
+    return predictions, curves.reset_index(drop=True), [run / f"fold{fold.number}" for fold in folds]
 
 
 def _read_fold(epochs, fold, folder, protocol):
-    with np.load(folder / f"fold{fold.number}.npz", allow_pickle=False) as saved:
-        prob = saved["prob"]
+    prob = fold_probabilities(folder / f"fold{fold.number}")["prob"]
     known = epochs.subset(fold.test)
     frame = pd.DataFrame(
         {"id": known.id, "night": known.night, "subject": known.subject, "y": known.y, "fold": fold.number}

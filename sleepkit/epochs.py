@@ -3,7 +3,7 @@
 import re
 import zipfile
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +49,11 @@ class EpochSet:
         return np.bincount(self.y, minlength=len(STAGES))
 
     @classmethod
-    def load(cls, folder, nights=None):
+    def load(cls, folder, nights=None, mapped=None):
         """Read prepared nights (`SC4001E0.npz`, ...) from `folder`, in the order of their names.
 
         nights : names to read; None reads all
+        mapped : file (.npy) to write the signal to and map into memory from: a data set larger than memory
         Raises ValueError when the folder or a night is missing or damaged, or when nights differ in length or rate
         or two files are of the same night.
         """
@@ -64,7 +65,11 @@ class EpochSet:
         if not names or missing:
             what = f"no prepared night {', '.join(missing)}" if missing else "no prepared night"
             raise ValueError(f"{folder}: {what}; run the prepare notebook or `python -m sleepkit prepare` first")
-        parts = [_read_night(found[name]) for name in names]
+        parts = []
+        for name in names:
+            part = _read_night(found[name])
+            # A mapped signal is read again when the number of epochs is known; of this reading its shape stays.
+            parts.append(part if mapped is None else replace(part, x=np.broadcast_to(np.float32(0), part.x.shape)))
         for name, part in zip(names, parts):
             if (part.x.shape[1], part.fs) != (parts[0].x.shape[1], parts[0].fs):
                 raise ValueError(
@@ -76,9 +81,15 @@ class EpochSet:
             if (other := owner.setdefault(int(part.id[0]), name)) != name:
                 raise ValueError(f"{found[name]}: the same subject and night as {other}; remove one of the two")
         arrays = {
-            f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls) if f.name != "fs"
+            f.name: np.concatenate([getattr(part, f.name) for part in parts])
+            for f in fields(cls)
+            if f.name not in ("fs", "x")
         }
-        return cls(**arrays, fs=parts[0].fs)
+        if mapped is None:
+            x = np.concatenate([part.x for part in parts])
+        else:
+            x = _map_signal([found[name] for name in names], (len(arrays["y"]), parts[0].x.shape[1]), Path(mapped))
+        return cls(x, **arrays, fs=parts[0].fs)
 
     def save(self, folder, ch_label="EEG Fpz-Cz"):
         """Write one `.npz` a night in the layout that sleep-staging projects exchange."""
@@ -100,6 +111,19 @@ def parse_night(name):
             f"{name!r} is not a Sleep-EDF recording id such as SC4001E0 (SC4, two digits subject, one digit night)"
         )
     return int(match[1]), int(match[2])
+
+
+def _map_signal(nights, shape, path):
+    """Write the signals of all nights into one file, a night at a time, and map it: (n, samples) float32."""
+    with written(path) as temporary:
+        x, first = np.lib.format.open_memmap(temporary, "w+", np.float32, shape), 0
+        for night in nights:
+            part = _read_night(night).x
+            x[first : first + len(part)] = part
+            first += len(part)
+        x.flush()
+        del x
+    return np.load(path, mmap_mode="c")  # copy on write: PyTorch warns of arrays that it must not write to
 
 
 def _read_night(path):

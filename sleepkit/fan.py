@@ -99,7 +99,9 @@ class Fan(nn.Module):
 
     def forward(self, x, weights, alive):
         rows = {
-            name: [edge for edge in range(self.edges) if alive[edge][column]] for name, column in COLUMN.items() if column
+            name: [edge for edge in range(self.edges) if alive[edge][column]]
+            for name, column in COLUMN.items()
+            if column
         }
         weights = {name: weights[:, column] for name, column in COLUMN.items()}
         rectified, moments = F.relu(x), None

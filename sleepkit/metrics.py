@@ -1,10 +1,20 @@
 """From labels and probabilities to the numbers that sleep staging reports. Confusion matrices have the true stage in
 rows."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
 from sleepkit.epochs import STAGES
+
+
+class Difference(NamedTuple):
+    """A difference of two pooled scores, mean over seeds, and the ends of its 95 % interval over subjects."""
+
+    mean: float
+    low: float
+    high: float
 
 
 def confusion(y, predicted):
@@ -13,41 +23,85 @@ def confusion(y, predicted):
     return np.bincount(np.asarray(y) * k + np.asarray(predicted), minlength=k * k).reshape(k, k)
 
 
+def subject_confusions(y, predicted, subject):
+    """Confusion matrix of every subject, in increasing order of their numbers: (n,), (n,), (n,) -> (subjects, 5, 5)."""
+    k = len(STAGES)
+    present, position = np.unique(subject, return_inverse=True)
+    cells = (position * k + np.asarray(y)) * k + np.asarray(predicted)
+    return np.bincount(cells, minlength=len(present) * k * k).reshape(-1, k, k)
+
+
 def per_class(matrix):
     """Data frame with a row per stage: precision, recall, f1 and gmean = sqrt(sensitivity * specificity).
 
     A ratio without cases (a stage that never occurs, or is never predicted) counts as 0, as in scikit-learn.
     """
-    matrix = np.asarray(matrix, dtype=float)
-    hits, true, predicted, n = matrix.diagonal(), matrix.sum(1), matrix.sum(0), matrix.sum()
-    recall, precision = _ratio(hits, true), _ratio(hits, predicted)
-    specificity = _ratio(n - true - predicted + hits, n - true)
-    return pd.DataFrame(
-        {
-            "stage": STAGES,
-            "precision": precision,
-            "recall": recall,
-            "f1": _ratio(2 * hits, true + predicted),
-            "gmean": np.sqrt(recall * specificity),
-        }
-    )
+    return pd.DataFrame({"stage": STAGES, **_by_class(np.asarray(matrix, dtype=float))})
 
 
 def scores(matrix):
     """Accuracy, macro-F1, Cohen's kappa and MGm (mean over stages of the G-mean) of a confusion matrix, as a dict of
-    fractions."""
+    fractions; of many at once, (..., 5, 5), a dict of arrays (...)."""
     matrix = np.asarray(matrix, dtype=float)
-    n = matrix.sum()
-    by_class = per_class(matrix)
-    agreement = matrix.trace() / n
-    chance = (matrix.sum(0) * matrix.sum(1)).sum() / n**2
+    n = matrix.sum((-2, -1))
+    by_class = _by_class(matrix)
+    agreement = matrix.trace(axis1=-2, axis2=-1) / n
+    chance = (matrix.sum(-2) * matrix.sum(-1)).sum(-1) / n**2
     return {
         "acc": agreement,
-        "mf1": by_class["f1"].mean(),
-        "kappa": (agreement - chance) / (1 - chance) if chance < 1 else 0.0,
-        "mgm": by_class["gmean"].mean(),
+        "mf1": by_class["f1"].mean(-1),
+        "kappa": _ratio(agreement - chance, 1 - chance)[()],  # where chance explains all agreement: 0
+        "mgm": by_class["gmean"].mean(-1),
+    }
+
+
+def paired_difference(y, a, b, subject, metric, seed, n=10_000):
+    """How much a pooled score of predictions `a` lies above that of `b` on the same epochs, paired by subject.
+
+    y : (epochs,) stages;  a, b : (epochs,) predicted stages, or (seeds, epochs) for several trainings of either
+    subject : (epochs,);  metric : a key of `scores`;  seed, n : of the bootstrap, and its number of resamples
+    returns a Difference: see `confusion_difference`
+    """
+    matrices = (
+        np.stack([subject_confusions(y, predicted, subject) for predicted in np.atleast_2d(each)]) for each in (a, b)
+    )
+    return confusion_difference(*matrices, metric, seed, n)
+
+
+def confusion_difference(a, b, metric, seed, n=10_000):
+    """As `paired_difference`, from the subjects' confusion matrices: (seeds, subjects, 5, 5) each, the same subjects.
+
+    Subjects are drawn with replacement, the same ones for both sides and all seeds, their matrices summed and scored;
+    the interval runs from the 2.5th to the 97.5th percentile of the differences (percentile bootstrap).
+    """
+    subjects = a.shape[1]
+    if b.shape[1] != subjects:
+        raise ValueError(f"{subjects} subjects against {b.shape[1]}: a paired difference needs the same ones")
+    once = np.ones((1, subjects))
+    draws = np.random.default_rng(seed).multinomial(subjects, np.full(subjects, 1 / subjects), size=n)
+    mean, resampled = (_pooled(a, times, metric) - _pooled(b, times, metric) for times in (once, draws))
+    return Difference(float(mean[0]), *(float(end) for end in np.percentile(resampled, (2.5, 97.5))))
+
+
+def _pooled(matrices, times, metric):
+    """Score of the subjects' matrices pooled with multiplicities: (seeds, subjects, 5, 5), (n, subjects) -> (n,)."""
+    summed = np.einsum("ns,ksij->nkij", times, matrices, optimize=True)
+    return scores(summed)[metric].mean(axis=1)
+
+
+def _by_class(matrix):
+    """Dict of the figures of each stage, from confusion matrices (..., 5, 5) to arrays (..., 5)."""
+    hits, true, predicted = matrix.diagonal(axis1=-2, axis2=-1), matrix.sum(-1), matrix.sum(-2)
+    n = matrix.sum((-2, -1))[..., None]
+    recall = _ratio(hits, true)
+    specificity = _ratio(n - true - predicted + hits, n - true)
+    return {
+        "precision": _ratio(hits, predicted),
+        "recall": recall,
+        "f1": _ratio(2 * hits, true + predicted),
+        "gmean": np.sqrt(recall * specificity),
     }
 
 
 def _ratio(numerator, denominator):
-    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
+    return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=denominator > 0)

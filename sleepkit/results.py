@@ -29,6 +29,18 @@ COLUMNS = {
     "parameters.csv": ["genotype", "channels", "cells", "pruned", "params", "macs", "samples"],
     "training_curves.csv": [*NETWORK, "fold", "epoch", "train_loss", "valid_loss", "valid_mf1"],
     "ablation.csv": ["variant", "seed", *SCORES, "params", "macs", "n"],
+    "sweep.csv": ["method", "ratio", "seed", *SCORES, "params", "macs", "n"],
+    "regrowth.csv": ["seed", "step", "zeroed_weights", "back_weights", "zeroed_filters", "back_filters"],
+    "differences.csv": [
+        *("comparison", "genotype", "channels", "cells", "metric", "difference", "low", "high", "seeds", "subjects"),
+    ],
+    "calibration.csv": [
+        *("network", "temperature_scaled", "bin", "low", "high", "n", "confidence", "accuracy", "ece", "temperature"),
+    ],
+    "cost.csv": [
+        *("network", "runtime", "samples", "params", "macs", "file_bytes", "median_ms", "p95_ms", "peak_mb"),
+        *("startup_s", "epochs_per_s"),
+    ],
 }
 
 

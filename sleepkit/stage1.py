@@ -2,24 +2,26 @@
 
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from sleepkit import crossval, paths
+from sleepkit import crossval, jobs, paths
 from sleepkit.checks import checks
 from sleepkit.cost import count_macs
 from sleepkit.epochs import STAGES, EpochSet, parse_night
 from sleepkit.network import SleepNet, count_parameters
-from sleepkit.pruning.data import class_limits
+from sleepkit.pruning.data import class_limits, removed_examples, sample_variances
 from sleepkit.recordings import nights_of
 from sleepkit.reference import published_genotype
-from sleepkit.results import write_table
+from sleepkit.results import NETWORK, write_table
 from sleepkit.search import HALVES, SearchSettings, run_search, search_key, split_halves
 from sleepkit.training import TrainSettings
 
 PROTOCOLS = ("subjectwise", "epochwise")
 ORIGINS = ("searched", "published")
+MAPPED = 2**30  # bytes; larger signals are mapped into memory, not read into it (EDF-78 at 30 s: 2.3 GB)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,9 @@ class Stage1:
     subjects : those of its subjects that take part; empty takes all
     origins : whose genotypes become networks, "searched" and "published"
     network_cells : depths L of the networks that are trained
+    folds, only_folds : number of subject-wise folds, and the numbers of those folds to run; empty runs all
+    where : where folds run, "inline", "local" or "slurm" (sleepkit.jobs)
+    max_minutes : minutes that search and training may take each; then ValueError, and the next call goes on
     """
 
     profile: str
@@ -45,6 +50,9 @@ class Stage1:
     validation_subjects: int = 3
     seeds: tuple = (0,)
     device: str = "cpu"
+    only_folds: tuple = ()
+    where: str = "inline"
+    max_minutes: float | None = None
 
     def __post_init__(self):
         for name, known in (("protocols", PROTOCOLS), ("origins", ORIGINS)):
@@ -52,7 +60,8 @@ class Stage1:
             wrong = [value for value in getattr(self, name) if value not in known]
             if wrong:
                 raise ValueError(f"{name}: unknown {wrong}; known are {', '.join(known)}")
-        for name in ("subjects", "network_cells", "seeds"):
+        jobs.require_place(self.where)
+        for name in ("subjects", "network_cells", "seeds", "only_folds"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("network_channels", "folds", "validation_subjects"):
             if getattr(self, name) < 1:
@@ -107,7 +116,9 @@ def load_epochs(settings):
         raise ValueError(
             f"{folder}: no prepared night of {whose}; run the prepare notebook of profile {settings.profile} first"
         )
-    return EpochSet.load(folder, nights)
+    files = [folder / f"{night}.npz" for night in nights]
+    large = sum(file.stat().st_size for file in files) > MAPPED
+    return EpochSet.load(folder, nights, paths.runs(settings.profile) / f"{settings.dataset}.npy" if large else None)
 
 
 def search_architecture(epochs, settings):
@@ -116,7 +127,8 @@ def search_architecture(epochs, settings):
     Also writes settings.json, from which tables say what this run was.
     """
     work = settings.work / f"search-{search_key(epochs, settings.search)}"
-    found = run_search(epochs, settings.search, work, device=settings.device)
+    limit = settings.max_minutes
+    found = crossval.finished(run_search(epochs, settings.search, work, limit, settings.device), limit)
     folder = settings.folder
     with paths.written(folder / "genotype.json") as path:
         path.write_text(found.genotype.to_json() + "\n")
@@ -132,13 +144,11 @@ def search_architecture(epochs, settings):
     write_table(found.history, folder / "history.csv")
     write_table(found.removed_samples, folder / "removed_samples.csv")
     write_table(found.removed_operations, folder / "removed_operations.csv")
-    for name, arrays in (("weights", found.weights), ("kept", found.kept)):
+    voe = sample_variances(epochs, found.voe)
+    several = {"weights": found.weights, "kept": found.kept, "voe": voe, "examples": removed_examples(epochs, voe)}
+    for name, arrays in several.items():
         with paths.written(folder / f"{name}.npz") as path:
             np.savez_compressed(path, **arrays)
-    with paths.written(folder / "voe.npz") as path:
-        np.savez_compressed(
-            path, **{column: found.voe[column].to_numpy(str if column == "half" else None) for column in found.voe}
-        )
     return found
 
 
@@ -159,51 +169,76 @@ def make_folds(epochs, protocol, settings):
 
 
 def train_networks(epochs, found, settings):
-    """Train and test every network of the settings on every fold; write the result files and return crossval.csv."""
-    runs = [
-        train_network(epochs, found, settings, label, genotype, protocol, cells, seed)
+    """Train and test every network of the settings on every fold; write the result files and return crossval.csv.
+
+    All folds of all networks are independent jobs. Raises ValueError when `max_minutes` were over first.
+    """
+    kept = np.isin(epochs.id, np.concatenate([found.kept["train"], found.kept["valid"]]))
+    data = {protocol: epochs if protocol == "subjectwise" else epochs.subset(kept) for protocol in settings.protocols}
+    folds = {protocol: make_folds(data[protocol], protocol, settings) for protocol in settings.protocols}
+    plans = [
+        network_plan(data[protocol], folds[protocol], settings, label, genotype, protocol, cells, seed)
         for label, genotype in genotypes(found, settings).items()
         for protocol in settings.protocols
         for cells in settings.network_cells
         for seed in settings.seeds
     ]
-    # Stage 2 starts from these networks: it finds them, and how they were trained, by this list.
-    listed = [
-        {"keys": run.keys, "networks": [str(path) for path in run.networks], "train": asdict(run.train)} for run in runs
-    ]
-    with paths.written(settings.work / "networks.json") as path:
-        path.write_text(json.dumps({"search": asdict(settings.search), "networks": listed}, indent=1) + "\n")
+    runs = run_plans(plans, settings)
+    facts = {"search": asdict(settings.search)}
+    if "subjectwise" in folds:
+        facts["folds"] = crossval.manifest(epochs, folds["subjectwise"])
+    write_networks(runs, settings, facts)
     return write_runs(runs, settings.folder)
 
 
-def train_network(epochs, found, settings, label, genotype, protocol, cells, seed):
-    """Train and test one network over the folds of a protocol; returns a NetworkRun."""
-    if protocol == "epochwise":
-        epochs = epochs.subset(np.isin(epochs.id, np.concatenate([found.kept["train"], found.kept["valid"]])))
-    keys = {
-        "protocol": protocol,
-        "genotype": label,
-        "channels": settings.network_channels,
-        "cells": cells,
-        "pruned": 0.0,
-    }
-    keys |= {"context": "none", "seed": seed}
+def network_plan(epochs, folds, settings, label, genotype, protocol, cells, seed):
+    """The plan of one network over the folds of a protocol."""
+    keys = {"protocol": protocol, "genotype": label, "channels": settings.network_channels, "cells": cells}
+    keys |= {"pruned": 0.0, "context": "none", "seed": seed}
     train = replace(settings.train, seed=seed, select_by="acc" if protocol == "epochwise" else "mf1")
-
-    def start(fold):
-        return SleepNet(genotype, settings.network_channels, cells)
-
-    folds = make_folds(epochs, protocol, settings)
+    start = partial(new_network, genotype, settings.network_channels, cells)
     config = keys | {"architecture": json.loads(genotype.to_json())}
-    work = settings.work / "folds"
-    result = crossval.cross_validate(epochs, folds, protocol, start, train, work, config, settings.device)
-    return NetworkRun(keys, *result, train, *size_of(start(0), epochs))
+    only = settings.only_folds if protocol == "subjectwise" else ()
+    return crossval.Plan(epochs, folds, protocol, start, train, settings.work / "folds", config, only)
+
+
+def new_network(genotype, channels, cells, fold):
+    """An untrained network, the same kind for every fold."""
+    return SleepNet(genotype, channels, cells)
+
+
+def run_plans(plans, settings):
+    """Carry out plans of crossval where the settings say; returns their NetworkRuns, or raises TimeOver."""
+    limit = settings.max_minutes
+    results = crossval.finished(crossval.carry_out(plans, settings.device, limit, settings.where), limit)
+    return [_network_run(plan, result) for plan, result in zip(plans, results, strict=True)]
+
+
+def _network_run(plan, result):
+    keys = {name: plan.config[name] for name in NETWORK}
+    first = plan.chosen()[0].number
+    return NetworkRun(keys, *result, plan.settings, *size_of(plan.start(first), plan.epochs))
 
 
 def size_of(net, epochs):
     """(parameters, MACs, samples) of a network on the epochs it scores."""
     samples = epochs.x.shape[1]
     return count_parameters(net), count_macs(net, samples), samples
+
+
+def write_networks(runs, settings, facts):
+    """Write the list of a notebook's networks, networks.json: which they are, where they lie and how they were
+    trained. Stage 2 starts from those of stage 1."""
+    listed = [
+        {
+            "keys": run.keys,
+            "networks": {path.name.removeprefix("fold"): str(path) for path in run.networks},
+            "train": asdict(run.train),
+        }
+        for run in runs
+    ]
+    with paths.written(settings.work / "networks.json") as path:
+        path.write_text(json.dumps(facts | {"networks": listed}, indent=1) + "\n")
 
 
 def write_runs(runs, folder):

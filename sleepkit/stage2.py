@@ -2,17 +2,31 @@
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from sleepkit import crossval, paths
+from sleepkit import crossval, jobs, paths, results
 from sleepkit.checks import checks
-from sleepkit.network import count_parameters, load_network
-from sleepkit.pruning.filters import filter_scores, kept_channels, prune_filters, tied_sets
+from sleepkit.fold import SIDES, Fold
+from sleepkit.network import SleepNet, count_parameters, load_network
+from sleepkit.pruning.filters import (
+    filter_scores,
+    kept_channels,
+    l1_scores,
+    prune_filters,
+    random_scores,
+    released_mask,
+    tied_sets,
+)
 from sleepkit.results import NETWORK, SCORES, gather, write_table
-from sleepkit.stage1 import NetworkRun, size_of, write_runs
+from sleepkit.stage1 import run_plans, size_of, write_networks, write_runs
 from sleepkit.training import TrainSettings
+
+METHODS = ("importance", "random", "l1", "released")
+# Seeds of the authors' shuffled folds in stage 2 (method section 4) by data set and depth; 42 where none is listed.
+EPOCHWISE_SEEDS = {("edf20", 7): 49}
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,11 @@ class Stage2:
     finetune_epochs : epochs after pruning, at a fifth of the learning rate
     ablation_seeds : seeds of table 8, each with searches of its own (none leaves table 8 out)
     ablation_epochs : search epochs of those
+    released : whether the released code's masks are trained too, as rows whose genotype ends in "-released"
+    ratios : pruning ratios of figure 13 (none leaves the sweep out);  sweep_folds : its folds, empty takes all
+    where : where folds run, "inline", "local" or "slurm" (sleepkit.jobs)
+    max_minutes : minutes that each call may train; then ValueError, and the next call goes on
+    cost_repeats : timed answers of each network, runtime and length of epoch (table 9)
     """
 
     profile: str
@@ -36,13 +55,22 @@ class Stage2:
     ablation_seeds: tuple = (0, 1, 2)
     ablation_epochs: int = 25
     device: str = "cpu"
+    released: bool = False
+    ratios: tuple = ()
+    sweep_folds: tuple = (0,)
+    where: str = "inline"
+    max_minutes: float | None = None
+    cost_repeats: int = 200
 
     def __post_init__(self):
-        for name in ("subjects", "ablation_seeds"):
+        jobs.require_place(self.where)
+        for name in ("subjects", "ablation_seeds", "ratios", "sweep_folds"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("ratio", "balance"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)}: a share lies between 0 and 1")
+        if wrong := [ratio for ratio in self.ratios if not 0 <= ratio < 1]:
+            raise ValueError(f"ratios: {wrong}: a share of channels to remove lies in [0, 1)")
 
     @property
     def folder(self):
@@ -60,28 +88,65 @@ class Stage2:
 
 @dataclass(frozen=True)
 class Trained:
-    """A stage-1 network over its folds: keys of crossval.csv, paths without ending, settings of its training."""
+    """A trained network over its folds.
+
+    keys : the columns protocol ... seed of crossval.csv
+    networks : dict number of the fold -> path of its network, without ending
+    train : settings of its training;  sides : dict fold -> subjects that train, validate and test; None epochwise
+    """
 
     keys: dict
-    networks: tuple
+    networks: dict
     train: TrainSettings
+    sides: dict | None
 
 
 def load_trained(settings):
-    """The subject-wise networks that stage 1 trained, as a list of Trained.
+    """The networks that stage 1 trained, as a list of Trained, subject-wise ones first.
 
     Raises ValueError when stage 1 of the profile has not run.
     """
-    path = settings.first / "networks.json"
+    return _listed(settings.first / "networks.json", f"stage1_{settings.dataset}", settings)
+
+
+def load_pruned(settings):
+    """The networks that `prune_and_finetune` made, as a list of Trained in the order of the full ones."""
+    return _listed(settings.work / "networks.json", "stage2_prune", settings)
+
+
+def _listed(path, notebook, settings):
     if not path.exists():
-        raise ValueError(
-            f"{path} is missing: run the notebook stage1_{settings.dataset} of profile {settings.profile} first"
-        )
-    trained = [
-        Trained(entry["keys"], tuple(map(Path, entry["networks"])), TrainSettings(**entry["train"]))
-        for entry in json.loads(path.read_text())["networks"]
-    ]
-    return [network for network in trained if network.keys["protocol"] == "subjectwise"]
+        raise ValueError(f"{path} is missing: run the notebook {notebook} of profile {settings.profile} first")
+    listed = json.loads(path.read_text())
+    networks = []
+    for entry in listed["networks"]:
+        where = {int(number): Path(network) for number, network in entry["networks"].items()}
+        sides = listed["folds"] if entry["keys"]["protocol"] == "subjectwise" else None
+        networks.append(Trained(entry["keys"], where, TrainSettings(**entry["train"]), sides))
+    return sorted(networks, key=lambda network: network.sides is None)
+
+
+def subjectwise(trained):
+    """Those of the networks that were tested on subjects of their own; ValueError where there are none."""
+    chosen = [network for network in trained if network.sides is not None]
+    if not chosen:
+        raise ValueError('stage 1 trained no network subject-wise; add "subjectwise" to its protocols')
+    return chosen
+
+
+def families(trained):
+    """The subject-wise networks that differ in nothing but their seed: dict (genotype, channels, cells) -> list of
+    Trained; the first family is the one that the sweep, the ablation and calibration look at."""
+    groups = {}
+    for network in subjectwise(trained):
+        key = tuple(network.keys[name] for name in ("genotype", "channels", "cells"))
+        groups.setdefault(key, []).append(network)
+    return groups
+
+
+def family(trained):
+    """The first of `families`."""
+    return next(iter(families(trained).values()))
 
 
 def score_filters(network, settings):
@@ -103,9 +168,41 @@ def score_filters(network, settings):
 
 
 def prune_and_finetune(epochs, trained, settings):
-    """Prune every trained network, fine-tune it on its own folds, write the result files and return crossval.csv."""
-    runs = [_prune_network(epochs, network, settings) for network in trained]
+    """Prune every trained network, fine-tune it on its folds, write the result files and return crossval.csv.
+
+    Epoch-wise networks are tested on the folds of the authors' stage 2, which cut the epochs anew: a further leak, as
+    they were. Raises ValueError when `max_minutes` were over first.
+    """
+    data = {network.keys["protocol"]: network for network in trained}
+    data = {protocol: epochs_of(epochs, network, settings) for protocol, network in data.items()}
+    plans = [
+        pruning_plan(data[network.keys["protocol"]], network, settings, method, settings.ratio)
+        for method in (("importance", "released") if settings.released else ("importance",))
+        for network in trained
+    ]
+    runs = run_plans(plans, settings)
+    facts = {"folds": next((network.sides for network in trained if network.sides), None)}
+    write_networks(runs[: len(trained)], settings, facts)
     return write_runs(runs, settings.folder)
+
+
+def epochs_of(epochs, network, settings):
+    """The epochs that a network's protocol uses: all, or epoch-wise those that the search kept."""
+    if network.sides is not None:
+        return epochs
+    kept = results.read(settings.profile, f"stage1_{settings.dataset}/kept.npz")
+    return epochs.subset(np.isin(epochs.id, np.concatenate([kept["train"], kept["valid"]])))
+
+
+def folds_of(epochs, network, settings):
+    """All folds of a network's protocol: the subjects' of stage 1, or the authors' of stage 2."""
+    if network.sides is None:
+        seed = EPOCHWISE_SEEDS.get((settings.dataset, network.keys["cells"]), 42)
+        return crossval.epoch_folds(len(epochs), seed=seed)
+    return [
+        Fold(int(number), *(np.flatnonzero(np.isin(epochs.subject, side[name])) for name in SIDES))
+        for number, side in network.sides.items()
+    ]
 
 
 def finetuning(train, settings):
@@ -113,27 +210,39 @@ def finetuning(train, settings):
     return replace(train, lr=train.lr / 5, epochs=settings.finetune_epochs)
 
 
-def _prune_network(epochs, trained, settings):
-    keys = trained.keys | {"pruned": settings.ratio}
-    train = finetuning(trained.train, settings)
+def pruning_plan(epochs, network, settings, method, ratio, only=()):
+    """The plan of a trained network with filters removed by one of METHODS.
 
-    def start(fold):
-        return prune_filters(load_network(trained.networks[fold])[0], settings.ratio, settings.balance)
+    "released" is what the authors' code did: a fresh network whose weights are masked once and then trained freely,
+    for as many epochs as the others have had altogether.
+    """
+    keys = network.keys | {"pruned": ratio}
+    if method == "released":
+        keys["genotype"] += "-released"
+        train = replace(network.train, epochs=network.train.epochs + settings.finetune_epochs)
+    else:
+        train = finetuning(network.train, settings)
+    start = partial(pruned_network, network.networks, ratio, settings.balance, method, network.keys["seed"])
+    # A run's name is a hash of all that went into it, so what starts from a run is told apart by that name.
+    config = keys | {"balance": settings.balance, "method": method, "from": _run_of(network)}
+    folds, only = folds_of(epochs, network, settings), only or tuple(network.networks)
+    return crossval.Plan(
+        epochs, folds, network.keys["protocol"], start, train, settings.work / "folds", config, tuple(only)
+    )
 
-    config = keys | {"balance": settings.balance, "from": Path(trained.networks[0]).parent.name}
-    folds, work = saved_folds(epochs, trained), settings.work / "folds"
-    result = crossval.cross_validate(epochs, folds, "subjectwise", start, train, work, config, settings.device)
-    return NetworkRun(keys, *result, train, *size_of(start(0), epochs))
+
+def pruned_network(networks, ratio, balance, method, seed, fold):
+    """The saved network of a fold with the share `ratio` of its filters removed by one of METHODS."""
+    net = load_network(networks[fold])[0]
+    if method == "released":
+        return released_mask(SleepNet(net.genotype, net.channels, len(net.cells)), ratio)
+    scores = {"importance": lambda: filter_scores(net, balance), "l1": lambda: l1_scores(net)}
+    scores["random"] = lambda: random_scores(net, seed)
+    return prune_filters(net, ratio, balance, scores[method]())
 
 
-def saved_folds(epochs, trained):
-    """The folds that the saved networks were trained on, from the subjects that stand in their descriptions."""
-    folds = []
-    for number, network in enumerate(trained.networks):
-        subjects = load_network(network)[1]["training"]
-        sides = (np.flatnonzero(np.isin(epochs.subject, subjects[side])) for side in ("train", "valid", "test"))
-        folds.append(crossval.Fold(number, *sides))
-    return folds
+def _run_of(network):
+    return next(iter(network.networks.values())).parent.name
 
 
 def compare(settings):
@@ -153,7 +262,7 @@ def compare(settings):
 
 def pruning_checks(epochs, trained, crossval_rows, ablation, settings):
     """Whether pruning removed what it should, and whether what is left still stages sleep."""
-    full = load_network(trained[0].networks[0])[0]
+    full = load_network(next(iter(trained[0].networks.values())))[0]
     pruned = prune_filters(full, settings.ratio, settings.balance)
     wanted = [max(1, int((1 - settings.ratio) * tied.width + 1e-9)) for tied in tied_sets(full)]
     widths = [tied.width for tied in tied_sets(pruned)]
@@ -174,13 +283,18 @@ def pruning_checks(epochs, trained, crossval_rows, ablation, settings):
             small[0] < sizes[0],
         ),
         ("and fewer multiplications", "below", f"below: {small[1] < sizes[1]}", small[1] < sizes[1]),
-        ("nothing is left to grow back: its size after fine-tuning", f"{small[0]:,}", *_size_after(settings, small[0])),
+        ("nothing is left to grow back: sizes after fine-tuning", "as pruned", *_sizes_after(trained, settings)),
         ("better than chance: kappa of the pruned networks", "above 0", f"above: {kappa > 0}", bool(kappa > 0)),
         ("rows of the ablation: 11 variants, every seed", rows, len(ablation), len(ablation) == rows),
     )
 
 
-def _size_after(settings, expected):
-    saved = sorted(settings.work.glob("folds/*/fold0.json"))
-    sizes = {count_parameters(load_network(path.with_suffix(""))[0]) for path in saved}
-    return f"{max(sizes):,}", sizes == {expected}
+def _sizes_after(trained, settings):
+    """(parameters of the pruned networks as saved, whether each is what pruning made of the full one)"""
+    wanted, saved = [], []
+    for full, pruned in zip(trained, load_pruned(settings), strict=True):
+        fold = min(pruned.networks)
+        net = load_network(full.networks[fold])[0]
+        wanted.append(count_parameters(prune_filters(net, settings.ratio, settings.balance)))
+        saved += [count_parameters(load_network(path)[0]) for path in pruned.networks.values()]
+    return ", ".join(f"{size:,}" for size in sorted(set(saved))), set(saved) == set(wanted)

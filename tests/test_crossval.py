@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,16 @@ import torch
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
 from sleepkit import crossval
+from sleepkit import fold as one_fold
 from sleepkit.context import fit_context, smooth
-from sleepkit.crossval import cross_validate, epoch_folds, manifest, normalisation, score_rows, subject_folds
+from sleepkit.crossval import cross_validate, epoch_folds, manifest, score_rows, subject_folds
 from sleepkit.epochs import STAGES, EpochSet
+from sleepkit.fold import normalisation
 from sleepkit.genotype import Genotype
-from sleepkit.network import SleepNet, load_network
+from sleepkit.network import load_network
 from sleepkit.paths import ROOT
-from sleepkit.training import TrainSettings, predict_logits
+from sleepkit.stage1 import new_network
+from sleepkit.training import TrainSettings, predict_logits, softmax
 
 TINY = Genotype((("sep_conv_1x3", 0), ("conv_1x1", 1)), (("dil_conv_1x3", 0), ("max_pool_3x3", 1)))
 SETTINGS = TrainSettings(lr=0.01, batch=32, epochs=2)
@@ -63,7 +67,8 @@ def toy(subjects=5, nights=(1, 2), per_night=8, samples=32):
 def validate(folder, epochs=None, folds=None, protocol="subjectwise", settings=SETTINGS, **options):
     epochs = toy() if epochs is None else epochs
     folds = subject_folds(epochs.subject, 2, 1) if folds is None else folds
-    return cross_validate(epochs, folds, protocol, lambda fold: SleepNet(TINY, 2, 3), settings, folder, KEYS, **options)
+    start = partial(new_network, TINY, 2, 3)
+    return cross_validate(epochs, folds, protocol, start, settings, folder, KEYS, **options)
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +269,7 @@ def frames(one, other):
 
 
 def test_a_finished_fold_is_skipped(whole, folder_of_whole, monkeypatch):
-    monkeypatch.setattr(crossval, "fit", lambda *_, **__: pytest.fail("a finished fold was trained again"))
+    monkeypatch.setattr(one_fold, "fit", lambda *_, **__: pytest.fail("a finished fold was trained again"))
     frames(validate(folder_of_whole), whole)
 
 
@@ -286,11 +291,11 @@ def test_other_folds_have_a_folder_of_their_own(whole, folder_of_whole):
 
 def test_killed_between_training_and_the_result(whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(crossval, "save_network", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(one_fold, "save_network", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             validate(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(crossval.np, "savez_compressed", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(one_fold.np, "savez_compressed", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             validate(tmp_path)
     frames(validate(tmp_path), whole)
@@ -306,12 +311,12 @@ def test_max_minutes_stops_cleanly_and_the_next_call_goes_on(whole, tmp_path, mo
 
         def over(self):
             self.asked += 1
-            return self.asked > 1
+            return self.asked > 2  # before the data are read, before the first epoch, before the second
 
     with monkeypatch.context() as patched:
-        patched.setattr(crossval, "Deadline", OneEpoch)
-        results = [validate(tmp_path, max_minutes=1) for _ in range(4)]  # two folds of two epochs
-    assert [result is None for result in results] == [True, True, True, False]
+        patched.setattr(one_fold, "Deadline", OneEpoch)
+        results = [validate(tmp_path, max_minutes=1) for _ in range(2)]  # in each call every fold trains one epoch
+    assert [result is None for result in results] == [True, False]
     frames(results[-1], whole)
 
 
@@ -320,6 +325,60 @@ def test_order_in_which_folds_finish_does_not_matter(whole, tmp_path):
     folds = subject_folds(epochs.subject, 2, 1)
     backwards = validate(tmp_path, epochs, folds[::-1])
     pd.testing.assert_frame_equal(backwards[0], whole[0], check_exact=True)
+
+
+def test_folds_as_processes_of_their_own_give_the_same(whole, tmp_path):
+    frames(validate(tmp_path, where="local"), whole)
+    shared = list(tmp_path.glob("epochs-*/x.npy"))
+    assert len(shared) == 1
+    np.testing.assert_array_equal(np.load(shared[0]), toy().x)
+
+
+def test_some_folds_now_and_the_others_later(whole, tmp_path):
+    """Fold 1 alone lies in the folder of the whole run, and is not trained again."""
+    predictions, _, networks = validate(tmp_path, only=(1,))
+    assert [path.name for path in networks] == ["fold1"]
+    assert networks[0].parent.name == whole[2][0].parent.name
+    part = whole[0].query("fold == 1").reset_index(drop=True)
+    pd.testing.assert_frame_equal(predictions, part, check_exact=True)
+    written = (networks[0].parent / "fold1.npz").stat().st_mtime_ns
+    frames(validate(tmp_path), whole)
+    assert (networks[0].parent / "fold1.npz").stat().st_mtime_ns == written
+    with pytest.raises(ValueError, match=r"there is no fold \[7\]; the folds are \[0, 1\]"):
+        validate(tmp_path, only=(1, 7))
+
+
+def test_several_networks_at_once(whole, tmp_path):
+    """Folds of two networks, one of them half done before: each as if it had been trained alone."""
+    epochs = toy()
+    folds = subject_folds(epochs.subject, 2, 1)
+    validate(tmp_path, only=(0,))
+    plans = [
+        crossval.Plan(epochs, folds, "subjectwise", partial(new_network, TINY, width, 3), SETTINGS, tmp_path, config)
+        for width, config in ((2, KEYS), (3, KEYS | {"channels": 3}))
+    ]
+    one, other = crossval.carry_out(plans)
+    frames(one, whole)
+    assert other[2][0].parent != one[2][0].parent
+    assert load_network(other[2][0])[0].channels == 3
+
+
+def test_probabilities_of_the_validation_epochs_are_kept(whole):
+    """Calibration is fitted on them."""
+    epochs = toy()
+    for fold, path in zip(subject_folds(epochs.subject, 2, 1), whole[2]):
+        with np.load(path.with_name(path.name + ".npz")) as saved:
+            np.testing.assert_array_equal(saved["id"], epochs.id[fold.test])
+            np.testing.assert_array_equal(saved["valid_id"], epochs.id[fold.valid])
+            x = normalisation(epochs, fold, "subjectwise")(epochs.x[fold.valid])
+            expected = softmax(predict_logits(load_network(path)[0], x))
+            np.testing.assert_allclose(saved["valid_prob"], expected, atol=1e-6)
+
+
+def test_the_time_that_is_over_is_told():
+    with pytest.raises(ValueError, match="max_minutes=2.5 are over; what is done is kept, call again"):
+        crossval.finished(None, 2.5)
+    assert crossval.finished(3, 2.5) == 3
 
 
 def test_epochwise_runs_without_context(tmp_path):

@@ -156,3 +156,12 @@ def test_a_file_with_another_name_is_refused(folder):
 
 def test_order_of_the_stages():
     assert STAGES == ("W", "N1", "N2", "N3", "REM")
+
+
+def test_a_mapped_signal_is_the_same_signal(folder, tmp_path):
+    whole, mapped = EpochSet.load(folder), EpochSet.load(folder, mapped=tmp_path / "signal.npy")
+    assert isinstance(mapped.x, np.memmap)
+    for name in ("x", "y", "subject", "night", "id"):
+        np.testing.assert_array_equal(getattr(mapped, name), getattr(whole, name))
+    assert mapped.fs == whole.fs
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["nights", "signal.npy"]

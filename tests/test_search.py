@@ -76,7 +76,7 @@ def test_the_defaults_are_the_papers():
         "split_seed": 47,
         "seed": 42,
     }
-    paper |= {"data_pruning": True, "operation_pruning": True}
+    paper |= {"data_pruning": True, "operation_pruning": True, "released_rules": False}
     assert asdict(SearchSettings()) == paper
 
 
@@ -430,3 +430,47 @@ def test_weights_broken_by_an_epochs_last_step_do_not_reach_the_checkpoint(tmp_p
         with pytest.raises(FloatingPointError, match="search epoch 2, after its last step"):
             run_search(toy_epochs(), replace(TOY, epochs=2), tmp_path)
     assert len(run_search(toy_epochs(), replace(TOY, epochs=2), tmp_path).history) == 2
+
+
+# Size
+
+
+def test_a_mapped_signal_is_searched_alike(tmp_path, whole):
+    epochs = toy_epochs()
+    np.save(tmp_path / "x.npy", epochs.x)
+    mapped = replace(epochs, x=np.load(tmp_path / "x.npy", mmap_mode="c"))
+    same(run_search(mapped, TOY, tmp_path / "run"), whole)
+
+
+FULL_SIZE = """
+import sys
+import numpy as np, torch
+from sleepkit import search
+from sleepkit.epochs import EpochSet
+
+n, samples = 195_479, 3000
+x = np.lib.format.open_memmap(sys.argv[1], "w+", np.float32, (n, samples))  # sparse: zeros take no room on the disk
+y = np.arange(n) % 5
+epochs = EpochSet(x, y, np.zeros(n, int), np.full(n, "SC4001E0"), np.arange(n), 100.0)
+settings = search.SearchSettings(channels=2, cells=3, nodes=4, batch=32)
+search.search_key(epochs, settings)
+run = search._start(epochs, settings, "cpu")
+rows = torch.randperm(n)
+for step in range(200):
+    batch = run.x[rows[32 * step : 32 * step + 32]].unsqueeze(1)
+    if step % 50 == 0:
+        run.net(batch)
+for line in open("/proc/self/status"):
+    if line.startswith("RssAnon"):
+        print(int(line.split()[1]) / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads what Linux says of a process")
+def test_edf78_at_full_size_streams_from_a_memory_map(tmp_path):
+    """2.3 GB of signal, mapped: the process owns a fraction of that, and the rest is the disk's cache."""
+    command = [sys.executable, "-c", FULL_SIZE, str(tmp_path / "x.npy")]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert (tmp_path / "x.npy").stat().st_size > 2.3e9
+    assert float(shown) < 800

@@ -1,0 +1,55 @@
+"""Whether a network is as often right as it says: reliability of its probabilities, and temperature scaling (Guo et
+al. 2017, arXiv 1706.04599)."""
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize_scalar
+
+BINS = 15
+
+
+def reliability(y, prob, bins=BINS):
+    """Data frame bin, low, high, n, confidence, accuracy: epochs by the probability of the stage they are given.
+
+    y : (n,) stages;  prob : (n, 5);  bins of equal width, (low, high] each. Confidence (mean probability) and accuracy
+    are NaN in a bin without epochs.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    confidence = prob.max(axis=1)
+    place = np.digitize(confidence, edges[1:-1], right=True)
+    n = np.bincount(place, minlength=bins)
+    sums = (np.bincount(place, weights, bins) for weights in (confidence, prob.argmax(axis=1) == y))
+    means = (np.divide(total, n, out=np.full(bins, np.nan), where=n > 0) for total in sums)
+    return pd.DataFrame(
+        {"bin": range(bins), "low": edges[:-1], "high": edges[1:], "n": n}
+        | dict(zip(("confidence", "accuracy"), means, strict=True))
+    )
+
+
+def expected_calibration_error(y, prob, bins=BINS):
+    """Mean distance of accuracy from confidence over the bins of `reliability`, weighted by their epochs."""
+    frame = reliability(y, prob, bins)
+    return float((frame["n"] * (frame["accuracy"] - frame["confidence"]).abs()).sum() / frame["n"].sum())
+
+
+def temper(prob, temperature):
+    """Probabilities at another temperature, softmax(log p / temperature): (n, 5) -> (n, 5).
+
+    The network's logits are log p up to a constant per epoch, which softmax forgets.
+    """
+    logits = np.log(np.maximum(prob.astype(np.float64), 1e-30)) / temperature
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)
+
+
+def fit_temperature(y, prob):
+    """The temperature, between 1/20 and 20, at which the probabilities make the stages y most likely.
+
+    y : (n,) stages and prob : (n, 5) of epochs that neither trained the network nor test it. The likelihood has a
+    single peak in 1 / temperature.
+    """
+
+    def loss(inverse):
+        return -np.log(np.maximum(temper(prob, 1 / inverse)[np.arange(len(y)), y], 1e-300)).mean()
+
+    return float(1 / minimize_scalar(loss, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-6}).x)

@@ -1,0 +1,133 @@
+"""One fold: who is on which side, the job that trains and tests its network, and what is kept of it."""
+
+import time
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sleepkit.checkpoint import Deadline, fingerprint
+from sleepkit.epochs import EpochSet
+from sleepkit.network import save_network
+from sleepkit.paths import written
+from sleepkit.training import Normalisation, TrainSettings, fit, predict_logits, softmax
+
+SIDES = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold: its number and the positions of the epochs on either side, sorted int arrays."""
+
+    number: int
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+    def subjects(self, epochs):
+        """Dict side -> sorted list of its subjects."""
+        return {side: np.unique(epochs.subject[getattr(self, side)]).tolist() for side in SIDES}
+
+
+def normalisation(epochs, fold, protocol):
+    """`subjectwise`: one mean and sd from the training subjects. `epochwise`: of every sample position, over the
+    whole data set."""
+    if protocol == "epochwise":
+        return Normalisation(epochs.x.mean(axis=0), epochs.x.std(axis=0) + 1e-6)
+    x = epochs.x[fold.train]
+    return Normalisation(float(x.mean(dtype=np.float64)), float(x.std(dtype=np.float64)))
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """One fold of a plan, complete in itself.
+
+    data : the epochs, or the folder that `share` wrote them to;  folder, key : of the plan's run
+    end : seconds since 1970 at which to stop; None never
+    """
+
+    data: EpochSet | Path
+    fold: Fold
+    protocol: str
+    start: Callable
+    settings: TrainSettings
+    folder: Path
+    key: str
+    config: dict
+    device: str
+    end: float | None
+
+
+def run_fold(job):
+    """Train and score one fold unless its result is there; False when its time was over first. The result is written
+    last."""
+    number = job.fold.number
+    result, deadline = job.folder / f"fold{number}.npz", Deadline(job.end and (job.end - time.time()) / 60)
+    if result.exists() or deadline.over():
+        return result.exists()
+    epochs, fold = shared(job.data), job.fold
+    scale = normalisation(epochs, fold, job.protocol)
+    train, valid, test = ((scale(epochs.x[rows]), epochs.y[rows]) for rows in (fold.train, fold.valid, fold.test))
+    torch.manual_seed(job.settings.seed * 1_009 + number)
+    net = job.start(number)
+    work = job.folder / f"fold{number}.unfinished"
+    key = fingerprint({"run": job.key, "fold": number}, fold.train, fold.valid, fold.test)
+    curves = fit(net, train, valid, job.settings, work, key, deadline, job.device, label=f"fold {number}")
+    if curves is None:
+        return False
+    facts = {"fs": epochs.fs, "samples": epochs.x.shape[1], "protocol": job.protocol, "fold": number}
+    facts |= {"config": job.config, "device": job.device}
+    if job.protocol == "subjectwise":
+        facts |= {"normalisation": asdict(scale), "training": fold.subjects(epochs)}
+    save_network(net.cpu(), job.folder / f"fold{number}", facts)
+    with written(job.folder / f"fold{number}.csv") as path:
+        curves.to_csv(path, index=False)
+    prob, valid_prob = (softmax(predict_logits(net, x)) for x in (test[0], valid[0]))
+    with written(result) as path:
+        np.savez_compressed(
+            path, id=epochs.id[fold.test], prob=prob, valid_id=epochs.id[fold.valid], valid_prob=valid_prob
+        )
+    (work / "fit.pt").unlink(missing_ok=True)
+    return True
+
+
+def fold_probabilities(network):
+    """What is kept of the fold of a saved network: id and prob of the epochs it tested, valid_id and valid_prob of
+    those that validated, as a dict of arrays (see `carry_out`).
+
+    network : path without ending;  ValueError when the file is missing or damaged
+    """
+    path = Path(network).with_name(Path(network).name + ".npz")
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
+            return {name: saved[name] for name in ("id", "prob", "valid_id", "valid_prob")}
+    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path}: not the probabilities of a fold ({error}); remove the file and run the fold again"
+        ) from error
+
+
+def share(epochs, folder):
+    """Write epochs where jobs of other processes and machines can map them into memory; returns their folder."""
+    names = [field.name for field in fields(epochs)]
+    folder = Path(folder) / f"epochs-{fingerprint(epochs.id, epochs.y, epochs.x[:: max(len(epochs) // 64, 1)])}"
+    for name in names:
+        if not (folder / f"{name}.npy").exists():
+            with written(folder / f"{name}.npy") as path:
+                np.save(path, getattr(epochs, name))
+    return folder
+
+
+def shared(data):
+    """The EpochSet that `share` wrote, its signal mapped into memory; an EpochSet is returned as it is."""
+    if isinstance(data, EpochSet):
+        return data
+    arrays = {
+        field.name: np.load(data / f"{field.name}.npy", mmap_mode="c" if field.name == "x" else None)
+        for field in fields(EpochSet)
+    }
+    return EpochSet(**arrays | {"fs": float(arrays["fs"])})

@@ -1,0 +1,100 @@
+"""Figure 13, and the contrast with the released masks: scores over the share of filters removed, and how soon masked
+weights are back. Files in, files out."""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sleepkit import crossval
+from sleepkit.fold import normalisation
+from sleepkit.metrics import scores
+from sleepkit.results import COLUMNS, write_table
+from sleepkit.stage1 import run_plans
+from sleepkit.stage2 import METHODS, family, folds_of, pruned_network, pruning_plan
+
+
+def sweep_ratios(epochs, trained, settings):
+    """Prune the first network (all its seeds) by every method to every one of `settings.ratios`, and fine-tune.
+
+    On the folds `settings.sweep_folds`; their merged predictions are scored. Writes sweep.csv (method, ratio, seed,
+    acc, mf1, kappa, mgm, params, macs, n) and returns it as a data frame; without ratios nothing is computed or
+    written. At ratio 0 all but "released" are one run, the full network with the same extra epochs. Raises ValueError
+    when `max_minutes` were over first.
+    """
+    cases = [(method, ratio, network) for method in METHODS for ratio in settings.ratios for network in family(trained)]
+    plans = [
+        pruning_plan(epochs, network, settings, _method(method, ratio), ratio, settings.sweep_folds)
+        for method, ratio, network in cases
+    ]
+    rows = []
+    for (method, ratio, network), run in zip(cases, run_plans(plans, settings) if plans else [], strict=True):
+        row = {"method": method, "ratio": ratio, "seed": network.keys["seed"]}
+        row |= scores(crossval.pooled_confusion(run.predictions))
+        rows.append(row | {"params": run.params, "macs": run.macs, "n": len(run.predictions)})
+    frame = pd.DataFrame(rows, columns=COLUMNS["sweep.csv"])
+    if rows:
+        write_table(frame, settings.folder / "sweep.csv")
+    return frame
+
+
+def _method(method, ratio):
+    return "importance" if ratio == 0 and method != "released" else method
+
+
+def regrowth(epochs, trained, settings, steps=60):
+    """Train the released code's masked network and count after every step what is no longer zero.
+
+    One row per seed of the first network and step (0 is the mask itself), on the first fold's training epochs:
+    zeroed_weights and zeroed_filters are those of the mask, back_weights and back_filters those of them that are not
+    zero any more; a filter is back with its first weight. Also written as regrowth.csv.
+    """
+    rows = []
+    for network in family(trained):
+        fold = next(fold for fold in folds_of(epochs, network, settings) if fold.number in network.networks)
+        scale = normalisation(epochs, fold, "subjectwise")
+        x, y = torch.from_numpy(scale(epochs.x[fold.train])), torch.from_numpy(epochs.y[fold.train])
+        seed = network.keys["seed"]
+        torch.manual_seed(seed)
+        net = pruned_network(network.networks, settings.ratio, settings.balance, "released", seed, fold.number)
+        counts = count_regrowth(net, x, y, network.train.lr, network.train.batch, steps)
+        rows += [{"seed": seed} | row for row in counts]
+    frame = pd.DataFrame(rows, columns=COLUMNS["regrowth.csv"])
+    write_table(frame, settings.folder / "regrowth.csv")
+    return frame
+
+
+def count_regrowth(net, x, y, lr, batch, steps):
+    """Rows of regrowth.csv but for the seed, as dicts: `net` is trained by Adam on random batches.
+
+    x : (n, samples) normalised;  y : (n,) stages;  both tensors
+    """
+    weights = [module.weight for module in net.modules() if isinstance(module, nn.Conv1d)]
+    zeroed = [weight.detach() == 0 for weight in weights]
+    filters = [mask.flatten(1).all(dim=1) for mask in zeroed]
+    optimiser = torch.optim.Adam(net.parameters(), lr)
+    net.train()
+    rows = []
+    for step in range(steps + 1):
+        if step:
+            chosen = torch.randint(len(y), (batch,))
+            loss = F.cross_entropy(net(x[chosen].unsqueeze(1)), y[chosen])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+        back = [mask & (weight.detach() != 0) for mask, weight in zip(zeroed, weights, strict=True)]
+        rows.append(
+            {
+                "step": step,
+                "zeroed_weights": _total(zeroed),
+                "back_weights": _total(back),
+                "zeroed_filters": _total(filters),
+                "back_filters": _total(f & b.flatten(1).any(dim=1) for f, b in zip(filters, back, strict=True)),
+            }
+        )
+    return rows
+
+
+def _total(masks):
+    return int(np.sum([int(mask.sum()) for mask in masks]))

@@ -1,0 +1,275 @@
+"""Stage 2 on a small trained network: pruning, the sweep, what grows back, and comparisons on the same epochs."""
+
+import json
+from dataclasses import asdict, replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import accuracy_score
+from test_crossval import TINY, toy
+
+from sleepkit import comparison, crossval, paths, results, stage2, sweep
+from sleepkit.calibration import expected_calibration_error, fit_temperature, temper
+from sleepkit.epochs import STAGES
+from sleepkit.fold import fold_probabilities
+from sleepkit.metrics import confusion, scores
+from sleepkit.network import SleepNet, count_parameters, load_network
+from sleepkit.pruning.filters import prune_filters, released_mask
+from sleepkit.reference import published
+from sleepkit.stage1 import new_network
+from sleepkit.stage2 import Stage2, load_pruned, load_trained, prune_and_finetune
+from sleepkit.training import TrainSettings
+
+TRAIN = TrainSettings(lr=0.01, batch=32, epochs=3)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Stage 1's list of networks, two seeds subject-wise and one epoch-wise, and what stage 2 makes of them."""
+    root = tmp_path_factory.mktemp("root")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(paths, "ROOT", root)
+    patch.setenv("SLEEPKIT_RUNS", str(root / "runs"))
+    epochs, listed = toy(6, samples=64), []
+    settings = Stage2("toy", finetune_epochs=2, ablation_seeds=(), released=True, ratios=(0, 0.5))
+    folds = crossval.subject_folds(epochs.subject, 2, 1)
+    kept = epochs.subset(np.arange(len(epochs)) % 9 > 0)
+    for protocol, data, sides, seed in (
+        ("epochwise", kept, crossval.epoch_folds(len(kept)), 0),
+        ("subjectwise", epochs, folds, 0),
+        ("subjectwise", epochs, folds, 1),
+    ):
+        keys = {"protocol": protocol, "genotype": "edf20-toy", "channels": 4, "cells": 3}
+        keys |= {"pruned": 0.0, "context": "none", "seed": seed}
+        train, start = replace(TRAIN, seed=seed), partial(new_network, TINY, 4, 3)
+        _, _, networks = crossval.cross_validate(data, sides, protocol, start, train, root / "first", keys)
+        where = {path.name.removeprefix("fold"): str(path) for path in networks}
+        listed.append({"keys": keys, "networks": where, "train": asdict(train)})
+    settings.first.mkdir(parents=True)
+    facts = {"search": {}, "folds": crossval.manifest(epochs, folds), "networks": listed}
+    (settings.first / "networks.json").write_text(json.dumps(facts))
+    stage1 = paths.results("toy") / "stage1_edf20"
+    stage1.mkdir(parents=True)
+    np.savez(stage1 / "kept.npz", train=kept.id[::2], valid=kept.id[1::2])
+    trained = load_trained(settings)
+    yield epochs, kept, trained, settings, prune_and_finetune(epochs, trained, settings)
+    patch.undo()
+
+
+def test_subject_wise_networks_come_first_with_their_folds(made):
+    epochs, _, trained, settings, _ = made
+    assert [network.keys["protocol"] for network in trained] == ["subjectwise", "subjectwise", "epochwise"]
+    for ours, fold in zip(stage2.folds_of(epochs, trained[0], settings), crossval.subject_folds(epochs.subject, 2, 1)):
+        for side in ("train", "valid", "test"):
+            np.testing.assert_array_equal(getattr(ours, side), getattr(fold, side))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "cells", "seed"), [("edf20", 7, 49), ("edf20", 9, 42), ("edf20", 11, 42), ("edf78", 7, 42)]
+)
+def test_epochwise_folds_are_those_of_the_authors_second_stage(made, dataset, cells, seed):
+    _, kept, trained, settings, _ = made
+    network = replace(trained[2], keys=trained[2].keys | {"cells": cells})
+    folds = stage2.folds_of(kept, network, replace(settings, dataset=dataset))
+    for fold, expected in zip(folds, crossval.epoch_folds(len(kept), seed=seed), strict=True):
+        np.testing.assert_array_equal(fold.test, expected.test)
+        np.testing.assert_array_equal(fold.train, expected.train)
+
+
+def test_every_network_is_pruned_and_tested_as_its_protocol_says(made):
+    epochs, kept, trained, settings, rows = made
+    pooled = rows.query("fold == 'pooled' and context == 'none'").set_index(["genotype", "protocol", "seed"])
+    assert sorted(pooled.index) == sorted(
+        (genotype, protocol, seed)
+        for genotype in ("edf20-toy", "edf20-toy-released")
+        for protocol, seed in (("subjectwise", 0), ("subjectwise", 1), ("epochwise", 0))
+    )
+    assert (
+        pooled.n == [len(kept) if protocol == "epochwise" else len(epochs) for _, protocol, _ in pooled.index]
+    ).all()
+    for full, pruned in zip(trained, load_pruned(settings), strict=True):
+        assert pruned.keys == full.keys | {"pruned": 0.5}
+        for fold, path in pruned.networks.items():
+            expected = prune_filters(load_network(full.networks[fold])[0], 0.5)
+            assert count_parameters(load_network(path)[0]) == count_parameters(expected)
+    sizes = results.read("toy", "stage2_prune/parameters.csv").set_index("genotype").params
+    assert sizes["edf20-toy"] < sizes["edf20-toy-released"] == count_parameters(SleepNet(TINY, 4, 3))
+
+
+# The sweep
+
+
+@pytest.fixture(scope="module")
+def swept(made):
+    epochs, _, trained, settings, _ = made
+    return sweep.sweep_ratios(epochs, trained, settings)
+
+
+def test_sweep_has_a_row_per_method_ratio_and_seed_on_the_first_fold(made, swept):
+    epochs, _, trained, settings, _ = made
+    assert list(swept) == results.COLUMNS["sweep.csv"]
+    rows = set(swept[["method", "ratio", "seed"]].itertuples(index=False, name=None))
+    assert rows == {(m, r, s) for m in ("importance", "random", "l1", "released") for r in (0, 0.5) for s in (0, 1)}
+    assert len(swept) == 16
+    assert set(swept.n) == {len(stage2.folds_of(epochs, trained[0], settings)[0].test)}
+    sizes = swept.set_index(["method", "ratio"]).params
+    full = count_parameters(SleepNet(TINY, 4, 3))
+    assert set(sizes["released"]) == {full}, "nothing is removed"
+    for method in ("importance", "random", "l1"):
+        assert set(sizes[method, 0]) == {full} and (sizes[method, 0.5] < full).all()
+    zero = swept[(swept.ratio == 0) & (swept.method != "released")].groupby("seed")
+    assert (zero.acc.nunique() == 1).all(), "without pruning the methods are one"
+
+
+def test_sweep_at_the_notebook_s_ratio_is_the_notebook_s_fold(made, swept):
+    rows = made[4].query("protocol == 'subjectwise' and context == 'none' and fold == 0 and genotype == 'edf20-toy'")
+    ours = swept.query("method == 'importance' and ratio == 0.5").set_index("seed").acc
+    assert ours.to_dict() == pytest.approx(rows.set_index("seed").acc.to_dict())
+
+
+def test_without_ratios_there_is_no_sweep(made, swept):
+    epochs, _, trained, settings, _ = made
+    before = (settings.folder / "sweep.csv").read_text()
+    assert sweep.sweep_ratios(epochs, trained, replace(settings, ratios=())).empty
+    assert (settings.folder / "sweep.csv").read_text() == before
+
+
+def test_what_no_ratio_can_be_is_refused():
+    with pytest.raises(ValueError, match=r"ratios: \[1.0\]: a share"):
+        Stage2("toy", ratios=(0.5, 1.0))
+
+
+# What grows back
+
+
+def test_regrowth_counts_what_was_zero_and_is_not():
+    """Against a plain count, weight by weight, before and after three steps."""
+    torch.manual_seed(0)
+    net = released_mask(SleepNet(TINY, 4, 3), 0.5)
+    before = {name: weight.detach().clone() for name, weight in net.named_parameters() if weight.ndim == 3}
+    x, y = torch.randn(40, 64), torch.arange(40) % 5
+    rows = sweep.count_regrowth(net, x, y, lr=0.01, batch=16, steps=3)
+    zero = back = filters = filters_back = 0
+    for name, old in before.items():
+        new = net.get_parameter(name).detach()
+        for j in range(len(old)):
+            zero += int((old[j] == 0).sum())
+            back += int(((old[j] == 0) & (new[j] != 0)).sum())
+            filters += bool((old[j] == 0).all())
+            filters_back += bool((old[j] == 0).all() and (new[j] != 0).any())
+    assert [row["step"] for row in rows] == [0, 1, 2, 3]
+    assert rows[0] == {
+        "step": 0,
+        "zeroed_weights": zero,
+        "back_weights": 0,
+        "zeroed_filters": filters,
+        "back_filters": 0,
+    }
+    assert (rows[-1]["back_weights"], rows[-1]["back_filters"]) == (back, filters_back)
+    assert 0 < filters_back <= filters and 0 < back <= zero
+
+
+def test_regrowth_of_every_seed_is_written(made):
+    epochs, _, trained, settings, _ = made
+    frame = sweep.regrowth(epochs, trained, settings, steps=4)
+    assert frame[["seed", "step"]].to_numpy().tolist() == [[seed, step] for seed in (0, 1) for step in range(5)]
+    assert (frame.groupby("seed").zeroed_weights.nunique() == 1).all()
+    pd.testing.assert_frame_equal(results.read("toy", "stage2_prune/regrowth.csv"), frame)
+
+
+# Comparisons
+
+
+def predicted(epochs, network):
+    """Labels and predictions of a network's test epochs, looked up one by one."""
+    place = {sample: row for row, sample in enumerate(epochs.id.tolist())}
+    parts = [fold_probabilities(path) for path in network.networks.values()]
+    rows = [place[sample] for part in parts for sample in part["id"].tolist()]
+    return epochs.y[rows], np.concatenate([part["prob"] for part in parts])
+
+
+def test_pruned_against_full_is_the_mean_over_seeds(made, capsys):
+    epochs, _, trained, settings, _ = made
+    frame = comparison.paired_differences(epochs, trained, settings)
+    assert "No comparison with AttnSleep: it staged epochs of 500 samples, these have 64." in capsys.readouterr().out
+    assert list(frame) == results.COLUMNS["differences.csv"]
+    assert frame.comparison.tolist() == ["pruned - full"] * 4 and set(frame.seeds) == {2} and set(frame.subjects) == {6}
+    acc = [
+        [accuracy_score(y, prob.argmax(1)) for y, prob in (predicted(epochs, network) for network in networks[:2])]
+        for networks in (load_pruned(settings), trained)
+    ]
+    row = frame.set_index("metric").loc["acc"]
+    assert row.difference == pytest.approx(np.mean(acc[0]) - np.mean(acc[1]))
+    assert row.low <= row.difference <= row.high
+
+
+def test_calibration_scales_every_fold_by_its_own_validation_subjects(made):
+    epochs, _, trained, settings, _ = made
+    frame = comparison.calibrate(epochs, trained, settings)
+    assert list(frame) == results.COLUMNS["calibration.csv"] and len(frame) == 4 * 15
+    y, prob = predicted(epochs, trained[0])
+    chosen = frame.set_index(["network", "temperature_scaled"]).sort_index()
+    assert chosen.loc[("full", 0), "ece"].iloc[0] == pytest.approx(expected_calibration_error(y, prob))
+    place, scaled, temperatures = {sample: row for row, sample in enumerate(epochs.id.tolist())}, [], []
+    for path in trained[0].networks.values():
+        fold = fold_probabilities(path)
+        valid = epochs.y[[place[sample] for sample in fold["valid_id"].tolist()]]
+        temperatures.append(fit_temperature(valid, fold["valid_prob"]))
+        scaled.append(temper(fold["prob"], temperatures[-1]))
+    assert chosen.loc[("full", 1), "ece"].iloc[0] == pytest.approx(
+        expected_calibration_error(y, np.concatenate(scaled))
+    )
+    assert chosen.loc[("full", 1), "temperature"].iloc[0] == pytest.approx(np.mean(temperatures))
+    assert set(chosen.groupby(level=[0, 1]).n.sum()) == {len(epochs)}
+
+
+def test_stored_confusions_of_attnsleep_are_its_predictions(shared):
+    """Night by night from what its repository stores, and the pooled scores that go with it."""
+    stored = published(comparison.PEER).set_index("night")
+    epochs = np.load(shared / "data" / "sleepedf20_first5s.npz")
+    with epochs, np.load(shared / "data" / "attnsleep_first5s_predictions.npz") as predictions:
+        fold = dict(entry.split(":") for entry in predictions["fold_of_night"].tolist())
+        assert sorted(stored.index) == sorted(fold) and len(fold) == 39
+        total = 0
+        for night, number in fold.items():
+            matrix = confusion(epochs[f"{night}_y"].astype(int), predictions[f"{night}_pred"].astype(int))
+            cells = [f"{true}_{said}" for true in STAGES for said in STAGES]
+            np.testing.assert_array_equal(stored.loc[night, cells].to_numpy(int).reshape(5, 5), matrix)
+            assert stored.loc[night, "fold"] == int(number)
+            total = total + matrix
+    assert total.sum() == 42_308
+    pooled = scores(total)
+    assert [round(pooled[key], 4) for key in ("acc", "mf1", "kappa")] == [0.7350, 0.6634, 0.6359]
+
+
+def nights_of_peer(changed=0):
+    """Epochs with as many of each stage as AttnSleep staged in the nights of subjects 0 and 3."""
+    stored = published(comparison.PEER)
+    stored = stored[stored.night.str[3:5].isin(["00", "03"])].set_index("night")
+    parts = []
+    for night in stored.index:
+        y = np.repeat(np.arange(5), [stored.loc[night, [f"{s}_{p}" for p in STAGES]].sum() for s in STAGES])
+        y[0] += changed
+        parts.append((y, np.full(len(y), int(night[3:5])), np.full(len(y), night)))
+    y, subject, night = (np.concatenate(part) for part in zip(*parts, strict=True))
+    x = np.zeros((len(y), 500), np.float32)
+    return comparison_epochs(x, y, subject, night)
+
+
+def comparison_epochs(x, y, subject, night):
+    return type(toy(2, samples=2))(x, y, subject, night, np.arange(len(y)), 100.0)
+
+
+def test_attnsleep_is_a_peer_on_the_same_nights_alone():
+    epochs = nights_of_peer()
+    matrices, reason = comparison.peer_confusions(epochs)
+    assert reason == "" and matrices.shape == (2, 5, 5)
+    np.testing.assert_array_equal(matrices.sum((0, 2)), np.bincount(epochs.y))
+    assert comparison.peer_confusions(nights_of_peer(changed=1)) == (None, "it staged other epochs of night SC4001E0")
+    elsewhere = comparison_epochs(
+        epochs.x, epochs.y, epochs.subject + 40, np.char.replace(epochs.night, "SC40", "SC44")
+    )
+    assert comparison.peer_confusions(elsewhere) == (None, "it did not stage night SC4401E0")
