@@ -98,15 +98,16 @@ class DepthwisePointwise(nn.Module):
     that it equals: at a few channels a CPU takes less time. Inference keeps the pair, which has fewer multiplications.
     """
 
-    def __init__(self, inputs, outputs, kernel, stride=1, dilation=1):
+    def __init__(self, inputs, outputs, kernel, stride=1, dilation=1, overwrite=False):
         super().__init__()
+        self.overwrite = overwrite  # whether nobody else reads the input
         padding = dilation * (kernel // 2)
         self.depthwise = Conv(inputs, inputs, kernel, stride, padding, dilation, groups=inputs, bias=False)
         self.pointwise = Conv(inputs, outputs, 1, bias=False)
         self.bn = BatchNorm(outputs)
 
     def forward(self, x):
-        x = F.relu(x)
+        x = F.relu(x, inplace=self.overwrite)
         if not self.training:
             return self.bn(self.pointwise(self.depthwise(x)))
         weight = self.pointwise.weight * self.depthwise.weight.transpose(0, 1)
@@ -134,7 +135,7 @@ def _separable(kernel):
     def build(inputs, stride, outputs=None, inner=None):
         inner = inputs if inner is None else inner
         first = DepthwisePointwise(inputs, inner, kernel, stride)
-        return nn.Sequential(first, DepthwisePointwise(inner, outputs or inputs, kernel))
+        return nn.Sequential(first, DepthwisePointwise(inner, outputs or inputs, kernel, overwrite=True))
 
     return build
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sleepkit.cells import PRIMITIVES, BatchNorm, Conv, as_image, relu_conv_bn
+from sleepkit.cells import PRIMITIVES, BatchNorm, Conv, Pool, as_image, relu_conv_bn
 from sleepkit.genotype import Genotype
 from sleepkit.paths import written
 
@@ -87,10 +87,20 @@ class Cell(nn.Module):
 
     def forward(self, before_last, last):
         states = [self.preprocess0(before_last), self.preprocess1(last)]
+        pooled = {}  # a pool has no weights: all that read one state have one result
         for node in range(0, len(self.operations), 2):
-            first, second = (self.operations[k](states[self.sources[k]]) for k in (node, node + 1))
+            first, second = (self._result(k, states, pooled) for k in (node, node + 1))
             states.append(first + second)
         return torch.cat(states[2:], dim=1)
+
+    def _result(self, position, states, pooled):
+        operation, source = self.operations[position], self.sources[position]
+        if not isinstance(operation, Pool):
+            return operation(states[source])
+        key = source, operation.largest
+        if key not in pooled:
+            pooled[key] = operation(states[source])
+        return pooled[key]
 
 
 class SleepNet(nn.Module):
