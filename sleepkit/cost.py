@@ -1,5 +1,6 @@
 """What a network costs: parameters and multiply-accumulates, file size, latency, memory, start-up."""
 
+import copy
 import tempfile
 import time
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from sleepkit.cells import DepthwisePointwise
 from sleepkit.network import count_parameters, load_network
 from sleepkit.startup import measure_startup, noise, scorer
 
@@ -23,13 +25,13 @@ RUN = 5  # calls in a row: the first of a run finds another network's numbers in
 
 def count_macs(net, samples):
     """Multiply-accumulates of the convolutions and the linear layer for one epoch of `samples` samples (torch's flop
-    counter / 2)."""
-    device = next(net.parameters()).device
-    was_training = net.training
-    net.eval()
+    counter / 2), depthwise and pointwise convolutions as the pairs that they are."""
+    net = copy.deepcopy(net).eval()
+    for module in net.modules():
+        if isinstance(module, DepthwisePointwise):
+            module.pair = True
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net(torch.zeros(1, 1, samples, device=device))
-    net.train(was_training)
+        net(torch.zeros(1, 1, samples, device=next(net.parameters()).device))
     return counter.get_total_flops() // 2
 
 
