@@ -2,7 +2,7 @@
 # make test        unit tests, small runs of the notebooks, the golden notebooks
 # make golden      rebuild notebooks/*.ipynb from notebooks/*.py
 # make figures     the figures notebook alone, from the result files that there are
-# make html        the executed notebooks as pages -> runs/$(PROFILE)/html/
+# make html        one static site of the executed notebooks, tables and figures -> runs/$(PROFILE)/html/
 # make lock        remake requirements.lock from pyproject.toml (torch stays at the version that the lock names)
 # make fuzz      20,000 damaged recordings and hypnograms (a quarter of an hour)
 # make clean       remove runs/$(PROFILE) and the results and figures that git ignores
@@ -18,7 +18,7 @@ PYTHON  ?= python3
 RUNS     := $(or $(SLEEPKIT_RUNS),runs)
 DONE     := $(RUNS)/$(PROFILE)
 NAMES    := prepare stage1_edf20 stage1_edf78 stage2_prune figures
-SOURCES  := $(sort $(shell find sleepkit -name '*.py' -not -path 'sleepkit/bench/*') $(wildcard sleepkit/published/* sleepkit/figures/*.mplstyle))
+SOURCES  := $(sort $(shell find sleepkit -name '*.py' -not -path 'sleepkit/bench/*' -not -name site.py) $(wildcard sleepkit/published/* sleepkit/figures/*.mplstyle))
 PROFILES := demo $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard notebooks/profiles/*/*.yaml)))))
 START    := $(shell date +%s)
 VENV     := .venv/bin/python
@@ -69,7 +69,7 @@ figures: .venv/stamp
 	@$(VENV) -m sleepkit run figures --profile $(PROFILE)
 
 html: $(NAMES:%=$(DONE)/%.ipynb)
-	$(VENV) -m nbconvert --to html --output-dir $(DONE)/html $^
+	@$(VENV) -c "from sleepkit.site import build; build('$(DONE)', 'figures/$(PROFILE)', '$(DONE)/html')"
 
 lock:
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
