@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sleepkit.cells import convolve
 from sleepkit.genotype import OPERATIONS
 from sleepkit.moments import window_moments
 
@@ -148,7 +149,7 @@ class Fan(nn.Module):
             reach = max((max(TAPS[name]) for name in used if edge in rows[name]), default=None)
             if reach is not None:
                 kernel = kernel[..., widest - reach : widest + reach + 1]
-                terms[edge] = terms[edge] + _convolve(rectified, kernel, bias, self.stride)
+                terms[edge] = terms[edge] + convolve(rectified, kernel, bias, self.stride, kernel.shape[2] // 2)
 
     def _scattered(self, values, rows):
         """Values of some edges, zeros on the others: (rows, ...) -> (edges, ...)."""
@@ -167,8 +168,11 @@ class Fan(nn.Module):
             gains, shifts = second.gain[chosen] * weight, second.shift[chosen] * weight
             parts = (kernels, biases, second.kernels(chosen), gains, shifts)
             for edge, kernel, bias, again, gain, shift in zip(rows[name], *(part.unbind() for part in parts)):
-                middle = F.relu_(_convolve(rectified, kernel, bias, self.stride))
-                output, statistics = _convolve(middle, again), (second.running_mean[edge], second.running_var[edge])
+                middle = F.relu_(convolve(rectified, kernel, bias, self.stride, kernel.shape[2] // 2))
+                output, statistics = (
+                    convolve(middle, again, padding=again.shape[2] // 2),
+                    (second.running_mean[edge], second.running_var[edge]),
+                )
                 output = F.batch_norm(output, *statistics, gain, shift, self.training, MOMENTUM, EPS)
                 terms[edge] = terms[edge] + output
 
@@ -176,11 +180,6 @@ class Fan(nn.Module):
 def _rows(rows, edges):
     """All edges as a slice: indexing by a list copies, and its gradient is slow."""
     return slice(None) if len(rows) == edges else rows
-
-
-def _convolve(x, kernel, bias=None, stride=1):
-    kernel = kernel.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-    return F.conv2d(x, kernel, bias, (1, stride), (0, kernel.shape[3] // 2))
 
 
 def _spread(kernel, taps, reach):

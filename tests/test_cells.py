@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from sleepkit.cells import PRIMITIVES, FactorizedReduce
+from sleepkit.cells import PRIMITIVES, FactorizedReduce, as_image
+from sleepkit.cells import convolve as convolve_over_time
 from sleepkit.genotype import OPERATIONS
 
 CHANNELS = 4
@@ -124,3 +125,19 @@ def test_factorized_reduction_with_a_pruned_half(first, second):
     reduce = FactorizedReduce(2, first, second)
     assert reduce(torch.randn(2, 2, 9)).shape == (2, 3, 5)
     assert sum(isinstance(module, nn.Conv1d) for module in reduce.modules()) == (first > 0) + (second > 0)
+
+
+@pytest.mark.parametrize("channels", [2, 8, 12])
+@pytest.mark.parametrize(("taps", "stride"), [(1, 1), (1, 2), (2, 2), (3, 2), (5, 1)])
+def test_an_image_gives_the_gradients_of_a_sequence(channels, taps, stride):
+    """In float32, at 3000 samples: where PyTorch's 1x1 convolution of stride 2 writes a wrong gradient."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(32, channels, 3000), torch.randn(4, channels, taps, requires_grad=True)
+    settings = {"stride": stride, "padding": taps // 2 if taps % 2 else 0}
+    outputs = [convolve_over_time(given, weight, **settings) for given in (x, as_image(x))]
+    factors = torch.randn(outputs[0].shape)
+    gradients = [
+        torch.autograd.grad(output, weight, factors.reshape(output.shape), retain_graph=True)[0] for output in outputs
+    ]
+    torch.testing.assert_close(outputs[1].squeeze(2), outputs[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=0.05)
