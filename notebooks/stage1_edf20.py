@@ -57,6 +57,7 @@ origins = ["searched"]        # whose genotypes are trained: "searched", "publis
 network_channels = 4          # C of the trained network (paper: 8)
 network_cells = [3]           # depths L (paper: 7, 9, 11)
 lr = 0.0055                   # of Adam on the network, as in the paper
+schedule = "constant"         # "cosine" lets the learning rate fall to zero over train_epochs
 train_batch = 32              # (paper: 64)
 train_epochs = 10             # at most (paper: 50)
 patience = 15                 # epochs without a better validation score, as in the paper
@@ -82,7 +83,7 @@ from sleepkit.training import TrainSettings
 search = SearchSettings(search_channels, search_cells, search_nodes, search_epochs, search_batch, alpha_lr=alpha_lr,
                         prune_every=prune_every, prune_until=prune_until, data_pruning=data_pruning,
                         operation_pruning=operation_pruning, seed=search_seed)
-train = TrainSettings(lr=lr, batch=train_batch, epochs=train_epochs, patience=patience)
+train = TrainSettings(lr=lr, schedule=schedule, batch=train_batch, epochs=train_epochs, patience=patience)
 settings = Stage1(profile, "edf20", search, train, subjects, origins, network_channels, network_cells, protocols, folds,
                   validation_subjects, seeds, device, only_folds, where, max_minutes or None)
 settings

@@ -5,6 +5,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 
+from sleepkit.metrics import softmax
+
 BINS = 15
 
 
@@ -37,9 +39,7 @@ def temper(prob, temperature):
 
     The network's logits are log p up to a constant per epoch, which softmax forgets.
     """
-    logits = np.log(np.maximum(prob.astype(np.float64), 1e-30)) / temperature
-    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exp / exp.sum(axis=1, keepdims=True)
+    return softmax(np.log(np.maximum(prob.astype(np.float64), 1e-30)) / temperature)
 
 
 def fit_temperature(y, prob):

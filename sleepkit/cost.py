@@ -13,13 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sleepkit.cells import DepthwisePointwise
 from sleepkit.network import count_parameters, load_network
+from sleepkit.results import COLUMNS
 from sleepkit.startup import measure_startup, noise, scorer
 
 RUNTIMES = ("pytorch", "onnx", "int8")
-COLUMNS = [
-    *("network", "runtime", "samples", "params", "macs", "file_bytes"),
-    *("median_ms", "p95_ms", "peak_mb", "startup_s", "epochs_per_s"),
-]
 RUN = 5  # calls in a row: the first of a run finds another network's numbers in the caches and is not counted
 
 
@@ -40,7 +37,7 @@ def measure_cost(networks, samples=(500, 3000), repeats=200):
 
     networks : dict name -> saved network (path without ending), {"full": ..., "pruned": ...}
     samples : lengths of an epoch;  repeats : timed calls of each network, runtime and length
-    returns a data frame with COLUMNS, a row per network, runtime and length: `macs` of the network in PyTorch,
+    returns a data frame with the columns of cost.csv, a row per network, runtime and length: `macs` of the network in PyTorch,
         `median_ms` and `p95_ms` per epoch at batch 1, `peak_mb` of a fresh process that scores epochs, `startup_s`
         from the start of that process to its first scored epoch, `epochs_per_s` = 1000 / median_ms
     All take turns in one process, a few calls each, so that what else the machine does meets all of them. int8 is
@@ -68,7 +65,7 @@ def measure_cost(networks, samples=(500, 3000), repeats=200):
                     median, p95 = np.quantile(seconds[name, runtime, length], [0.5, 0.95]) * 1000
                     measured |= {"median_ms": median, "p95_ms": p95, "epochs_per_s": 1000 / median}
                     rows.append({"network": name, "runtime": runtime} | size | measured)
-    frame = pd.DataFrame(rows)[COLUMNS]
+    frame = pd.DataFrame(rows)[COLUMNS["cost.csv"]]
     frame.attrs["processor_share"] = processor_share
     return frame
 

@@ -169,10 +169,8 @@ class Fan(nn.Module):
             parts = (kernels, biases, second.kernels(chosen), gains, shifts)
             for edge, kernel, bias, again, gain, shift in zip(rows[name], *(part.unbind() for part in parts)):
                 middle = F.relu_(convolve(rectified, kernel, bias, self.stride, kernel.shape[2] // 2))
-                output, statistics = (
-                    convolve(middle, again, padding=again.shape[2] // 2),
-                    (second.running_mean[edge], second.running_var[edge]),
-                )
+                output = convolve(middle, again, padding=again.shape[2] // 2)
+                statistics = second.running_mean[edge], second.running_var[edge]
                 output = F.batch_norm(output, *statistics, gain, shift, self.training, MOMENTUM, EPS)
                 terms[edge] = terms[edge] + output
 

@@ -12,9 +12,10 @@ import torch
 
 from sleepkit.checkpoint import Deadline, fingerprint
 from sleepkit.epochs import EpochSet
+from sleepkit.metrics import softmax
 from sleepkit.network import save_network
 from sleepkit.paths import written
-from sleepkit.training import Normalisation, TrainSettings, fit, predict_logits, softmax
+from sleepkit.training import Normalisation, TrainSettings, fit, predict_logits
 
 SIDES = ("train", "valid", "test")
 

@@ -75,3 +75,8 @@ def random_genotype(nodes, seed):
 def edges(nodes):
     """(node, source) of every edge of a cell with `nodes` nodes, in the order of the rows of alpha."""
     return tuple((node, source) for node in range(nodes) for source in range(2 + node))
+
+
+def nodes_with(count):
+    """Nodes of a cell that has `count` edges."""
+    return next(nodes for nodes in range(1, count + 1) if len(edges(nodes)) == count)

@@ -17,6 +17,12 @@ class Difference(NamedTuple):
     high: float
 
 
+def softmax(logits):
+    """(n, 5) logits -> (n, 5) probabilities, arrays."""
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)
+
+
 def confusion(y, predicted):
     """(5, 5) int, rows the true stage, columns the predicted one; y and predicted (n,) positions in STAGES."""
     k = len(STAGES)
@@ -55,22 +61,12 @@ def scores(matrix):
     }
 
 
-def paired_difference(y, a, b, subject, metric, seed, n=10_000):
+def confusion_difference(a, b, metric, seed, n=10_000):
     """How much a pooled score of predictions `a` lies above that of `b` on the same epochs, paired by subject.
 
-    y : (epochs,) stages;  a, b : (epochs,) predicted stages, or (seeds, epochs) for several trainings of either
-    subject : (epochs,);  metric : a key of `scores`;  seed, n : of the bootstrap, and its number of resamples
-    returns a Difference: see `confusion_difference`
-    """
-    matrices = (
-        np.stack([subject_confusions(y, predicted, subject) for predicted in np.atleast_2d(each)]) for each in (a, b)
-    )
-    return confusion_difference(*matrices, metric, seed, n)
-
-
-def confusion_difference(a, b, metric, seed, n=10_000):
-    """As `paired_difference`, from the subjects' confusion matrices: (seeds, subjects, 5, 5) each, the same subjects.
-
+    a, b : the subjects' confusion matrices, (seeds, subjects, 5, 5) each, for the same subjects in the same order
+    metric : a key of `scores`;  seed, n : of the bootstrap, and its number of resamples
+    returns a Difference
     Subjects are drawn with replacement, the same ones for both sides and all seeds, their matrices summed and scored;
     the interval runs from the 2.5th to the 97.5th percentile of the differences (percentile bootstrap).
     """

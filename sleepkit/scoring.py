@@ -11,6 +11,7 @@ import pandas as pd
 
 from sleepkit.context import Context, smooth
 from sleepkit.epochs import STAGES
+from sleepkit.metrics import softmax
 from sleepkit.night import EPOCH_SECONDS, Night, read_night
 from sleepkit.quality import FEATURES, amplitude_problem, typical_amplitude, unlike
 from sleepkit.recordings.hypnogram import read_hypnogram
@@ -45,8 +46,7 @@ class Model:
         if not len(x):
             return np.zeros((0, len(STAGES)))
         logits = np.concatenate([self.logits(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]).astype(float)
-        exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return exp / exp.sum(axis=1, keepdims=True)
+        return softmax(logits)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """Fit one network: Adam, early stopping on validation macro-F1, and a checkpoint that costs at most one epoch."""
 
 import copy
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +14,28 @@ from sleepkit.checkpoint import Deadline, load_checkpoint, save_checkpoint
 from sleepkit.metrics import confusion, scores
 from sleepkit.paths import progress
 
+SCHEDULES = ("constant", "cosine")
+
 
 @dataclass(frozen=True)
 class TrainSettings:
     """Settings of one fit; the defaults are those of the authors' code (method section 2)."""
 
     lr: float = 0.0055  # Adam
+    schedule: str = "constant"  # "cosine": the learning rate falls to zero along half a cosine, over all epochs
     batch: int = 64
     epochs: int = 50
     patience: int = 15  # epochs without a better score on the validation epochs
     select_by: str = "mf1"  # score that chooses the epoch: subjectwise macro-F1, epochwise acc
     seed: int = 42
+
+    def __post_init__(self):
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule={self.schedule!r}: expected one of {', '.join(SCHEDULES)}")
+
+    def rate(self, progress):
+        """Learning rate after the share `progress`, 0 to 1, of all epochs."""
+        return self.lr if self.schedule == "constant" else self.lr * (1 + math.cos(math.pi * progress)) / 2
 
 
 @dataclass(frozen=True)
@@ -89,19 +101,15 @@ def predict_logits(net, x, device="cpu", batch=512):
     return torch.cat(parts).numpy()
 
 
-def softmax(logits):
-    """(n, 5) logits -> (n, 5) probabilities, arrays."""
-    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exp / exp.sum(axis=1, keepdims=True)
-
-
 def train_epoch(net, optimiser, x, y, settings, epoch):
     # Order and dropout depend on seed and epoch alone, so that a resumed fit repeats the uninterrupted one.
     torch.manual_seed(settings.seed * 10_007 + epoch)
     order = torch.randperm(len(y)).to(x.device)
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     net.train()
-    for rows in order.split(settings.batch):
+    batches = order.split(settings.batch)
+    for step, rows in enumerate(batches):
+        optimiser.param_groups[0]["lr"] = settings.rate((epoch + step / len(batches)) / settings.epochs)
         loss = F.cross_entropy(net(x[rows].unsqueeze(1)), y[rows])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from sleepkit.bench import infer
-from sleepkit.cost import COLUMNS, RUNTIMES, count_macs, measure_cost, ratios
+from sleepkit.cost import RUNTIMES, count_macs, measure_cost, ratios
 from sleepkit.network import SleepNet, count_parameters, save_network
 from sleepkit.pruning.filters import prune_filters
 from sleepkit.reference import published_genotype
+from sleepkit.results import COLUMNS
 from sleepkit.startup import measure_startup
 
 MACS = [
@@ -65,7 +66,7 @@ def cost(saved):
 
 
 def test_cost_has_a_row_per_network_runtime_and_length(cost, saved):
-    assert list(cost.columns) == COLUMNS
+    assert list(cost.columns) == COLUMNS["cost.csv"]
     rows = cost[["network", "samples", "runtime"]].itertuples(index=False, name=None)
     assert list(rows) == [(n, s, r) for n in ("full", "pruned") for s in (600, 100) for r in RUNTIMES]
     for row in cost.itertuples():

@@ -19,10 +19,11 @@ from sleepkit.crossval import cross_validate, epoch_folds, manifest, score_rows,
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.fold import normalisation
 from sleepkit.genotype import Genotype
+from sleepkit.metrics import softmax
 from sleepkit.network import load_network
 from sleepkit.paths import ROOT
 from sleepkit.stage1 import new_network
-from sleepkit.training import TrainSettings, predict_logits, softmax
+from sleepkit.training import TrainSettings, predict_logits
 
 TINY = Genotype((("sep_conv_1x3", 0), ("conv_1x1", 1)), (("dil_conv_1x3", 0), ("max_pool_3x3", 1)))
 SETTINGS = TrainSettings(lr=0.01, batch=32, epochs=2)

@@ -8,9 +8,9 @@ from sleepkit.epochs import STAGES
 from sleepkit.metrics import (
     confusion,
     confusion_difference,
-    paired_difference,
     per_class,
     scores,
+    softmax,
     subject_confusions,
 )
 
@@ -103,6 +103,12 @@ def night_shift(seed, subjects=8, per_subject=60):
     return y, a, b, subject
 
 
+def paired_difference(y, a, b, subject, metric, seed, n=10_000):
+    """The difference of predictions, (epochs,) or (seeds, epochs), through the subjects' confusion matrices."""
+    matrices = [[subject_confusions(y, predicted, subject) for predicted in np.atleast_2d(each)] for each in (a, b)]
+    return confusion_difference(*map(np.array, matrices), metric, seed, n)
+
+
 SCIKIT = {
     "acc": reference.accuracy_score,
     "mf1": lambda y, p: reference.f1_score(y, p, labels=range(5), average="macro", zero_division=0),
@@ -155,3 +161,11 @@ def test_a_difference_from_itself_is_nothing_and_the_seed_decides_the_draws():
 def test_other_subjects_are_refused():
     with pytest.raises(ValueError, match="3 subjects against 2"):
         confusion_difference(np.ones((1, 3, 5, 5)), np.ones((1, 2, 5, 5)), "acc", 0)
+
+
+def test_softmax_of_extreme_logits():
+    logits = np.array([[1000.0, 0, 0, 0, 0], [1.0, 2, 3, 4, 5]])
+    p = softmax(logits)
+    np.testing.assert_allclose(p.sum(1), 1)
+    np.testing.assert_allclose(p[1], np.exp(logits[1]) / np.exp(logits[1]).sum())
+    assert p[0, 0] == 1

@@ -1,5 +1,7 @@
 """Fitting one network: the plain recipe, the epoch that is kept, and runs in pieces."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from torch.nn import functional as F
 from sleepkit import training
 from sleepkit.genotype import Genotype
 from sleepkit.network import SleepNet
-from sleepkit.training import Normalisation, TrainSettings, fit, predict_logits, softmax
+from sleepkit.training import Normalisation, TrainSettings, fit, predict_logits
 
 TINY = Genotype((("sep_conv_1x3", 0), ("conv_1x1", 1)), (("dil_conv_1x3", 0), ("max_pool_3x3", 1)))
 SETTINGS = TrainSettings(lr=0.01, batch=16, epochs=5, patience=15)
@@ -159,6 +161,33 @@ def test_the_best_epoch_outlives_a_restart(tmp_path, monkeypatch):
     assert all(torch.equal(value, weights[0][key]) for key, value in net.state_dict().items())
 
 
+def rates(monkeypatch, settings, folder, **rest):
+    """Learning rate of every step of a fit."""
+    seen, step = [], torch.optim.Adam.step
+
+    def noted(optimiser, *arguments):
+        seen.append(optimiser.param_groups[0]["lr"])
+        return step(optimiser, *arguments)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noted)
+    run(folder, settings, **rest)
+    return np.array(seen)
+
+
+def test_the_learning_rate_stays_or_falls_along_a_cosine_also_when_resumed(tmp_path, monkeypatch):
+    assert set(rates(monkeypatch, SETTINGS, tmp_path / "constant")) == {0.01}
+    settings = replace(SETTINGS, schedule="cosine")
+    whole = rates(monkeypatch, settings, tmp_path / "whole")
+    np.testing.assert_allclose(whole, 0.005 * (1 + np.cos(np.pi * np.arange(len(whole)) / len(whole))))
+    first = rates(monkeypatch, settings, tmp_path / "parts", deadline=Once(2))
+    np.testing.assert_array_equal(np.append(first, rates(monkeypatch, settings, tmp_path / "parts")), whole)
+
+
+def test_an_unknown_schedule_is_refused():
+    with pytest.raises(ValueError, match="schedule='linear': expected one of constant, cosine"):
+        TrainSettings(schedule="linear")
+
+
 def test_a_nan_names_the_epoch(tmp_path):
     net, (x, y) = network(), toy(50, 0)
     x[3, 3] = np.nan
@@ -177,14 +206,6 @@ def test_prediction_does_not_depend_on_the_batch_or_on_dropout():
     one, other = predict_logits(net, x), predict_logits(net, x, batch=7)
     assert one.shape == (30, 5)
     np.testing.assert_allclose(one, other, atol=1e-6)
-
-
-def test_softmax_of_extreme_logits():
-    logits = np.array([[1000.0, 0, 0, 0, 0], [1.0, 2, 3, 4, 5]])
-    p = softmax(logits)
-    np.testing.assert_allclose(p.sum(1), 1)
-    np.testing.assert_allclose(p[1], np.exp(logits[1]) / np.exp(logits[1]).sum())
-    assert p[0, 0] == 1
 
 
 def test_normalisation_by_hand():

@@ -7,7 +7,7 @@ from matplotlib.patches import Patch
 
 from sleepkit.figures.curves import pruning_epochs
 from sleepkit.figures.style import INK, PAGE, add_facts, add_heading, add_note, new_figure, styled
-from sleepkit.genotype import OPERATIONS, edges
+from sleepkit.genotype import OPERATIONS, edges, nodes_with
 
 SHADES = LinearSegmentedColormap.from_list("weights", ["#FFFFFF", "#BFD9EA", "#3B8BC4", "#153E75"])
 REMOVED, LEAVING = "#C6C6C6", "#B4540A"
@@ -73,7 +73,7 @@ def draw_weights(ax, weights, before, here, strongest):
     image = ax.imshow(map_, cmap=shades, vmin=0, vmax=strongest, aspect="auto", interpolation="nearest")
     columns = here.operation.map(OPERATIONS.index)
     ax.scatter(here.edge, columns, marker="x", s=9, color=LEAVING, linewidth=0.8, zorder=3)
-    into = np.array([node for node, _ in edges(_nodes(len(weights)))])
+    into = np.array([node for node, _ in edges(nodes_with(len(weights)))])
     borders = np.flatnonzero(np.diff(into)) + 0.5
     ax.vlines(borders, -0.5, len(OPERATIONS) - 0.5, color=INK, linewidth=0.6)
     centres = [np.flatnonzero(into == node).mean() for node in np.unique(into)]
@@ -89,11 +89,6 @@ def _ring(ax, cell):
     places = {edge: number for number, edge in enumerate(edges(len(cell) // 2))}
     for entry, (operation, source) in enumerate(cell):
         ax.plot(places[entry // 2, source], OPERATIONS.index(operation), **RING)
-
-
-def _nodes(count):
-    """Nodes of a cell with that many edges."""
-    return next(nodes for nodes in range(1, count + 1) if len(edges(nodes)) == count)
 
 
 def _key(ringed):

@@ -6,7 +6,7 @@ weak ones (after ASAP, Noy et al. 2019, arXiv 1904.04123), until the weak ones a
 
 import numpy as np
 
-from sleepkit.genotype import OPERATIONS, Genotype, edges
+from sleepkit.genotype import OPERATIONS, Genotype, edges, nodes_with
 
 
 def temperature(epoch, start=1.5, decay=0.95):
@@ -58,7 +58,7 @@ def _released_rules(normal, reduce):
 def _discretise_cell(weights):
     best = weights[:, 1:].max(axis=1)
     name = [OPERATIONS[1 + column] for column in weights[:, 1:].argmax(axis=1)]
-    nodes = next(n for n in range(1, len(weights) + 1) if len(edges(n)) == len(weights))
+    nodes = nodes_with(len(weights))
     cell = []
     for node in range(nodes):
         incoming = [(edge, source) for edge, (target, source) in enumerate(edges(nodes)) if target == node]
