@@ -88,6 +88,13 @@ def parser():
     add("--output", default=paths.runs("exported"), help="folder for the files")
     add("--nights", help="prepared nights, which calibrate and check the integers; without them there are floats only")
 
+    add = command(release, "train a profile's network once more on everybody and write the weights of the package")
+    add("profile", help="whose stage-1 and stage-2 notebooks have run with subjectwise folds")
+    add("--output", default=paths.WEIGHTS, metavar="FOLDER", help="folder for the files")
+    add("--cells", type=int, default=7, help="depth L of the network")
+    add("--device", default="cpu", help="where to train")
+    add("--max-minutes", type=float, help="stop after the training epoch in which they are over, to go on later")
+
     add = command(bench, "measure against the customary way, or what a network costs")
     add("name", choices=("prepare", "search", "train", "prune", "infer"), help="what to measure")
     return top
@@ -214,6 +221,20 @@ def export(arguments):
         print(f"{row.claim}: {row.measured} ({row.expected}): {'holds' if row.holds else 'does not hold'}")
     print(f"written to {arguments.output}, with a model card")
     return int(not checks.holds.all())
+
+
+def release(arguments):
+    from sleepkit.release import release as write
+
+    for path in write(
+        arguments.profile,
+        arguments.output,
+        cells=arguments.cells,
+        device=arguments.device,
+        max_minutes=arguments.max_minutes,
+    ):
+        print(f"{path}.safetensors")
+    return 0
 
 
 def bench(arguments):

@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
+WEIGHTS = Path(__file__).resolve().parent / "weights"  # of the networks that come with the package
 
 
 def runs(profile):

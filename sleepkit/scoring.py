@@ -13,11 +13,11 @@ from sleepkit.context import Context, smooth
 from sleepkit.epochs import STAGES
 from sleepkit.metrics import softmax
 from sleepkit.night import EPOCH_SECONDS, Night, read_night
+from sleepkit.paths import WEIGHTS
 from sleepkit.quality import FEATURES, amplitude_problem, typical_amplitude, unlike
 from sleepkit.recordings.hypnogram import read_hypnogram
 from sleepkit.recordings.polygraph import parse_start
 
-WEIGHTS = Path(__file__).with_name("weights")
 DEFAULT = WEIGHTS / "edf20_first5s_L7"
 UNSCORED = "?"  # in the column of stages; Sleep-EDF's "Sleep stage ?" in a hypnogram
 BATCH = 48  # windows at a time: what a layer makes of more no longer fits into a core's cache

@@ -19,6 +19,8 @@ from sleepkit.metrics import confusion, scores
 from sleepkit.network import SleepNet, count_parameters, load_network
 from sleepkit.pruning.filters import prune_filters, released_mask
 from sleepkit.reference import published
+from sleepkit.release import CHOOSERS, release
+from sleepkit.scoring import load_model, score_recording
 from sleepkit.stage1 import new_network
 from sleepkit.stage2 import Stage2, load_pruned, load_trained, prune_and_finetune
 from sleepkit.training import TrainSettings
@@ -33,7 +35,7 @@ def made(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setattr(paths, "ROOT", root)
     patch.setenv("SLEEPKIT_RUNS", str(root / "runs"))
-    epochs, listed = toy(6, samples=64), []
+    epochs, listed = toy(6, samples=60), []
     settings = Stage2("toy", finetune_epochs=2, ablation_seeds=(), released=True, ratios=(0, 0.5))
     folds = crossval.subject_folds(epochs.subject, 2, 1)
     kept = epochs.subset(np.arange(len(epochs)) % 9 > 0)
@@ -194,7 +196,7 @@ def predicted(epochs, network):
 def test_pruned_against_full_is_the_mean_over_seeds(made, capsys):
     epochs, _, trained, settings, _ = made
     frame = comparison.paired_differences(epochs, trained, settings)
-    assert "No comparison with AttnSleep: it staged epochs of 500 samples, these have 64." in capsys.readouterr().out
+    assert "No comparison with AttnSleep: it staged epochs of 500 samples, these have 60." in capsys.readouterr().out
     assert list(frame) == results.COLUMNS["differences.csv"]
     assert frame.comparison.tolist() == ["pruned - full"] * 4 and set(frame.seeds) == {2} and set(frame.subjects) == {6}
     acc = [
@@ -273,3 +275,62 @@ def test_attnsleep_is_a_peer_on_the_same_nights_alone():
         epochs.x, epochs.y, epochs.subject + 40, np.char.replace(epochs.night, "SC40", "SC44")
     )
     assert comparison.peer_confusions(elsewhere) == (None, "it did not stage night SC4401E0")
+
+
+# The package's own weights
+
+
+@pytest.fixture(scope="module")
+def released(made, tmp_path_factory):
+    """What `release` writes from the networks that were made, and the folder of the nights."""
+    epochs, _, _, settings, rows = made
+    epochs.save(paths.runs("toy") / "nights")
+    results.write_table(rows, paths.results("toy") / "stage2_prune" / "crossval.csv")
+    full = rows.assign(pruned=0.0, acc=0.25)
+    results.write_table(full, paths.results("toy") / "stage1_edf20" / "crossval.csv")
+    folder = tmp_path_factory.mktemp("weights")
+    return folder, release("toy", folder, cells=3), rows
+
+
+def test_release_writes_networks_of_everybody_and_of_fold_0(made, released):
+    epochs, _, trained, settings, _ = made
+    folder, written, _ = released
+    names = ["edf20_first0.6s_L3", "fold0_L3", "edf20_first0.6s_L3_pruned", "fold0_L3_pruned"]
+    assert [path.name for path in written] == names
+    endings = {"edf20": (".json", ".onnx", ".safetensors"), "fold0": (".json", ".safetensors")}
+    expected = {name + ending for name in names for ending in endings[name.split("_")[0]]}
+    assert {path.name for path in folder.iterdir()} == expected
+    everybody, fold0 = (load_network(folder / name)[1] for name in names[:2])
+    train, valid = (everybody["training"][side] for side in ("train", "valid"))
+    assert "test" not in everybody["training"] and len(valid) == CHOOSERS
+    assert sorted(train + valid) == sorted(set(epochs.subject.tolist()))
+    assert fold0["training"] == trained[0].sides["0"]
+    same = zip(*(load_network(path)[0].parameters() for path in (folder / "fold0_L3", trained[0].networks[0])))
+    assert all(torch.equal(one, other) for one, other in same)
+    sizes = [everybody["parameters"], load_network(folder / names[2])[1]["parameters"]]
+    assert sizes[1] < sizes[0] and sizes[1] == load_network(folder / names[3])[1]["parameters"]
+
+
+def test_released_weights_quote_the_cross_validation_of_their_kind(made, released):
+    folder, _, rows = released
+    pooled = rows.query("protocol == 'subjectwise' and seed == 0 and fold == 'pooled' and genotype == 'edf20-toy'")
+    for name, acc in (("edf20_first0.6s_L3", 0.25), ("fold0_L3_pruned", pooled.query("context == 'none'").acc.item())):
+        quoted = load_network(folder / name)[1]["cross_validation"]
+        assert (quoted["folds"], quoted["n"], quoted["protocol"]) == (2, 96, "subjectwise")
+        assert quoted["acc"] == pytest.approx(acc, abs=1e-5)
+    assert quoted["context"]["kappa"] == pytest.approx(pooled.query("context == 'both'").kappa.item(), abs=1e-5)
+
+
+def test_released_weights_score_a_night_with_and_without_pytorch(made, released):
+    epochs, folder = made[0], released[0]
+    night = paths.runs("toy") / "nights" / "SC4001E0.npz"
+    frames = [score_recording(night, folder / f"edf20_first0.6s_L3{ending}") for ending in ("", ".onnx")]
+    assert len(frames[0]) == (epochs.night == "SC4001E0").sum()
+    np.testing.assert_allclose(frames[0][list(STAGES)], frames[1][list(STAGES)], atol=1e-4)
+    context = load_model(folder / "fold0_L3").context
+    np.testing.assert_allclose(context.transition.sum(axis=1), 1)
+
+
+def test_a_depth_that_was_not_trained_is_refused(released, tmp_path):
+    with pytest.raises(ValueError, match="profile toy has no network of 9 cells with a fold 0"):
+        release("toy", tmp_path, cells=9)

@@ -1,0 +1,129 @@
+"""The weights that come with the package: a profile's cross-validated network, trained once more on everybody.
+
+A network of a fold has never seen the fold's test subjects, which is what makes its accuracy honest; one that is to
+score other people's nights should have seen everyone. Nobody is left to test it on: it quotes the cross-validation.
+"""
+
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from sleepkit import crossval, results
+from sleepkit.context import fit_context
+from sleepkit.export import STRUCTURE, export_onnx
+from sleepkit.fold import Fold, normalisation
+from sleepkit.network import load_network, save_network
+from sleepkit.quality import signal_facts
+from sleepkit.results import NETWORK, SCORES
+from sleepkit.stage1 import load_epochs, new_network
+from sleepkit.stage2 import Stage2, Trained, families, load_pruned, load_trained, pruning_plan
+
+SPOKEN = {"edf20": "Sleep-EDF Expanded, EDF-20", "edf78": "Sleep-EDF Expanded, EDF-78"}
+CHOOSERS = 3  # subjects that choose the epoch to keep
+
+
+def release(profile, folder, dataset="edf20", cells=7, device="cpu", max_minutes=None):
+    """Train a profile's network of depth `cells`, full and pruned, on all subjects and write both to `folder`, beside
+    those of fold 0: NAME.safetensors, NAME.json and, of what was trained on everybody, NAME.onnx.
+
+    Stage 1 and stage 2 of the profile must have run. An interrupted training is resumed. Returns the paths, without
+    endings. Raises ValueError when a network is missing or `max_minutes` were over first.
+    """
+    settings = Stage2(profile, dataset, device=device, max_minutes=max_minutes)
+    full, pruned = (_of_depth(load(settings), cells, profile) for load in (load_trained, load_pruned))
+    subjects = {subject for side in full.sides[str(min(full.networks))].values() for subject in side}
+    epochs = load_epochs(replace(settings, subjects=tuple(sorted(subjects))))
+    fold = everybody(epochs)
+    everyone = train_everybody(epochs, fold, full, pruned, settings)
+    ending = f"first{epochs.x.shape[1] / epochs.fs:g}s_L{cells}"
+    written = []
+    for network, path, suffix in ((full, everyone[0], ""), (pruned, everyone[1], "_pruned")):
+        checked = cross_validation(network.keys, epochs, profile)
+        written += [
+            _save(path, Path(folder) / f"{dataset}_{ending}{suffix}", epochs, fold, checked, exported=True),
+            _save(
+                network.networks[0],
+                Path(folder) / f"fold0_L{cells}{suffix}",
+                epochs,
+                _fold_of(network, epochs),
+                checked,
+            ),
+        ]
+    return written
+
+
+def everybody(epochs):
+    """A fold that trains on all subjects but the CHOOSERS; these are its test, too, as nobody is left."""
+    valid = np.isin(epochs.subject, np.random.default_rng(0).choice(np.unique(epochs.subject), CHOOSERS, replace=False))
+    return Fold(0, np.flatnonzero(~valid), np.flatnonzero(valid), np.flatnonzero(valid))
+
+
+def train_everybody(epochs, fold, full, pruned, settings):
+    """Paths of the full and the pruned network, trained on `fold` exactly as `full` and `pruned` were on theirs.
+
+    full, pruned : Trained;  settings : Stage2
+    """
+    genotype = load_network(full.networks[0])[0].genotype
+    start = partial(new_network, genotype, full.keys["channels"], full.keys["cells"])
+    config = full.keys | {"of": "everybody"}
+    plan = crossval.Plan(epochs, [fold], "subjectwise", start, full.train, settings.work / "everybody", config)
+    path = _carry_out(plan, settings)
+    whole = Trained(full.keys, {0: path}, full.train, {"0": fold.subjects(epochs)})
+    settings = replace(settings, finetune_epochs=pruned.train.epochs)
+    plan = pruning_plan(epochs, whole, settings, "importance", pruned.keys["pruned"])
+    return path, _carry_out(plan, settings)
+
+
+def cross_validation(keys, epochs, profile):
+    """What cross-validation says of a network, as the weights' description quotes it: a dict that json can hold."""
+    rows = results.gather(profile, "crossval.csv")
+    rows = rows[np.logical_and.reduce([rows[name] == keys[name] for name in NETWORK if name != "context"])]
+    folds = rows[(rows.fold != "pooled") & (rows.context == "none")]
+    pooled = rows[rows.fold == "pooled"].set_index("context")
+    facts = {"data": spoken(epochs), "protocol": keys["protocol"], "folds": len(folds), "n": int(pooled.n["none"])}
+    quoted = {context: {name: round(float(pooled[name][context]), 5) for name in SCORES} for context in pooled.index}
+    return facts | quoted["none"] | {"context": quoted["both"]}
+
+
+def spoken(epochs):
+    """Which data, in words."""
+    dataset = SPOKEN["edf20" if epochs.subject.max() < 20 else "edf78"]
+    nights, subjects = len(np.unique(epochs.night)), len(np.unique(epochs.subject))
+    seconds = f"{epochs.x.shape[1] / epochs.fs:g} s"
+    return f"{dataset}, Fpz-Cz, {nights} nights of {subjects} subjects, the first {seconds} of every 30-s epoch"
+
+
+def _of_depth(trained, cells, profile):
+    chosen = [family[0] for key, family in families(trained).items() if key[2] == cells]
+    if not chosen or 0 not in chosen[0].networks:
+        raise ValueError(f"profile {profile} has no network of {cells} cells with a fold 0; name one of its depths")
+    return chosen[0]
+
+
+def _carry_out(plan, settings):
+    done = crossval.carry_out([plan], settings.device, settings.max_minutes)
+    return crossval.finished(done, settings.max_minutes)[0][2][0]
+
+
+def _fold_of(network, epochs):
+    sides = network.sides["0"]
+    return Fold(0, *(np.flatnonzero(np.isin(epochs.subject, sides[side])) for side in ("train", "valid", "test")))
+
+
+def _save(network, path, epochs, fold, checked, exported=False):
+    """Copy a saved network with all that scoring wants to know about it."""
+    net, about = load_network(network)
+    context = fit_context(epochs.y[fold.train], epochs.night[fold.train])
+    facts = {name: about[name] for name in ("fs", "samples", "protocol")}
+    facts["training"] = {side: of for side, of in fold.subjects(epochs).items() if side != "test" or not exported}
+    facts |= {"data": spoken(epochs), "normalisation": asdict(normalisation(epochs, fold, "subjectwise"))}
+    facts |= {"cross_validation": checked, "training_signal": signal_facts(epochs.x[fold.train])}
+    facts["context"] = {"transition": context.transition.round(8).tolist(), "prior": context.prior.round(8).tolist()}
+    save_network(net, path, facts)
+    if exported:
+        about = load_network(path)[1]
+        known = {name: value for name, value in about.items() if name not in STRUCTURE}
+        export_onnx(net, path.with_name(path.name + ".onnx"), about["samples"], facts["normalisation"], known)
+    return path
