@@ -1,5 +1,5 @@
 # make reproduce   the five notebooks in their order, what is stale only -> figures/$(PROFILE)/
-# make test        unit tests, small runs of the notebooks, the golden notebooks
+# make test        unit tests, small runs of the notebooks, the golden notebooks (test-units, test-notebooks: either half)
 # make golden      rebuild notebooks/*.ipynb from notebooks/*.py
 # make figures     the figures notebook alone, from the result files that there are
 # make html        one static site of the executed notebooks, tables and figures -> runs/$(PROFILE)/html/
@@ -30,7 +30,7 @@ ifeq ($(filter $(PROFILE),$(PROFILES)),)
 $(error there is no profile "$(PROFILE)"; there are: $(strip $(PROFILES)). Each is a folder notebooks/profiles/NAME, demo the notebooks' own defaults)
 endif
 
-.PHONY: reproduce test fuzz golden figures html lock clean .venv FORCE
+.PHONY: reproduce test test-units test-notebooks fuzz golden figures html lock clean .venv FORCE
 .DEFAULT_GOAL := reproduce
 
 reproduce: $(DONE)/figures.ipynb
@@ -55,8 +55,14 @@ left_by = $(or $(left_by_$(1)),results/$(PROFILE)/$(1))
 $(foreach name,$(NAMES),$(eval $(DONE)/$(name).ipynb: \
 	$(wildcard notebooks/profiles/$(PROFILE)/$(name).yaml) $(if $(wildcard $(call left_by,$(name))),,FORCE)))
 
+# Each half keeps one core busy and neither writes where the other reads.
 test: .venv/stamp
+	@$(MAKE) --no-print-directory -k -j2 test-units test-notebooks
+
+test-units: .venv/stamp
 	$(VENV) -m pytest
+
+test-notebooks: .venv/stamp
 	$(VENV) -m pytest --nbval notebooks
 
 fuzz: .venv/stamp

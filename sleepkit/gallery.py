@@ -1,6 +1,5 @@
 """The gallery of a profile: every item drawn from the result files there are, saved, shown, and listed in an index."""
 
-import json
 
 from IPython.display import Markdown
 
@@ -79,7 +78,7 @@ def write_index(profile):
     which it shows at the top; returns the path of the index.
 
     An item that has files links to them, with the notebook its numbers come from, the command and the run time of
-    that notebook where its executed copy is at hand; one that has none is listed as missing.
+    that notebook where it is on record; one that has none is listed as missing.
     """
     overview = figures.save_overview(profile)
     rows = [_row(profile, entry) for entry in ITEMS]
@@ -90,7 +89,7 @@ def write_index(profile):
         f"{present} of {len(ITEMS)} items are here. {DRAWN.format(command(profile, 'figures'))}",
         "",
         *(["![All figures of the profile](overview.png)", ""] if overview else []),
-        "| item | title | files | numbers from | command | run time |",
+        "| item | title | files | numbers from | command | last run took |",
         "|---|---|---|---|---|---|",
         *("| " + " | ".join(row) + " |" for row in rows),
     ]
@@ -113,12 +112,9 @@ def _row(profile, entry):
 
 
 def _run_time(profile, notebook):
-    """Run time that papermill recorded in the executed notebook, or nothing where there is no executed copy."""
-    executed = paths.runs(profile) / f"{notebook}.ipynb"
-    if not executed.exists():
-        return ""
-    duration = json.loads(executed.read_text(encoding="utf-8"))["metadata"].get("papermill", {}).get("duration")
-    return f"{duration:.0f} s" if duration else ""
+    """How long the notebook ran when it was last called, or nothing where that is not on record."""
+    file = paths.run_time(profile, notebook)
+    return f"{float(file.read_text()):.0f} s" if file.exists() else ""
 
 
 def _note(profile, key):

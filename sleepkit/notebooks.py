@@ -21,7 +21,7 @@ import yaml
 from ipykernel.kernelspec import write_kernel_spec
 from papermill.exceptions import PapermillExecutionError
 
-from sleepkit.paths import ROOT, runs, written
+from sleepkit.paths import ROOT, run_time, runs, written
 
 NAMES = ("prepare", "stage1_edf20", "stage1_edf78", "stage2_prune", "figures")  # in the order of their work
 FOLDER = ROOT / "notebooks"
@@ -49,7 +49,8 @@ def run(name, profile=None, parameters_file=None, parameters=None):
     chosen |= parameters or {}
     check_parameters(name, chosen, defaults)
 
-    folder = runs(chosen.get("profile", defaults.get("profile", "demo")))
+    profile = chosen.get("profile", defaults.get("profile", "demo"))
+    folder = runs(profile)
     output, failed = folder / f"{name}.ipynb", folder / f"{name}.failed.ipynb"
     for leftover in sorted(folder.glob(f".*-{name}.ipynb")):  # of a run that was killed
         leftover.unlink()
@@ -68,7 +69,10 @@ def run(name, profile=None, parameters_file=None, parameters=None):
         # make compares times: what was edited while the notebook ran is newer than the notebook
         os.utime(temporary, (start, start))
     failed.unlink(missing_ok=True)
-    print(f"{name}: done in {time.time() - start:.0f} s, {output}", flush=True)
+    seconds = f"{time.time() - start:.0f}"
+    with written(run_time(profile, name)) as temporary:
+        temporary.write_text(f"{seconds}\n")
+    print(f"{name}: done in {seconds} s, {output}", flush=True)
     return output
 
 

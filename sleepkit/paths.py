@@ -21,6 +21,11 @@ def results(profile):
     return ROOT / "results" / profile
 
 
+def run_time(profile, notebook):
+    """File with the seconds that a notebook ran when it was last called."""
+    return results(profile) / "run_times" / f"{notebook}.txt"
+
+
 def figures(profile):
     """Folder of a profile's tables and figures."""
     return ROOT / "figures" / profile

@@ -269,8 +269,8 @@ def test_the_index_lists_all_28_items_present_or_missing(profile):
     assert "![" not in write_index(profile).read_text(), "no figure, no overview"
     save(plot_framework(), profile, "fig01")
     tables.save(tables.table_departures(), profile, "tab11")
-    (paths.runs(profile)).mkdir(parents=True)
-    (paths.runs(profile) / "figures.ipynb").write_text('{"metadata": {"papermill": {"duration": 41.6}}}')
+    paths.run_time(profile, "figures").parent.mkdir(parents=True)
+    paths.run_time(profile, "figures").write_text("41.6\n")
     lines = write_index(profile).read_text().splitlines()
     rows = {line.split(" | ")[0][2:]: line for line in lines if line.startswith(("| fig", "| tab"))}
     assert list(rows) == [f"fig{n:02d}" for n in range(1, 18)] + [f"tab{n:02d}" for n in range(1, 12)]

@@ -5,6 +5,8 @@ score or a cost the best value is bold, per data set or length of an epoch where
 networks are the columns, the best of each row.
 """
 
+import textwrap
+
 import pandas as pd
 
 from sleepkit import items
@@ -18,6 +20,8 @@ LOWER = ("parameters", "MACs", "file", "median", "95th percentile", "peak memory
 BOLD = "Bold: the best of its column (of its row, where networks are the columns), whatever the protocol."
 GROUPS = ("data set", "samples of an epoch")
 WIDE = 32  # characters beyond which a column of text wraps in LaTeX
+HEAD = 18  # characters beyond which a head goes on in the next line
+LINE = 85  # characters of a line of LaTeX's \small, about
 TEX = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -70,22 +74,25 @@ def markdown(table):
 
 
 def latex(table, label, caption, note=""):
-    r"""The data frame as a LaTeX `table` for the package booktabs; wide columns of text wrap, wide tables shrink."""
+    r"""The data frame as a LaTeX `table` for the package booktabs; wide columns of text wrap, heads stand in several
+    lines, and a table that is still wider than the page shrinks."""
     heads, numeric, rows = _shown(table)
-    long = [max([len(row[i][0]) for row in rows], default=0) > WIDE for i in range(len(heads))]
-    wrapped = f"p{{{0.9 / max(sum(long), 1):.2f}\\linewidth}}"
+    stacked = [textwrap.wrap(head, HEAD, break_long_words=False, break_on_hyphens=False) for head in heads]
+    widths = [max(len(text) for text in (*stacked[i], *(row[i][0] for row in rows))) for i in range(len(heads))]
+    long = [width > WIDE for width in widths]
+    rest = sum(width + 2 for width in widths if width <= WIDE) / LINE
+    wrapped = f"p{{{max(0.95 - rest, 0.3 * sum(long)) / max(sum(long), 1):.2f}\\linewidth}}"
     columns = "".join("r" if right else wrapped if wide else "l" for right, wide in zip(numeric, long, strict=True))
     body = [" & ".join(f"\\textbf{{{_tex(text)}}}" if bold else _tex(text) for text, bold in row) for row in rows]
-    # A table of many columns shrinks to the page; one whose columns wrap already fits.
-    begin, end = ("", "") if any(long) or len(heads) <= 7 else ("\\resizebox{\\linewidth}{!}{%\n", "}")
+    begin = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
     return (
         "% needs \\usepackage{booktabs,graphicx,textcomp}\n\\begin{table}\n\\centering\n\\small\n"
         f"\\caption{{{_tex(caption)}}}\n\\label{{{label}}}\n"
         f"{begin}\\begin{{tabular}}{{{columns}}}\n\\toprule\n"
-        + " & ".join(_tex(head) for head in heads)
+        + " & ".join(_stack(lines, right) for lines, right in zip(stacked, numeric, strict=True))
         + " \\\\\n\\midrule\n"
         + "".join(f"{line} \\\\\n" for line in body)
-        + f"\\bottomrule\n\\end{{tabular}}{end}\n"
+        + f"\\bottomrule\n\\end{{tabular}}}}\n"
         + (f"\n\\footnotesize {_tex(note)}\n" if note else "")
         + "\\end{table}\n"
     )
@@ -137,6 +144,13 @@ def _cell(value, sd, decimals, signed):
     return f"{value:{sign}.{decimals}f}".replace("-", "−") + (
         "" if sd is None or pd.isna(sd) else f" ± {sd:.{decimals}f}"
     )
+
+
+def _stack(lines, right):
+    """A head of one or more lines, the last one on the line of the others' last ones."""
+    if len(lines) == 1:
+        return _tex(lines[0])
+    return f"\\begin{{tabular}}[b]{{@{{}}{'r' if right else 'l'}@{{}}}}" + r"\\".join(map(_tex, lines)) + r"\end{tabular}"
 
 
 def _tex(text):
