@@ -118,7 +118,7 @@ def _save(network, path, epochs, fold, checked, exported=False):
     context = fit_context(epochs.y[fold.train], epochs.night[fold.train])
     facts = {name: about[name] for name in ("fs", "samples", "protocol")}
     facts["training"] = {side: of for side, of in fold.subjects(epochs).items() if side != "test" or not exported}
-    facts |= {"data": spoken(epochs), "normalisation": asdict(normalisation(epochs, fold, "subjectwise"))}
+    facts |= {"data": spoken(epochs.subset(fold.train)), "normalisation": asdict(normalisation(epochs, fold, "subjectwise"))}
     facts |= {"cross_validation": checked, "training_signal": signal_facts(epochs.x[fold.train])}
     facts["context"] = {"transition": context.transition.round(8).tolist(), "prior": context.prior.round(8).tolist()}
     save_network(net, path, facts)

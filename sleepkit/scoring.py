@@ -95,6 +95,11 @@ def score(path, model=None, channel=None, context=True, hypnogram=None):
     """
     model = model if isinstance(model, Model) else load_model(model)
     night = read_night(path, model.fs, model.samples, channel)
+    if hypnogram is not None and night.labels is not None:
+        raise ValueError(
+            f"{path}: a prepared night holds the expert's stages of the epochs that were kept, which are compared as "
+            f"they are; a hypnogram of the whole night ({hypnogram}) does not fit them: leave it out"
+        )
     labels = night.labels if hypnogram is None else _expert(hypnogram, night)
     n, windows, samples = night.x.shape
     votes = model.probabilities(night.x.reshape(-1, samples)).reshape(n, windows, -1)
@@ -103,6 +108,8 @@ def score(path, model=None, channel=None, context=True, hypnogram=None):
     weight = (night.good & scored[:, None]) / np.maximum(night.good.sum(axis=1, keepdims=True), 1)
     alone = (votes * weight[:, :, None]).sum(axis=1)
     notes = [*night.notes, *_doubts(night, model)]
+    if hypnogram is not None and night.start is None:
+        notes.append("the recording does not say when it starts: the hypnogram was taken to start with it")
     smoothed = alone
     if context and model.context is None:
         notes.append("the model holds no context: stages are the network's alone")

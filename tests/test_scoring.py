@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 from polygraphs import CONTEXT, brain, save_tiny, write_polygraph
 
-from sleepkit import report, scoring
+from sleepkit import recordings, report, scoring
 from sleepkit.__main__ import main
 from sleepkit.context import Context, smooth
 from sleepkit.epochs import STAGES
@@ -478,6 +478,16 @@ def test_our_hypnogram_compares_with_itself(tmp_path, saved, simulated):
     score_files(psg, tmp_path, saved, show=lambda text: None)
     found = score(psg, saved, hypnogram=tmp_path / f"{psg.stem}.hypnogram.edf")
     assert (found.labels == found.stages).all()
+
+
+def test_a_prepared_night_is_compared_with_its_own_stages_alone(tmp_path, model, simulated):
+    """It has lost the epochs that were dropped, so a hypnogram of the whole night would be compared askew."""
+    psg, hypnogram = simulated
+    recordings.prepare(psg.parent, tmp_path, seconds=5, jobs=1)
+    (night,) = tmp_path.glob("*.npz")
+    assert (score(night, model).labels >= 0).all()
+    with pytest.raises(ValueError, match=r"SC4001E0\.npz: a prepared night holds .* leave it out"):
+        score(night, model, hypnogram=hypnogram)
 
 
 def test_a_hypnogram_that_begins_later(tmp_path, model):
