@@ -20,7 +20,6 @@ from sleepkit.results import NETWORK, SCORES
 from sleepkit.stage1 import load_epochs, new_network
 from sleepkit.stage2 import Stage2, Trained, families, load_pruned, load_trained, pruning_plan
 
-SPOKEN = {"edf20": "Sleep-EDF Expanded, EDF-20", "edf78": "Sleep-EDF Expanded, EDF-78"}
 CHOOSERS = 3  # subjects that choose the epoch to keep
 
 
@@ -38,19 +37,15 @@ def release(profile, folder, dataset="edf20", cells=7, device="cpu", max_minutes
     fold = everybody(epochs)
     everyone = train_everybody(epochs, fold, full, pruned, settings)
     ending = f"first{epochs.x.shape[1] / epochs.fs:g}s_L{cells}"
-    written = []
+    first, written = _fold_of(full, epochs), []
     for network, path, suffix in ((full, everyone[0], ""), (pruned, everyone[1], "_pruned")):
         checked = cross_validation(network.keys, epochs, profile)
-        written += [
-            _save(path, Path(folder) / f"{dataset}_{ending}{suffix}", epochs, fold, checked, exported=True),
-            _save(
-                network.networks[0],
-                Path(folder) / f"fold0_L{cells}{suffix}",
-                epochs,
-                _fold_of(network, epochs),
-                checked,
-            ),
-        ]
+        for saved, name, sides, exported in (
+            (path, f"{dataset}_{ending}{suffix}", fold, True),
+            (network.networks[0], f"fold0_L{cells}{suffix}", first, False),
+        ):
+            facts = {"data": spoken(epochs.subset(sides.train), profile), "cross_validation": checked}
+            written.append(_save(saved, Path(folder) / name, epochs, sides, facts, exported))
     return written
 
 
@@ -82,17 +77,24 @@ def cross_validation(keys, epochs, profile):
     rows = rows[np.logical_and.reduce([rows[name] == keys[name] for name in NETWORK if name != "context"])]
     folds = rows[(rows.fold != "pooled") & (rows.context == "none")]
     pooled = rows[rows.fold == "pooled"].set_index("context")
-    facts = {"data": spoken(epochs), "protocol": keys["protocol"], "folds": len(folds), "n": int(pooled.n["none"])}
+    facts = {
+        "data": spoken(epochs, profile),
+        "protocol": keys["protocol"],
+        "folds": len(folds),
+        "n": int(pooled.n["none"]),
+    }
     quoted = {context: {name: round(float(pooled[name][context]), 5) for name in SCORES} for context in pooled.index}
     return facts | quoted["none"] | {"context": quoted["both"]}
 
 
-def spoken(epochs):
+def spoken(epochs, profile):
     """Which data, in words."""
-    dataset = SPOKEN["edf20" if epochs.subject.max() < 20 else "edf78"]
+    made = results.find(profile, "preparation.json") or {"simulated": True}
+    origin = "simulated sleep" if made["simulated"] else "Sleep-EDF Expanded, Fpz-Cz"
     nights, subjects = len(np.unique(epochs.night)), len(np.unique(epochs.subject))
-    seconds = f"{epochs.x.shape[1] / epochs.fs:g} s"
-    return f"{dataset}, Fpz-Cz, {nights} nights of {subjects} subjects, the first {seconds} of every 30-s epoch"
+    seconds = epochs.x.shape[1] / epochs.fs
+    part = "" if seconds == 30 else f", the first {seconds:g} s of every 30-s epoch"
+    return f"{origin}, {nights} nights of {subjects} subjects{part}"
 
 
 def _of_depth(trained, cells, profile):
@@ -112,18 +114,19 @@ def _fold_of(network, epochs):
     return Fold(0, *(np.flatnonzero(np.isin(epochs.subject, sides[side])) for side in ("train", "valid", "test")))
 
 
-def _save(network, path, epochs, fold, checked, exported=False):
+def _save(network, path, epochs, fold, facts, exported):
     """Copy a saved network with all that scoring wants to know about it."""
     net, about = load_network(network)
     context = fit_context(epochs.y[fold.train], epochs.night[fold.train])
-    facts = {name: about[name] for name in ("fs", "samples", "protocol")}
-    facts["training"] = {side: of for side, of in fold.subjects(epochs).items() if side != "test" or not exported}
-    facts |= {"data": spoken(epochs.subset(fold.train)), "normalisation": asdict(normalisation(epochs, fold, "subjectwise"))}
-    facts |= {"cross_validation": checked, "training_signal": signal_facts(epochs.x[fold.train])}
-    facts["context"] = {"transition": context.transition.round(8).tolist(), "prior": context.prior.round(8).tolist()}
+    training = {side: subjects for side, subjects in fold.subjects(epochs).items() if side != "test" or not exported}
+    facts = {name: about[name] for name in ("fs", "samples", "protocol")} | {"training": training} | facts
+    facts |= {
+        "normalisation": asdict(normalisation(epochs, fold, "subjectwise")),
+        "training_signal": signal_facts(epochs.x[fold.train]),
+        "context": {name: getattr(context, name).round(8).tolist() for name in ("transition", "prior")},
+    }
     save_network(net, path, facts)
     if exported:
-        about = load_network(path)[1]
-        known = {name: value for name, value in about.items() if name not in STRUCTURE}
+        known = {name: value for name, value in load_network(path)[1].items() if name not in STRUCTURE}
         export_onnx(net, path.with_name(path.name + ".onnx"), about["samples"], facts["normalisation"], known)
     return path

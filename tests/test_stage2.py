@@ -318,6 +318,7 @@ def test_released_weights_quote_the_cross_validation_of_their_kind(made, release
         quoted = load_network(folder / name)[1]["cross_validation"]
         assert (quoted["folds"], quoted["n"], quoted["protocol"]) == (2, 96, "subjectwise")
         assert quoted["acc"] == pytest.approx(acc, abs=1e-5)
+        assert quoted["data"].startswith("simulated sleep, 12 nights of 6 subjects, the first 0.6 s")
     assert quoted["context"]["kappa"] == pytest.approx(pooled.query("context == 'both'").kappa.item(), abs=1e-5)
 
 
