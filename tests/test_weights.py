@@ -1,0 +1,79 @@
+"""The networks that come with the package: what they say of themselves is what they do."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sleepkit import results
+from sleepkit.crossval import EDF20_PAIRS
+from sleepkit.epochs import STAGES, EpochSet, parse_night
+from sleepkit.network import count_parameters, load_network
+from sleepkit.paths import WEIGHTS
+from sleepkit.reference import published_genotype
+from sleepkit.results import NETWORK, SCORES
+from sleepkit.scoring import load_model, score_recording
+
+PROFILE = "first5s-cpu"
+NAMES = ("edf20_first5s_L7", "edf20_first5s_L7_pruned", "fold0_L7", "fold0_L7_pruned")
+
+
+def row(pruned, context, fold):
+    """The row of the profile's crossval.csv that belongs to a network."""
+    rows = results.gather(PROFILE, "crossval.csv")
+    keys = {"protocol": "subjectwise", "genotype": "edf20-published", "channels": 8, "cells": 7, "seed": 0}
+    keys |= {"pruned": 0.5 * pruned, "context": context, "fold": fold}
+    assert set(keys) == {*NETWORK, "fold"}
+    (chosen,) = rows[np.logical_and.reduce([rows[name] == value for name, value in keys.items()])].to_dict("records")
+    return chosen
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sizes_are_the_papers_and_the_accuracy_is_the_cross_validated_one(name):
+    net, about = load_network(WEIGHTS / name)
+    pruned = name.endswith("pruned")
+    assert net.genotype == published_genotype("edf20")
+    assert count_parameters(net) == about["parameters"] == (24_153 if pruned else 83_789)
+    quoted = about["cross_validation"]
+    for context, told in (("none", quoted), ("both", quoted["context"])):
+        measured = row(pruned, context, "pooled")
+        assert {key: told[key] for key in SCORES} == pytest.approx({key: measured[key] for key in SCORES}, abs=1e-5)
+    assert quoted["n"] == measured["n"]
+    sides = about["training"]
+    assert not set(sides["train"]) & set(sides["valid"])
+    everybody = sides["train"] + sides["valid"] + (sides["test"] if "fold0" in name else [])
+    assert sorted(everybody) == list(range(20))
+
+
+def test_the_default_is_the_exported_network_and_equals_it():
+    default, saved = load_model(), load_model(WEIGHTS / NAMES[0])
+    assert default.name == f"{NAMES[0]}.onnx" and default.context is not None
+    x = np.random.default_rng(0).normal(0, 20, (40, 500)).astype(np.float32)
+    np.testing.assert_allclose(default.probabilities(x), saved.probabilities(x), atol=1e-5)
+    described = json.loads((WEIGHTS / f"{NAMES[0]}.json").read_text(encoding="utf-8"))
+    assert default.facts["cross_validation"] == described["cross_validation"]
+
+
+@pytest.fixture(scope="module")
+def nights(shared, tmp_path_factory):
+    """The prepared real nights of fold 0's test subjects."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    subprocess.run([sys.executable, shared / "data" / "unpack.py", folder], check=True, capture_output=True)
+    found = sorted(path for path in folder.glob("*.npz") if parse_night(path.stem)[0] in EDF20_PAIRS[0])
+    assert len(found) == 4
+    return found
+
+
+@pytest.mark.parametrize("name", ["fold0_L7", "fold0_L7_pruned"])
+@pytest.mark.parametrize("context", ["none", "both"])
+def test_scoring_the_nights_of_fold_0_gives_the_accuracy_of_the_cross_validation(name, context, nights):
+    model, hits, n = load_model(WEIGHTS / name), 0, 0
+    for night in nights:
+        stage = score_recording(night, model, context=context == "both").stage
+        expert = np.array(STAGES)[EpochSet.load(night.parent, [night.stem]).y]
+        hits, n = hits + int((stage == expert).sum()), n + len(expert)
+    measured = row(name.endswith("pruned"), context, "0")
+    assert n == measured["n"]
+    assert hits / n == pytest.approx(measured["acc"], abs=0.001)  # rounding decides a few epochs of thousands
