@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sleepkit.figures.style import FULL, INK, PAGE, PRUNED, add_note, new_figure, styled
+from sleepkit.figures.style import FULL, PAGE, PRUNED, add_note, new_figure, styled
 
 NETWORKS = {"full": ("full network", FULL), "pruned": ("pruned network", PRUNED)}
 
@@ -24,10 +24,12 @@ def plot_calibration(calibration, note=""):
         rows = calibration[(calibration.network == network) & (calibration.temperature_scaled == scaled)]
         draw_reliability(upper, lower, rows, NETWORKS[network][1])
         state = f"T = {rows.temperature.iloc[0]:.2f}" if scaled and len(rows) else "as trained"
-        upper.set_title(f"{letter}  {NETWORKS[network][0].capitalize()}\n{state}", linespacing=1.3)
+        error = f", ECE {100 * rows.ece.iloc[0]:.1f} %" if len(rows) else ""
+        upper.set_title(f"{letter}  {NETWORKS[network][0].capitalize()}\n{state}{error}", linespacing=1.3)
         lower.set_xlabel("confidence")
     axes[0, 0].set_ylabel("accuracy")
-    axes[1, 0].set_ylabel("share of\nepochs")
+    n = calibration.groupby(["network", "temperature_scaled"]).n.sum().max()
+    axes[1, 0].set_ylabel(f"share of\n{n:,} epochs")
     figure.align_ylabels(axes[:, 0])
     add_note(figure, note)
     return figure
@@ -41,8 +43,5 @@ def draw_reliability(upper, lower, rows, colour):
     upper.bar(filled.low, filled.accuracy, widths, align="edge", color=colour, alpha=0.35, edgecolor="white", zorder=2)
     upper.plot(filled.confidence, filled.accuracy, "o", color=colour, markersize=3, zorder=3)
     lower.bar(filled.low, filled.n / max(rows.n.sum(), 1), widths, align="edge", color=colour, edgecolor="white")
-    if len(rows):
-        upper.text(0.04, 0.96, f"ECE {100 * rows.ece.iloc[0]:.1f} %", va="top", fontsize=7.5, weight="bold", color=INK)
-        upper.text(0.04, 0.84, f"{int(rows.n.sum()):,} epochs", va="top", fontsize=7)
     upper.set(xlim=(0, 1), ylim=(0, 1), xticks=np.linspace(0, 1, 3), yticks=np.linspace(0, 1, 5))
     upper.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
