@@ -18,7 +18,7 @@ from sleepkit.network import load_network, save_network
 from sleepkit.quality import signal_facts
 from sleepkit.results import NETWORK, SCORES
 from sleepkit.stage1 import load_epochs, new_network
-from sleepkit.stage2 import Stage2, Trained, families, load_pruned, load_trained, pruning_plan
+from sleepkit.stage2 import Stage2, Trained, families, folds_of, load_pruned, load_trained, pruning_plan
 
 CHOOSERS = 3  # subjects that choose the epoch to keep
 
@@ -37,7 +37,8 @@ def release(profile, folder, dataset="edf20", cells=7, device="cpu", max_minutes
     fold = everybody(epochs)
     everyone = train_everybody(epochs, fold, full, pruned, settings)
     ending = f"first{epochs.x.shape[1] / epochs.fs:g}s_L{cells}"
-    first, written = _fold_of(full, epochs), []
+    first = next(fold for fold in folds_of(epochs, full, settings) if fold.number == 0)
+    written = []
     for network, path, suffix in ((full, everyone[0], ""), (pruned, everyone[1], "_pruned")):
         checked = cross_validation(network.keys, epochs, profile)
         for saved, name, sides, exported in (
@@ -107,11 +108,6 @@ def _of_depth(trained, cells, profile):
 def _carry_out(plan, settings):
     done = crossval.carry_out([plan], settings.device, settings.max_minutes)
     return crossval.finished(done, settings.max_minutes)[0][2][0]
-
-
-def _fold_of(network, epochs):
-    sides = network.sides["0"]
-    return Fold(0, *(np.flatnonzero(np.isin(epochs.subject, sides[side])) for side in ("train", "valid", "test")))
 
 
 def _save(network, path, epochs, fold, facts, exported):
