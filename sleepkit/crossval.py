@@ -11,7 +11,7 @@ from sklearn.model_selection import KFold
 
 from sleepkit import jobs
 from sleepkit.checkpoint import fingerprint
-from sleepkit.context import fit_context, smooth_nights
+from sleepkit.context import fit_context, fit_weight, smooth_nights
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.fold import Fold, FoldJob, fold_probabilities, run_fold, share
 from sleepkit.metrics import confusion, per_class, scores
@@ -205,7 +205,8 @@ def _read_run(plan, run):
 
 
 def _read_fold(epochs, fold, folder, protocol):
-    prob = fold_probabilities(folder / f"fold{fold.number}")["prob"]
+    kept = fold_probabilities(folder / f"fold{fold.number}")
+    prob = kept["prob"]
     known = epochs.subset(fold.test)
     frame = pd.DataFrame(
         {"id": known.id, "night": known.night, "subject": known.subject, "y": known.y, "fold": fold.number}
@@ -213,6 +214,7 @@ def _read_fold(epochs, fold, folder, protocol):
     columns = {"p": prob}
     if protocol == "subjectwise":
         context = fit_context(epochs.y[fold.train], epochs.night[fold.train])
+        context = fit_weight(context, kept["valid_prob"], epochs.y[fold.valid], epochs.night[fold.valid])
         columns |= {
             "f": smooth_nights(prob, known.night, context, forward_only=True),
             "c": smooth_nights(prob, known.night, context),

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from sleepkit import crossval, results
-from sleepkit.context import fit_context
+from sleepkit.context import fit_context, fit_weight
 from sleepkit.export import STRUCTURE, export_onnx
-from sleepkit.fold import Fold, normalisation
+from sleepkit.fold import Fold, fold_probabilities, normalisation
 from sleepkit.network import load_network, save_network
 from sleepkit.quality import signal_facts
 from sleepkit.results import NETWORK, SCORES
@@ -114,12 +114,14 @@ def _save(network, path, epochs, fold, facts, exported):
     """Copy a saved network with all that scoring wants to know about it."""
     net, about = load_network(network)
     context = fit_context(epochs.y[fold.train], epochs.night[fold.train])
+    chose = fold_probabilities(network)["valid_prob"]
+    context = fit_weight(context, chose, epochs.y[fold.valid], epochs.night[fold.valid])
     training = {side: subjects for side, subjects in fold.subjects(epochs).items() if side != "test" or not exported}
     facts = {name: about[name] for name in ("fs", "samples", "protocol")} | {"training": training} | facts
     facts |= {
         "normalisation": asdict(normalisation(epochs, fold, "subjectwise")),
         "training_signal": signal_facts(epochs.x[fold.train]),
-        "context": {name: getattr(context, name).round(8).tolist() for name in ("transition", "prior")},
+        "context": {name: np.round(getattr(context, name), 8).tolist() for name in ("transition", "prior", "weight")},
     }
     save_network(net, path, facts)
     if exported:

@@ -216,10 +216,13 @@ def _context(facts):
     if not facts.get("context"):
         return None
     transition, prior = (np.array(facts["context"][name], dtype=float) for name in ("transition", "prior"))
+    weight = float(facts["context"].get("weight", 1))
     k = len(STAGES)
     if transition.shape != (k, k) or prior.shape != (k,) or not (transition > 0).all() or not (prior > 0).all():
         raise ValueError(f"context: expected {k} x {k} transitions and {k} shares, all above 0")
-    return Context(transition / transition.sum(axis=1, keepdims=True), prior / prior.sum())
+    if not 0 < weight <= 1:
+        raise ValueError(f"context: weight {weight}, expected a number above 0, at most 1")
+    return Context(transition / transition.sum(axis=1, keepdims=True), prior / prior.sum(), weight)
 
 
 def _onnx(path):

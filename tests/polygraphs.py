@@ -6,7 +6,7 @@ from sleepkit.genotype import Genotype
 
 CELL = (("sep_conv_1x3", 0), ("max_pool_3x3", 1))
 TINY = Genotype(CELL, CELL)
-CONTEXT = {"transition": (np.eye(5) * 0.8 + 0.04).tolist(), "prior": [0.2, 0.1, 0.4, 0.15, 0.15]}
+CONTEXT = {"transition": (np.eye(5) * 0.8 + 0.04).tolist(), "prior": [0.2, 0.1, 0.4, 0.15, 0.15], "weight": 0.6}
 FACTS = {
     "fs": 100.0,
     "samples": 500,

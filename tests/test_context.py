@@ -4,20 +4,21 @@ from itertools import product
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, f1_score
 
-from sleepkit.context import Context, fit_context, smooth, smooth_nights
+from sleepkit.context import WEIGHTS, Context, fit_context, fit_weight, smooth, smooth_nights
 
 
-def some_context(seed=0):
+def some_context(seed=0, weight=1.0):
     random = np.random.default_rng(seed)
-    return Context(random.dirichlet(np.ones(5), 5), random.dirichlet(np.ones(5)))
+    return Context(random.dirichlet(np.ones(5), 5), random.dirichlet(np.ones(5)), weight)
 
 
 def some_probabilities(n, seed=1):
     return np.random.default_rng(seed).dirichlet(np.ones(5), n)
 
 
-def by_enumeration(probabilities, context):
+def by_enumeration(probabilities, context, weight=1.0):
     """Posterior of every epoch's stage from the joint probability of all 5 ** n sequences."""
     n = len(probabilities)
     posterior = np.zeros((n, 5))
@@ -25,20 +26,23 @@ def by_enumeration(probabilities, context):
         joint = 1.0
         for t, stage in enumerate(path):
             joint *= context.prior[stage] if t == 0 else context.transition[path[t - 1], stage]
-            joint *= probabilities[t, stage] / context.prior[stage]
+            joint *= (probabilities[t, stage] / context.prior[stage]) ** weight
         posterior[np.arange(n), path] += joint
     return posterior / posterior.sum(1, keepdims=True)
 
 
+@pytest.mark.parametrize("weight", [1.0, 0.3])
 @pytest.mark.parametrize("seed", range(3))
-def test_both_directions_equal_the_sum_over_all_sequences(seed):
-    context, probabilities = some_context(seed), some_probabilities(5, seed)
-    np.testing.assert_allclose(smooth(probabilities, context), by_enumeration(probabilities, context), rtol=1e-10)
+def test_both_directions_equal_the_sum_over_all_sequences(seed, weight):
+    context, probabilities = some_context(seed, weight), some_probabilities(5, seed)
+    expected = by_enumeration(probabilities, context, weight)
+    np.testing.assert_allclose(smooth(probabilities, context), expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_forward_only_is_the_posterior_given_the_past(seed):
-    context, probabilities = some_context(seed), some_probabilities(5, seed)
+    """... in which emissions count in full, whatever their weight in a whole night."""
+    context, probabilities = some_context(seed, weight=0.3), some_probabilities(5, seed)
     past = [by_enumeration(probabilities[: t + 1], context)[-1] for t in range(5)]
     np.testing.assert_allclose(smooth(probabilities, context, forward_only=True), past, rtol=1e-10)
 
@@ -102,3 +106,40 @@ def test_context_helps_where_stages_last():
         (p.argmax(1) == y).mean() for p in (noisy, smooth(noisy, context, forward_only=True), smooth(noisy, context))
     )
     assert alone + 0.02 < past < both - 0.01
+
+
+def one_night(seed, persistent):
+    """A sticky chain of 3000 epochs and a network whose doubts are new in every epoch, or last for ten of them."""
+    random = np.random.default_rng(seed)
+    transition = np.full((5, 5), 0.01) + 0.95 * np.eye(5)
+    y = [0]
+    while len(y) < 3000:
+        y.append(random.choice(5, p=transition[y[-1]]))
+    y = np.array(y)
+    doubt = random.normal(size=(300, 5)).repeat(10, axis=0) if persistent else random.normal(size=(3000, 5))
+    exp = np.exp(2 * np.eye(5)[y] + 1.5 * doubt)
+    return exp / exp.sum(1, keepdims=True), y, np.full(3000, "A")
+
+
+def test_the_weight_is_that_of_the_best_accuracy_and_macro_f1():
+    probabilities, y, night = one_night(0, persistent=True)
+    context = fit_context(y, night)
+    found = []
+    for weight in WEIGHTS:
+        smoothed = smooth(probabilities, Context(context.transition, context.prior, weight)).argmax(1)
+        found.append(accuracy_score(y, smoothed) + f1_score(y, smoothed, average="macro"))
+    fitted = fit_weight(context, probabilities, y, night)
+    assert fitted.weight == WEIGHTS[np.argmax(found)]
+    np.testing.assert_array_equal(fitted.transition, context.transition)
+
+
+def test_witnesses_that_agree_count_less():
+    """Where doubts last, a weight well below 1 is found on one night and helps on another; where they do not, it
+    costs less than a percent to look for one."""
+    for persistent in (True, False):
+        probabilities, y, night = one_night(0, persistent)
+        plain = fit_context(y, night)
+        fitted = fit_weight(plain, probabilities, y, night)
+        other, y, _ = one_night(1, persistent)
+        gain = (smooth(other, fitted).argmax(1) == y).mean() - (smooth(other, plain).argmax(1) == y).mean()
+        assert (fitted.weight <= 0.5 and gain > 0.02) if persistent else gain > -0.01, (persistent, fitted.weight, gain)

@@ -14,10 +14,10 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
 from sleepkit import crossval
 from sleepkit import fold as one_fold
-from sleepkit.context import fit_context, smooth
+from sleepkit.context import fit_context, fit_weight, smooth
 from sleepkit.crossval import cross_validate, epoch_folds, manifest, score_rows, subject_folds
 from sleepkit.epochs import STAGES, EpochSet
-from sleepkit.fold import normalisation
+from sleepkit.fold import fold_probabilities, normalisation
 from sleepkit.genotype import Genotype
 from sleepkit.metrics import softmax
 from sleepkit.network import load_network
@@ -230,10 +230,12 @@ def test_the_test_fold_does_not_influence_training(whole, tmp_path):
     assert any(not torch.equal(a, b) for a, b in zip(trained(whole, 1)[0].values(), trained(changed, 1)[0].values()))
 
 
-def test_context_is_fitted_on_the_training_subjects_alone(whole):
-    epochs, predictions = toy(), whole[0]
+def test_context_is_fitted_on_training_and_validation_subjects_alone(whole):
+    epochs, (predictions, _, networks) = toy(), whole
     for fold in subject_folds(epochs.subject, 2, 1):
+        valid = epochs.subset(fold.valid)
         context = fit_context(epochs.y[fold.train], epochs.night[fold.train])
+        context = fit_weight(context, fold_probabilities(networks[fold.number])["valid_prob"], valid.y, valid.night)
         for name in sorted(set(epochs.night[fold.test].tolist())):
             rows = predictions.query("night == @name")
             probabilities = rows[[f"p_{stage}" for stage in STAGES]].to_numpy()

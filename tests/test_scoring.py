@@ -82,7 +82,7 @@ def test_a_night_scores_as_by_hand(simulated, saved):
     np.testing.assert_allclose(alone[list(STAGES)], expected, atol=2e-5)
     assert alone["stage"].tolist() == [STAGES[i] for i in expected.argmax(1)]
     assert alone["onset"].tolist() == [30 * i for i in range(60)]
-    context = Context(np.array(CONTEXT["transition"]), np.array(CONTEXT["prior"]))
+    context = Context(np.array(CONTEXT["transition"]), np.array(CONTEXT["prior"]), CONTEXT["weight"])
     both = score_recording(str(psg), model=str(saved) + ".safetensors")
     np.testing.assert_allclose(both[list(STAGES)], smooth(expected, context), atol=1e-4)
     assert both["stage"].tolist() != alone["stage"].tolist()
@@ -364,6 +364,7 @@ def test_models_that_cannot_score(tmp_path, saved):
         "single mean and sd": save_tiny(tmp_path / "epochwise", normalisation=None),
         "samples 700": save_tiny(tmp_path / "odd", samples=700),
         "5 x 5 transitions": save_tiny(tmp_path / "context", context={"transition": [[1]], "prior": [1]}),
+        "context: weight 2": save_tiny(tmp_path / "weight", context=CONTEXT | {"weight": 2}),
         "no such model; write one": tmp_path / "nowhere.onnx",
     }
     (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 100)
