@@ -44,6 +44,7 @@ ablation_seeds = [0]       # of table 8; the paper-sized profiles take three
 ablation_epochs = 3        # search epochs of each of its searches (paper: 25)
 ratios = [0.0, 0.5, 0.9]   # of the sweep (figure 13); an empty list leaves it out
 sweep_folds = [0]          # folds that the sweep is made on; an empty list takes all
+methods = ["importance", "random", "l1", "scratch", "released"]  # that the sweep compares
 released = False           # also train the released code's masks on every fold
 cost_repeats = 20          # timed answers of each network, runtime and length of epoch
 where = "inline"           # where folds run: here, in "local" processes, or on a "slurm" cluster
@@ -59,7 +60,7 @@ from sleepkit.stage2 import Stage2, compare, load_trained, prune_and_finetune, p
 from sleepkit.sweep import regrowth, sweep_ratios
 
 settings = Stage2(profile, dataset, subjects, ratio, balance, finetune_epochs, ablation_seeds, ablation_epochs, device,
-                  released, ratios, sweep_folds, where, max_minutes or None, cost_repeats)
+                  released, ratios, sweep_folds, methods, where, max_minutes or None, cost_repeats)
 settings
 
 # %% [markdown]
@@ -106,8 +107,9 @@ differences[["comparison", "cells", "metric", "difference", "low", "high", "seed
 # %% [markdown]
 # ## How much can go?
 #
-# The same network pruned to several ratios by importance, at random and by the size of its weights (L1), each fine-tuned alike; and the
-# released code's masks, on a fresh network that gets all epochs together. If importance finds what matters, its curve falls last.
+# The same network pruned to several ratios by importance, at random and by the size of its weights (L1), each fine-tuned alike; and two
+# fresh networks that get all epochs together: one as wide as the pruned one, from scratch, and one with the released code's mask. If
+# importance finds what matters, its curve falls last; and if pruning is worth its two steps, the network from scratch lies below it.
 
 # %%
 sweep = sweep_ratios(epochs, trained, settings)

@@ -24,7 +24,8 @@ from sleepkit.results import NETWORK, SCORES, gather, write_table
 from sleepkit.stage1 import run_plans, size_of, write_networks, write_runs
 from sleepkit.training import TrainSettings
 
-METHODS = ("importance", "random", "l1", "released")
+METHODS = ("importance", "random", "l1", "scratch", "released")
+FRESH = ("scratch", "released")  # those that train a new network, for as many epochs as the others have had altogether
 # Seeds of the authors' shuffled folds in stage 2 (method section 4) by data set and depth; 42 where none is listed.
 EPOCHWISE_SEEDS = {("edf20", 7): 49}
 
@@ -41,6 +42,7 @@ class Stage2:
     ablation_epochs : search epochs of those
     released : whether the released code's masks are trained too, as rows whose genotype ends in "-released"
     ratios : pruning ratios of figure 13 (none leaves the sweep out);  sweep_folds : its folds, empty takes all
+    methods : those of METHODS that the sweep compares
     where : where folds run, "inline", "local" or "slurm" (sleepkit.jobs)
     max_minutes : minutes that each call may train; then ValueError, and the next call goes on
     cost_repeats : timed answers of each network, runtime and length of epoch (table 9)
@@ -58,19 +60,22 @@ class Stage2:
     released: bool = False
     ratios: tuple = ()
     sweep_folds: tuple = (0,)
+    methods: tuple = METHODS
     where: str = "inline"
     max_minutes: float | None = None
     cost_repeats: int = 200
 
     def __post_init__(self):
         jobs.require_place(self.where)
-        for name in ("subjects", "ablation_seeds", "ratios", "sweep_folds"):
+        for name in ("subjects", "ablation_seeds", "ratios", "sweep_folds", "methods"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("ratio", "balance"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)}: a share lies between 0 and 1")
         if wrong := [ratio for ratio in self.ratios if not 0 <= ratio < 1]:
             raise ValueError(f"ratios: {wrong}: a share of channels to remove lies in [0, 1)")
+        if wrong := [method for method in self.methods if method not in METHODS]:
+            raise ValueError(f"methods: unknown {wrong}; known are {', '.join(METHODS)}")
 
     @property
     def folder(self):
@@ -213,12 +218,12 @@ def finetuning(train, settings):
 def pruning_plan(epochs, network, settings, method, ratio, only=()):
     """The plan of a trained network with filters removed by one of METHODS.
 
-    "released" is what the authors' code did: a fresh network whose weights are masked once and then trained freely,
-    for as many epochs as the others have had altogether.
+    "scratch" is a fresh network as wide as the pruned one; "released" is what the authors' code did, a fresh network
+    whose weights are masked once and then trained freely.
     """
     keys = network.keys | {"pruned": ratio}
-    if method == "released":
-        keys["genotype"] += "-released"
+    if method in FRESH:
+        keys["genotype"] += f"-{method}"
         train = replace(network.train, epochs=network.train.epochs + settings.finetune_epochs)
     else:
         train = finetuning(network.train, settings)
@@ -234,6 +239,8 @@ def pruning_plan(epochs, network, settings, method, ratio, only=()):
 def pruned_network(networks, ratio, balance, method, seed, fold):
     """The saved network of a fold with the share `ratio` of its filters removed by one of METHODS."""
     net = load_network(networks[fold])[0]
+    if method == "scratch":
+        return SleepNet(net.genotype, net.channels, len(net.cells), widths=prune_filters(net, ratio, balance).widths)
     if method == "released":
         return released_mask(SleepNet(net.genotype, net.channels, len(net.cells)), ratio)
     scores = {"importance": lambda: filter_scores(net, balance), "l1": lambda: l1_scores(net)}

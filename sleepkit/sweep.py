@@ -12,18 +12,18 @@ from sleepkit.fold import normalisation
 from sleepkit.metrics import scores
 from sleepkit.results import COLUMNS, write_table
 from sleepkit.stage1 import run_plans
-from sleepkit.stage2 import METHODS, family, folds_of, pruned_network, pruning_plan
+from sleepkit.stage2 import family, folds_of, pruned_network, pruning_plan
 
 
 def sweep_ratios(epochs, trained, settings):
-    """Prune the first network (all its seeds) by every method to every one of `settings.ratios`, and fine-tune.
+    """Prune the first network (all its seeds) by every one of `settings.methods` and `settings.ratios`, and fine-tune.
 
     On the folds `settings.sweep_folds`; their merged predictions are scored. Writes sweep.csv (method, ratio, seed,
     acc, mf1, kappa, mgm, params, macs, n) and returns it as a data frame; without ratios nothing is computed or
     written. At ratio 0 all but "released" are one run, the full network with the same extra epochs. Raises ValueError
     when `max_minutes` were over first.
     """
-    cases = [(method, ratio, network) for method in METHODS for ratio in settings.ratios for network in family(trained)]
+    cases = [(method, ratio, network) for method in settings.methods for ratio in settings.ratios for network in family(trained)]
     plans = [
         pruning_plan(epochs, network, settings, _method(method, ratio), ratio, settings.sweep_folds)
         for method, ratio, network in cases

@@ -114,14 +114,15 @@ def test_sweep_has_a_row_per_method_ratio_and_seed_on_the_first_fold(made, swept
     epochs, _, trained, settings, _ = made
     assert list(swept) == results.COLUMNS["sweep.csv"]
     rows = set(swept[["method", "ratio", "seed"]].itertuples(index=False, name=None))
-    assert rows == {(m, r, s) for m in ("importance", "random", "l1", "released") for r in (0, 0.5) for s in (0, 1)}
-    assert len(swept) == 16
+    assert rows == {(m, r, s) for m in stage2.METHODS for r in (0, 0.5) for s in (0, 1)}
+    assert len(swept) == 20
     assert set(swept.n) == {len(stage2.folds_of(epochs, trained[0], settings)[0].test)}
     sizes = swept.set_index(["method", "ratio"]).params
     full = count_parameters(SleepNet(TINY, 4, 3))
     assert set(sizes["released"]) == {full}, "nothing is removed"
-    for method in ("importance", "random", "l1"):
+    for method in ("importance", "random", "l1", "scratch"):
         assert set(sizes[method, 0]) == {full} and (sizes[method, 0.5] < full).all()
+    assert set(sizes["scratch", 0.5]) == set(sizes["importance", 0.5]), "as wide as the pruned network"
     zero = swept[(swept.ratio == 0) & (swept.method != "released")].groupby("seed")
     assert (zero.acc.nunique() == 1).all(), "without pruning the methods are one"
 
@@ -130,6 +131,24 @@ def test_sweep_at_the_notebook_s_ratio_is_the_notebook_s_fold(made, swept):
     rows = made[4].query("protocol == 'subjectwise' and context == 'none' and fold == 0 and genotype == 'edf20-toy'")
     ours = swept.query("method == 'importance' and ratio == 0.5").set_index("seed").acc
     assert ours.to_dict() == pytest.approx(rows.set_index("seed").acc.to_dict())
+
+
+def test_from_scratch_has_the_widths_of_the_pruned_network_and_none_of_its_weights(made):
+    networks = made[2][0].networks
+    pruned, fresh = (stage2.pruned_network(networks, 0.5, 0.5, method, 0, 0) for method in ("importance", "scratch"))
+    assert fresh.widths == pruned.widths
+    pairs = zip(pruned.named_parameters(), fresh.parameters(), strict=True)
+    assert not [name for (name, one), other in pairs if one.dim() > 1 and torch.equal(one, other)]
+
+
+def test_the_sweep_compares_the_methods_that_are_asked_for(made, swept):
+    epochs, _, trained, settings, _ = made
+    chosen = replace(settings, methods=("l1", "scratch"))
+    rows = sweep.sweep_ratios(epochs, trained, chosen)
+    expected = swept[swept.method.isin(chosen.methods)]
+    pd.testing.assert_frame_equal(rows, expected.sort_values("method", kind="stable").reset_index(drop=True))
+    with pytest.raises(ValueError, match="methods: unknown .'l2'.; known are importance"):
+        replace(settings, methods=("l2",))
 
 
 def test_without_ratios_there_is_no_sweep(made, swept):

@@ -7,6 +7,7 @@ METHODS = {
     "importance": ("importance (capacity and independence)", "#2A6F97", "o", "-"),
     "l1": ("L1 norm", "#E39B3A", "s", (0, (4, 1.2))),
     "random": ("at random", "#8A4FA3", "^", (0, (1.2, 1))),
+    "scratch": ("as wide, trained from scratch", "#C2553A", "v", (0, (6, 1.5))),
     "released": ("mask of the released code, nothing removed", "#6B6B6B", "D", (0, (4, 1, 1, 1))),
 }
 SCORES = (("acc", "accuracy, %"), ("mf1", "macro-F1, %"))
