@@ -65,6 +65,7 @@ protocols = ["subjectwise"]   # "epochwise" is the authors' own, which tests on 
 folds = 4                     # subjectwise folds (EDF-20 in the field: 10 or 20)
 validation_subjects = 1       # training subjects that choose the epoch to keep (full data: 3)
 seeds = [0]
+nested = {"epochs": 2}        # of searches inside every fold: what differs from the search above; None leaves them out
 only_folds = []               # numbers of the subjectwise folds to run; an empty list runs all
 where = "inline"              # where folds run: here, in "local" processes, or on a "slurm" cluster
 max_minutes = 0               # that search and training may take each; then run again to go on (0: no limit)
@@ -85,7 +86,7 @@ search = SearchSettings(search_channels, search_cells, search_nodes, search_epoc
                         operation_pruning=operation_pruning, seed=search_seed)
 train = TrainSettings(lr=lr, schedule=schedule, batch=train_batch, epochs=train_epochs, patience=patience)
 settings = Stage1(profile, "edf20", search, train, subjects, origins, network_channels, network_cells, protocols, folds,
-                  validation_subjects, seeds, device, only_folds, where, max_minutes or None)
+                  validation_subjects, seeds, device, only_folds, nested, where, max_minutes or None)
 settings
 
 # %% [markdown]
@@ -164,7 +165,8 @@ figures.plot_cells(published_genotype("edf20"), found.genotype, "reduce", note)
 # The genotype becomes a network of its own, trained from scratch. In the `subjectwise` protocol nobody is on two sides: the test
 # subjects' nights are whole and untouched, mean and standard deviation come from the training subjects, and other subjects choose
 # the epoch whose weights are kept. One thing remains optimistic: the *architecture* was searched on all nights, those of the test
-# subjects among them. Part of table 8 (in the stage-2 notebook) repeats the search inside the training fold.
+# subjects among them. The rows `edf20-nested` are without that, too: every fold searches for a cell of its own, and prunes data, on
+# its training and validation subjects, in a search that is smaller than the one above, as there are as many as folds.
 
 # %%
 manifest(epochs, subject_folds(epochs.subject, folds, validation_subjects))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from sleepkit import crossval, jobs
@@ -14,10 +13,11 @@ from sleepkit.epochs import EpochSet
 from sleepkit.fold import share, shared
 from sleepkit.genotype import random_genotype
 from sleepkit.metrics import scores
+from sleepkit.nested import FoldSearch, search_fold
 from sleepkit.network import SleepNet, load_network
 from sleepkit.pruning.filters import l1_scores, prune_filters, random_scores, released_mask
 from sleepkit.results import COLUMNS, write_table
-from sleepkit.search import SearchSettings, run_search, search_key
+from sleepkit.search import SearchSettings
 from sleepkit.stage1 import size_of
 from sleepkit.stage2 import Stage2, Trained, finetuning, folds_of, subjectwise
 
@@ -143,8 +143,6 @@ def _search_settings(settings, seed, variant):
 
 
 def _search(epochs, fold, job, variant):
-    seen = epochs.subset(np.sort(np.concatenate([fold.train, fold.valid])))
     settings, search = job.settings, _search_settings(job.settings, job.seed, variant)
-    folder = settings.work / f"search-{search_key(seen, search)}"
-    found = run_search(seen, search, folder, job.minutes_left(), settings.device)
+    found = search_fold(FoldSearch(epochs, fold, search, settings.work, settings.device, job.end))
     return crossval.finished(found, settings.max_minutes).genotype

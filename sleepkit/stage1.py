@@ -11,6 +11,7 @@ from sleepkit import crossval, jobs, paths
 from sleepkit.checks import checks
 from sleepkit.cost import count_macs
 from sleepkit.epochs import STAGES, EpochSet, parse_night
+from sleepkit.nested import nested_plan, nested_search
 from sleepkit.network import SleepNet, count_parameters
 from sleepkit.pruning.data import class_limits, removed_examples, sample_variances
 from sleepkit.recordings import nights_of
@@ -33,6 +34,8 @@ class Stage1:
     origins : whose genotypes become networks, "searched" and "published"
     network_cells : depths L of the networks that are trained
     folds, only_folds : number of subject-wise folds, and the numbers of those folds to run; empty runs all
+    nested : dict of what changes in the search's settings when it is repeated inside every subject-wise fold
+        (sleepkit.nested); None leaves that out
     where : where folds run, "inline", "local" or "slurm" (sleepkit.jobs)
     max_minutes : minutes that search and training may take each; then ValueError, and the next call goes on
     """
@@ -51,6 +54,7 @@ class Stage1:
     seeds: tuple = (0,)
     device: str = "cpu"
     only_folds: tuple = ()
+    nested: dict | None = None
     where: str = "inline"
     max_minutes: float | None = None
 
@@ -61,6 +65,8 @@ class Stage1:
             if wrong:
                 raise ValueError(f"{name}: unknown {wrong}; known are {', '.join(known)}")
         jobs.require_place(self.where)
+        if self.nested is not None:
+            nested_search(self)
         for name in ("subjects", "network_cells", "seeds", "only_folds"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("network_channels", "folds", "validation_subjects"):
@@ -183,11 +189,13 @@ def train_networks(epochs, found, settings):
         for cells in settings.network_cells
         for seed in settings.seeds
     ]
-    runs = run_plans(plans, settings)
+    nested = [] if settings.nested is None else [nested_plan(epochs, folds["subjectwise"], settings)]
+    runs = run_plans(plans + nested, settings)
     facts = {"search": asdict(settings.search)}
     if "subjectwise" in folds:
         facts["folds"] = crossval.manifest(epochs, folds["subjectwise"])
-    write_networks(runs, settings, facts)
+    # Stage 2 prunes networks that are one architecture over all folds.
+    write_networks(runs[: len(plans)], settings, facts)
     return write_runs(runs, settings.folder)
 
 
@@ -216,8 +224,9 @@ def run_plans(plans, settings):
 
 def _network_run(plan, result):
     keys = {name: plan.config[name] for name in NETWORK}
-    first = plan.chosen()[0].number
-    return NetworkRun(keys, *result, plan.settings, *size_of(plan.start(first), plan.epochs))
+    # Folds that search for themselves find networks of different sizes: what is told is the mean.
+    sizes = [size_of(plan.start(fold.number), plan.epochs) for fold in plan.chosen()]
+    return NetworkRun(keys, *result, plan.settings, *(round(np.mean(size)) for size in zip(*sizes, strict=True)))
 
 
 def size_of(net, epochs):

@@ -1,0 +1,114 @@
+"""Search and data pruning repeated inside every training fold, so that not even the architecture has seen whom it is
+tested on. Files in, files out."""
+
+import json
+import time
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from sleepkit import crossval, jobs, paths
+from sleepkit.epochs import EpochSet
+from sleepkit.fold import Fold, share, shared
+from sleepkit.network import SleepNet
+from sleepkit.search import SearchSettings, run_search, search_key
+
+
+@dataclass(frozen=True)
+class FoldSearch:
+    """The search of one fold, complete in itself.
+
+    data : the epochs, or the folder that `fold.share` wrote them to;  folder : where the folders of searches lie
+    end : seconds since 1970 at which to stop; None never
+    """
+
+    data: EpochSet | Path
+    fold: Fold
+    settings: SearchSettings
+    folder: Path
+    device: str = "cpu"
+    end: float | None = None
+
+
+def search_fold(job):
+    """Search on the training and validation subjects of a fold: a SearchResult, or None when the time was over
+    first."""
+    minutes = job.end and max((job.end - time.time()) / 60, 0)
+    seen = shared(job.data).subset(np.sort(np.concatenate([job.fold.train, job.fold.valid])))
+    folder = Path(job.folder) / f"search-{search_key(seen, job.settings)}"
+    return run_search(seen, job.settings, folder, minutes, job.device)
+
+
+def nested_search(settings):
+    """The settings of the searches inside folds: those of the search, changed by `settings.nested` of a Stage1.
+
+    Raises ValueError where these are no settings of a search, or there are no subject-wise folds.
+    """
+    known = [field.name for field in fields(SearchSettings)]
+    if not isinstance(settings.nested, dict) or set(settings.nested) - set(known):
+        raise ValueError(
+            f"nested={settings.nested!r}: expected None, or some of the search's settings: {', '.join(known)}"
+        )
+    if "subjectwise" not in settings.protocols:
+        raise ValueError('nested: searches inside subject-wise folds need "subjectwise" among the protocols')
+    return replace(settings.search, **settings.nested)
+
+
+def nested_plan(epochs, folds, settings):
+    """The plan of the network whose genotype every fold finds for itself: a search of `settings.nested` on its
+    training and validation subjects, then training on the training epochs that data pruning left.
+
+    epochs : EpochSet;  folds : subject-wise;  settings : Stage1, of which the first depth and the first seed are used
+    Writes nested.json: per fold the genotype, the epochs searched on and left, and the operations removed. Raises
+    ValueError when `max_minutes` were over first.
+    """
+    search, limit = nested_search(settings), settings.max_minutes
+    folds = [fold for fold in folds if not settings.only_folds or fold.number in settings.only_folds]
+    data = epochs if settings.where == "inline" else share(epochs, settings.work / "nested")
+    end = None if limit is None else time.time() + 60 * limit
+    todo = [FoldSearch(data, fold, search, settings.work / "nested", settings.device, end) for fold in folds]
+    gpus = int(settings.device.startswith("cuda"))
+    found = jobs.map(search_fold, todo, settings.where, settings.work / "jobs", gpus=gpus, label="searches")
+    found = {fold.number: crossval.finished(one, limit) for fold, one in zip(folds, found, strict=True)}
+    _write(found, search, epochs, folds, settings)
+    genotypes = {number: one.genotype for number, one in found.items()}
+    cells, seed = settings.network_cells[0], settings.seeds[0]
+    keys = {"protocol": "subjectwise", "genotype": f"{settings.dataset}-nested", "channels": settings.network_channels}
+    keys |= {"cells": cells, "pruned": 0.0, "context": "none", "seed": seed}
+    return crossval.Plan(
+        epochs,
+        [left_by(found[fold.number], fold, epochs) for fold in folds],
+        "subjectwise",
+        partial(found_network, genotypes, settings.network_channels, cells),
+        replace(settings.train, seed=seed),
+        settings.work / "folds",
+        keys | {"architecture": {str(number): json.loads(one.to_json()) for number, one in genotypes.items()}},
+    )
+
+
+def left_by(found, fold, epochs):
+    """The fold without the training epochs that data pruning removed."""
+    left = np.concatenate(list(found.kept.values()))
+    return replace(fold, train=fold.train[np.isin(epochs.id[fold.train], left)])
+
+
+def found_network(genotypes, channels, cells, fold):
+    """An untrained network of the genotype that was found in a fold; genotypes : dict number of the fold ->
+    Genotype."""
+    return SleepNet(genotypes[fold], channels, cells)
+
+
+def _write(found, search, epochs, folds, settings):
+    report = {
+        str(fold.number): {
+            "genotype": json.loads(found[fold.number].genotype.to_json()),
+            "searched_on": len(fold.train) + len(fold.valid),
+            "left": {half: len(ids) for half, ids in found[fold.number].kept.items()},
+            "removed_operations": len(found[fold.number].removed_operations),
+        }
+        for fold in folds
+    }
+    with paths.written(settings.folder / "nested.json") as path:
+        path.write_text(json.dumps({"search": asdict(search), "folds": report}, indent=1) + "\n")

@@ -1,0 +1,134 @@
+"""Searches inside folds: what a fold finds does not depend on whom it is tested on."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from test_crossval import toy
+
+from sleepkit import crossval, paths, results, stage1
+from sleepkit.epochs import EpochSet
+from sleepkit.nested import FoldSearch, left_by, nested_plan, search_fold
+from sleepkit.network import count_parameters, load_network
+from sleepkit.search import SearchSettings
+from sleepkit.stage1 import Stage1
+from sleepkit.training import TrainSettings
+
+SEARCH = SearchSettings(2, 3, 4, 3, 32, alpha_lr=0.3, prune_every=2, prune_until=2)
+TRAIN = TrainSettings(lr=0.01, batch=32, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root, patch = tmp_path_factory.mktemp("root"), pytest.MonkeyPatch()
+    patch.setattr(paths, "ROOT", root)
+    patch.setenv("SLEEPKIT_RUNS", str(root / "runs"))
+    yield root
+    patch.undo()
+
+
+def some_epochs():
+    return toy(4, per_night=16, samples=32)
+
+
+def settings(profile, **changes):
+    how = {"network_channels": 2, "network_cells": (3,), "folds": 2, "validation_subjects": 1, "nested": {"epochs": 2}}
+    return Stage1(profile, "edf20", SEARCH, TRAIN, **how | changes)
+
+
+def folds_of(epochs):
+    return crossval.subject_folds(epochs.subject, 2, 1)
+
+
+@pytest.fixture(scope="module")
+def plan(root):
+    epochs = some_epochs()
+    return nested_plan(epochs, folds_of(epochs), settings("whole"))
+
+
+def test_nothing_that_a_fold_finds_depends_on_its_test_subjects(root, plan):
+    epochs, folds = some_epochs(), folds_of(some_epochs())
+    test = folds[0].test
+    x, y = epochs.x.copy(), epochs.y.copy()
+    x[test], y[test] = 7 * x[test][:, ::-1] + 100, (y[test] + 1) % 5
+    changed = EpochSet(x, y, epochs.subject, epochs.night, epochs.id, epochs.fs)
+    other = nested_plan(changed, folds, settings("changed"))
+    genotypes = [one.config["architecture"] for one in (plan, other)]
+    assert genotypes[0]["0"] == genotypes[1]["0"]
+    np.testing.assert_array_equal(plan.folds[0].train, other.folds[0].train)
+    # fold 1, which searches on those subjects, does see the change
+    assert genotypes[0]["1"] != genotypes[1]["1"] or not np.array_equal(plan.folds[1].train, other.folds[1].train)
+    trained = [crossval.carry_out([replace(one, only=(0,))])[0][2][0] for one in (plan, other)]
+    one, two = (load_network(path)[0].state_dict() for path in trained)
+    assert all(torch.equal(weights, two[name]) for name, weights in one.items())
+
+
+def test_data_pruning_thins_the_training_epochs_alone(plan):
+    epochs = some_epochs()
+    for before, after in zip(folds_of(epochs), plan.folds, strict=True):
+        assert set(after.train) < set(before.train)
+        lost = len(before.train) + len(before.valid) - len(after.train)
+        assert len(before.valid) < lost <= len(before.valid) + 0.05 * (len(before.train) + len(before.valid)) + 2
+        for side in ("valid", "test"):
+            np.testing.assert_array_equal(getattr(before, side), getattr(after, side))
+
+
+def test_left_by_keeps_what_both_halves_kept(root):
+    epochs = some_epochs()
+    fold = folds_of(epochs)[1]
+    found = search_fold(FoldSearch(epochs, fold, replace(SEARCH, epochs=2), root / "left"))
+    removed = set(found.voe[found.voe.removed.astype(bool)].id)
+    assert removed and removed <= set(epochs.id[np.concatenate([fold.train, fold.valid])])
+    left = left_by(found, fold, epochs)
+    assert set(epochs.id[left.train]) == set(epochs.id[fold.train]) - removed
+
+
+def test_searches_in_other_processes_find_the_same(root, plan):
+    epochs = some_epochs()
+    other = nested_plan(epochs, folds_of(epochs), settings("apart", where="local"))
+    assert other.config == plan.config
+    assert replace(other, folder=plan.folder).key() == plan.key()
+
+
+def test_a_run_has_the_nested_network_as_rows_of_its_own(root):
+    epochs = some_epochs()
+    run = settings("rows", seeds=(0, 1))
+    rows = stage1.train_networks(epochs, stage1.search_architecture(epochs, run), run)
+    nested = rows[rows.genotype == "edf20-nested"]
+    assert set(nested.context) == {"none", "forward", "both"} and set(nested.seed) == {0}
+    assert (nested[nested.fold == "pooled"].n == len(epochs)).all()
+    report = json.loads((run.folder / "nested.json").read_text())
+    assert report["search"]["epochs"] == 2 and report["search"]["channels"] == SEARCH.channels
+    assert {fold["searched_on"] for fold in report["folds"].values()} == {
+        len(fold.train) + len(fold.valid) for fold in folds_of(epochs)
+    }
+    sizes = results.read("rows", "stage1_edf20/parameters.csv").set_index("genotype").params
+    (folder,) = {path.parent for path in (run.work / "folds").glob("*/fold0.json") if "nested" in path.read_text()}
+    saved = [count_parameters(load_network(folder / f"fold{number}")[0]) for number in (0, 1)]
+    assert sizes["edf20-nested"] == round(np.mean(saved))
+    # stage 2 prunes networks that are one architecture over all folds
+    listed = json.loads((run.work / "networks.json").read_text())["networks"]
+    assert {entry["keys"]["genotype"] for entry in listed} == {"edf20-searched"}
+    again = stage1.train_networks(epochs, stage1.search_architecture(epochs, run), run)
+    pd.testing.assert_frame_equal(again, rows)
+
+
+def test_time_that_is_over_is_said_and_what_is_done_is_kept(root):
+    epochs = some_epochs()
+    short = settings("short", max_minutes=1e-9)
+    with pytest.raises(crossval.TimeOver, match="max_minutes"):
+        nested_plan(epochs, folds_of(epochs), short)
+
+
+@pytest.mark.parametrize("nested", [{"epoch": 2}, ["epochs"], 3])
+def test_changes_that_a_search_does_not_have(nested):
+    with pytest.raises(ValueError, match="nested=.*expected None, or some of the search's settings: channels, cells"):
+        settings("wrong", nested=nested)
+
+
+def test_epochwise_folds_have_no_searches_of_their_own():
+    with pytest.raises(ValueError, match='need "subjectwise" among the protocols'):
+        settings("wrong", protocols=("epochwise",))
