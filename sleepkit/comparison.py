@@ -5,38 +5,44 @@ import numpy as np
 import pandas as pd
 
 from sleepkit.calibration import expected_calibration_error, fit_temperature, reliability, temper
+from sleepkit.context import smooth_nights
 from sleepkit.cost import measure_cost
+from sleepkit.crossval import fold_context
 from sleepkit.epochs import STAGES
 from sleepkit.fold import fold_probabilities
 from sleepkit.metrics import confusion_difference, subject_confusions
 from sleepkit.reference import published
 from sleepkit.results import COLUMNS, SCORES, write_table
-from sleepkit.stage2 import families, family, load_pruned
+from sleepkit.stage2 import families, family, folds_of, load_pruned
 
 # AttnSleep on the first 5 s of every epoch of EDF-20: its confusions per night, from the predictions that the public
-# repository swapnil5053/AttnSleep-EEG-5s (MIT) stores. Its best epoch was chosen on the test fold.
-PEER = "attnsleep_first5s"
+# repository swapnil5053/AttnSleep-EEG-5s (MIT) stores. Its best epoch was chosen on the test fold. With context: the
+# same predictions, smoothed forward and backward with the transitions and confusions of the other nine folds.
+PEER = {False: "attnsleep_first5s", True: "attnsleep_first5s_context"}
 PEER_SAMPLES = 500
 
 
 def paired_differences(epochs, trained, settings):
-    """Every subject-wise network: pruned against full, and both against AttnSleep where it staged the same epochs.
+    """Every subject-wise network: pruned against full, and both against AttnSleep where it staged the same epochs;
+    each epoch for itself, and both sides with the context of the night.
 
-    Writes differences.csv and returns it as a data frame: comparison ("pruned - full" ...), genotype, channels,
-    cells, metric, difference (mean over seeds, pooled over folds), low and high (its 95 % bootstrap interval over
+    Writes differences.csv and returns it as a data frame: comparison ("pruned - full", "pruned - full, context" ...),
+    genotype, channels, cells, metric, difference (mean over seeds, pooled over folds), low and high (its 95 % bootstrap interval over
     subjects), seeds, subjects. Says why where AttnSleep is left out.
     """
     rows = []
     pruned = families(load_pruned(settings))
     for key, networks in families(trained).items():
-        sides = {"full": _matrices(epochs, networks), "pruned": _matrices(epochs, pruned[key])}
-        comparisons = {"pruned - full": (sides["pruned"], sides["full"])}
-        tested = tested_rows(epochs, networks[0])
-        peer, reason = peer_confusions(epochs.subset(tested))
-        if peer is None:
+        comparisons = {}
+        for ending, context in (("", False), (", context", True)):
+            full, small = (_matrices(epochs, side, settings, context) for side in (networks, pruned[key]))
+            comparisons[f"pruned - full{ending}"] = small, full
+            peer, reason = peer_confusions(epochs.subset(tested_rows(epochs, networks[0])), context)
+            if peer is not None:
+                comparisons[f"full - AttnSleep{ending}"] = full, peer[None]
+                comparisons[f"pruned - AttnSleep{ending}"] = small, peer[None]
+        if reason:
             print(f"No comparison with AttnSleep: {reason}.")
-        else:
-            comparisons |= {f"{side} - AttnSleep": (matrices, peer[None]) for side, matrices in sides.items()}
         for name, (ours, other) in comparisons.items():
             facts = {"comparison": name} | dict(zip(("genotype", "channels", "cells"), key, strict=True))
             for metric in SCORES:
@@ -48,12 +54,19 @@ def paired_differences(epochs, trained, settings):
     return frame
 
 
-def _matrices(epochs, networks):
+def _matrices(epochs, networks, settings, context):
     """(seeds, subjects, 5, 5) confusion matrices of the subjects that the networks' folds test."""
+    folds = {fold.number: fold for fold in folds_of(epochs, networks[0], settings)}
     matrices = []
     for network in networks:
-        rows = tested_rows(epochs, network)
-        parts = [fold_probabilities(path)["prob"] for _, path in sorted(network.networks.items())]
+        rows, parts = tested_rows(epochs, network), []
+        for number, path in sorted(network.networks.items()):
+            kept = fold_probabilities(path)
+            if context:
+                night = epochs.night[_rows(epochs, kept["id"])]
+                parts.append(smooth_nights(kept["prob"], night, fold_context(epochs, folds[number], kept)))
+            else:
+                parts.append(kept["prob"])
         matrices.append(subject_confusions(epochs.y[rows], np.concatenate(parts).argmax(1), epochs.subject[rows]))
     return np.stack(matrices)
 
@@ -69,14 +82,16 @@ def _rows(epochs, ids):
     return order[np.searchsorted(epochs.id, ids, sorter=order)]
 
 
-def peer_confusions(epochs):
+def peer_confusions(epochs, context=False):
     """AttnSleep's (subjects, 5, 5) confusion matrices on these epochs and "", or None and why it did not stage them.
+
+    context : of its predictions smoothed over the night
 
     The epochs are the same when they are as long and every night has as many of each stage.
     """
     if epochs.x.shape[1] != PEER_SAMPLES:
         return None, f"it staged epochs of {PEER_SAMPLES} samples, these have {epochs.x.shape[1]}"
-    stored = published(PEER).set_index("night")
+    stored = published(PEER[context]).set_index("night")
     nights, subjects = np.unique(epochs.night), {}
     for night in nights.tolist():
         mine = epochs.night == night

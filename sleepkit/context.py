@@ -50,9 +50,14 @@ def fit_weight(context, probabilities, y, night):
 
     probabilities : (n, 5) of a network that was not trained on these nights;  y (n,), night (n,) : as `fit_context`
     """
-    tried = [replace(context, weight=float(weight)) for weight in WEIGHTS]
-    found = [scores(confusion(y, smooth_nights(probabilities, night, one).argmax(axis=1))) for one in tried]
-    return tried[int(np.argmax([score["acc"] + score["mf1"] for score in found]))]
+    predicted = np.empty((len(WEIGHTS), len(y)), dtype=int)
+    for name in sorted(set(night.tolist())):
+        rows = night == name
+        weighted = _likelihood(probabilities[rows], context) ** WEIGHTS[:, None, None]
+        predicted[:, rows] = _both_ways(weighted, context).argmax(axis=-1)
+    found = [scores(confusion(y, one)) for one in predicted]
+    best = int(np.argmax([score["acc"] + score["mf1"] for score in found]))
+    return replace(context, weight=float(WEIGHTS[best]))
 
 
 def smooth(probabilities, context, forward_only=False):
@@ -60,20 +65,8 @@ def smooth(probabilities, context, forward_only=False):
 
     forward_only : use each epoch's past alone, as when staging in real time; otherwise the forward-backward posterior
     """
-    likelihood = np.asarray(probabilities, dtype=float) / context.prior
-    likelihood = likelihood / likelihood.max(axis=1, keepdims=True)
-    if not forward_only:
-        likelihood = likelihood**context.weight
-    forward = _pass(likelihood, context.transition, context.prior)
-    if forward_only:
-        return forward
-    n = len(likelihood)
-    backward = np.ones_like(likelihood)
-    for t in range(n - 2, -1, -1):
-        message = context.transition @ (likelihood[t + 1] * backward[t + 1])
-        backward[t] = message / message.max()
-    posterior = forward * backward
-    return posterior / posterior.sum(axis=1, keepdims=True)
+    likelihood = _likelihood(probabilities, context)
+    return _forward(likelihood, context) if forward_only else _both_ways(likelihood**context.weight, context)
 
 
 def smooth_nights(probabilities, night, context, forward_only=False):
@@ -91,19 +84,34 @@ def advance(belief, probabilities, context):
     belief : (5,) posterior after the epoch before, None before the first;  probabilities : (5,) of the network
     returns (5,) posterior of this epoch given all up to it
     """
+    return _step(belief, _likelihood(probabilities, context), context)
+
+
+def _likelihood(probabilities, context):
+    """Of the signal, up to a factor per epoch: (..., 5) -> (..., 5), the largest of each epoch 1."""
     likelihood = np.asarray(probabilities, dtype=float) / context.prior
-    return _step(belief, likelihood / likelihood.max(), context.transition, context.prior)
+    return likelihood / likelihood.max(axis=-1, keepdims=True)
 
 
-def _pass(likelihood, transition, prior):
+def _both_ways(likelihood, context):
+    """Forward-backward posterior of one night, or of several versions of it at once: (..., n, 5) -> (..., n, 5)."""
+    backward = np.ones_like(likelihood)
+    for t in range(likelihood.shape[-2] - 2, -1, -1):
+        message = (likelihood[..., t + 1, :] * backward[..., t + 1, :]) @ context.transition.T
+        backward[..., t, :] = message / message.max(axis=-1, keepdims=True)
+    posterior = _forward(likelihood, context) * backward
+    return posterior / posterior.sum(axis=-1, keepdims=True)
+
+
+def _forward(likelihood, context):
     forward = np.empty_like(likelihood)
     belief = None
-    for t, emission in enumerate(likelihood):
-        forward[t] = belief = _step(belief, emission, transition, prior)
+    for t in range(likelihood.shape[-2]):
+        forward[..., t, :] = belief = _step(belief, likelihood[..., t, :], context)
     return forward
 
 
-def _step(belief, emission, transition, prior):
-    predicted = prior if belief is None else belief @ transition
+def _step(belief, emission, context):
+    predicted = context.prior if belief is None else belief @ context.transition
     belief = predicted * emission + 1e-300  # a network that is certain of the impossible must not end in 0 / 0
-    return belief / belief.sum()
+    return belief / belief.sum(axis=-1, keepdims=True)

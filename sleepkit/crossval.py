@@ -196,6 +196,16 @@ def confusion_rows(predictions, keys):
     return pd.DataFrame([keys | cell for cell in cells])
 
 
+def fold_context(epochs, fold, kept):
+    """The context of a fold, fitted on its training subjects' stages and weighted by its network on those that
+    validate.
+
+    kept : of `fold_probabilities`
+    """
+    context = fit_context(epochs.y[fold.train], epochs.night[fold.train])
+    return fit_weight(context, kept["valid_prob"], epochs.y[fold.valid], epochs.night[fold.valid])
+
+
 def _read_run(plan, run):
     folds = plan.chosen()
     parts = [_read_fold(plan.epochs, fold, run, plan.protocol) for fold in folds]
@@ -213,8 +223,7 @@ def _read_fold(epochs, fold, folder, protocol):
     )
     columns = {"p": prob}
     if protocol == "subjectwise":
-        context = fit_context(epochs.y[fold.train], epochs.night[fold.train])
-        context = fit_weight(context, kept["valid_prob"], epochs.y[fold.valid], epochs.night[fold.valid])
+        context = fold_context(epochs, fold, kept)
         columns |= {
             "f": smooth_nights(prob, known.night, context, forward_only=True),
             "c": smooth_nights(prob, known.night, context),

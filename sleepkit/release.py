@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from sleepkit import crossval, results
-from sleepkit.context import fit_context, fit_weight
 from sleepkit.export import STRUCTURE, export_onnx
 from sleepkit.fold import Fold, fold_probabilities, normalisation
 from sleepkit.network import load_network, save_network
@@ -113,9 +112,7 @@ def _carry_out(plan, settings):
 def _save(network, path, epochs, fold, facts, exported):
     """Copy a saved network with all that scoring wants to know about it."""
     net, about = load_network(network)
-    context = fit_context(epochs.y[fold.train], epochs.night[fold.train])
-    chose = fold_probabilities(network)["valid_prob"]
-    context = fit_weight(context, chose, epochs.y[fold.valid], epochs.night[fold.valid])
+    context = crossval.fold_context(epochs, fold, fold_probabilities(network))
     training = {side: subjects for side, subjects in fold.subjects(epochs).items() if side != "test" or not exported}
     facts = {name: about[name] for name in ("fs", "samples", "protocol")} | {"training": training} | facts
     facts |= {

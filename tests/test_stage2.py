@@ -13,6 +13,7 @@ from test_crossval import TINY, toy
 
 from sleepkit import comparison, crossval, paths, results, stage2, sweep
 from sleepkit.calibration import expected_calibration_error, fit_temperature, temper
+from sleepkit.context import fit_context, smooth
 from sleepkit.epochs import STAGES
 from sleepkit.fold import fold_probabilities
 from sleepkit.metrics import confusion, scores
@@ -26,6 +27,7 @@ from sleepkit.stage2 import Stage2, load_pruned, load_trained, prune_and_finetun
 from sleepkit.training import TrainSettings
 
 TRAIN = TrainSettings(lr=0.01, batch=32, epochs=3)
+CELLS = [f"{true}_{said}" for true in STAGES for said in STAGES]  # columns of a stored confusion matrix
 
 
 @pytest.fixture(scope="module")
@@ -217,14 +219,34 @@ def test_pruned_against_full_is_the_mean_over_seeds(made, capsys):
     frame = comparison.paired_differences(epochs, trained, settings)
     assert "No comparison with AttnSleep: it staged epochs of 500 samples, these have 60." in capsys.readouterr().out
     assert list(frame) == results.COLUMNS["differences.csv"]
-    assert frame.comparison.tolist() == ["pruned - full"] * 4 and set(frame.seeds) == {2} and set(frame.subjects) == {6}
+    assert frame.comparison.tolist() == ["pruned - full"] * 4 + ["pruned - full, context"] * 4
+    assert set(frame.seeds) == {2} and set(frame.subjects) == {6}
     acc = [
         [accuracy_score(y, prob.argmax(1)) for y, prob in (predicted(epochs, network) for network in networks[:2])]
         for networks in (load_pruned(settings), trained)
     ]
-    row = frame.set_index("metric").loc["acc"]
+    row = frame.set_index(["comparison", "metric"]).loc[("pruned - full", "acc")]
     assert row.difference == pytest.approx(np.mean(acc[0]) - np.mean(acc[1]))
     assert row.low <= row.difference <= row.high
+
+
+def test_differences_with_context_are_those_of_the_smoothed_predictions(made):
+    """Of what the cross-validation wrote: crossval.csv's rows of context "both"."""
+    epochs, _, trained, settings, rows = made
+    frame = comparison.paired_differences(epochs, trained, settings).set_index(["comparison", "metric"])
+    pooled = rows.query("protocol == 'subjectwise' and fold == 'pooled' and genotype == 'edf20-toy'")
+    pruned = pooled[pooled.context == "both"].set_index("seed")
+    folds, start = stage2.folds_of(epochs, trained[0], settings), partial(new_network, TINY, 4, 3)
+    full = [
+        crossval.cross_validate(
+            epochs, folds, "subjectwise", start, network.train, paths.ROOT / "first", network.keys
+        )[0]
+        for network in trained[:2]
+    ]
+    for metric in ("acc", "mf1", "kappa"):
+        whole = [scores(crossval.pooled_confusion(predictions, "c"))[metric] for predictions in full]
+        found = frame.loc[("pruned - full, context", metric)].difference
+        assert found == pytest.approx(pruned[metric].mean() - np.mean(whole))
 
 
 def test_calibration_scales_every_fold_by_its_own_validation_subjects(made):
@@ -249,7 +271,7 @@ def test_calibration_scales_every_fold_by_its_own_validation_subjects(made):
 
 def test_stored_confusions_of_attnsleep_are_its_predictions(shared):
     """Night by night from what its repository stores, and the pooled scores that go with it."""
-    stored = published(comparison.PEER).set_index("night")
+    stored = published(comparison.PEER[False]).set_index("night")
     epochs = np.load(shared / "data" / "sleepedf20_first5s.npz")
     with epochs, np.load(shared / "data" / "attnsleep_first5s_predictions.npz") as predictions:
         fold = dict(entry.split(":") for entry in predictions["fold_of_night"].tolist())
@@ -257,8 +279,7 @@ def test_stored_confusions_of_attnsleep_are_its_predictions(shared):
         total = 0
         for night, number in fold.items():
             matrix = confusion(epochs[f"{night}_y"].astype(int), predictions[f"{night}_pred"].astype(int))
-            cells = [f"{true}_{said}" for true in STAGES for said in STAGES]
-            np.testing.assert_array_equal(stored.loc[night, cells].to_numpy(int).reshape(5, 5), matrix)
+            np.testing.assert_array_equal(stored.loc[night, CELLS].to_numpy(int).reshape(5, 5), matrix)
             assert stored.loc[night, "fold"] == int(number)
             total = total + matrix
     assert total.sum() == 42_308
@@ -266,9 +287,32 @@ def test_stored_confusions_of_attnsleep_are_its_predictions(shared):
     assert [round(pooled[key], 4) for key in ("acc", "mf1", "kappa")] == [0.7350, 0.6634, 0.6359]
 
 
+def test_stored_confusions_with_context_follow_from_the_predictions_of_attnsleep(shared):
+    """Smoothed by the transitions and confusions (plus one) of the nights of the other nine folds."""
+    stored = published(comparison.PEER[True]).set_index("night")
+    epochs = np.load(shared / "data" / "sleepedf20_first5s.npz")
+    with epochs, np.load(shared / "data" / "attnsleep_first5s_predictions.npz") as predictions:
+        fold = dict(entry.split(":") for entry in predictions["fold_of_night"].tolist())
+        y = {night: epochs[f"{night}_y"].astype(int) for night in sorted(fold)}
+        said = {night: predictions[f"{night}_pred"].astype(int) for night in sorted(fold)}
+    assert sorted(stored.index) == sorted(fold)
+    total = 0
+    for night in sorted(fold):
+        others = [other for other in sorted(fold) if fold[other] != fold[night]]
+        labels = np.concatenate([y[other] for other in others])
+        context = fit_context(labels, np.repeat(others, [len(y[other]) for other in others]))
+        counts = confusion(labels, np.concatenate([said[other] for other in others])) + 1
+        likelihood = (counts / counts.sum(1, keepdims=True))[:, said[night]].T
+        matrix = confusion(y[night], smooth(likelihood * context.prior, context).argmax(1))
+        np.testing.assert_array_equal(stored.loc[night, CELLS].to_numpy(int).reshape(5, 5), matrix)
+        total = total + matrix
+    pooled = scores(total)
+    assert [round(pooled[key], 4) for key in ("acc", "mf1", "kappa")] == [0.8137, 0.7433, 0.7448]
+
+
 def nights_of_peer(changed=0):
     """Epochs with as many of each stage as AttnSleep staged in the nights of subjects 0 and 3."""
-    stored = published(comparison.PEER)
+    stored = published(comparison.PEER[False])
     stored = stored[stored.night.str[3:5].isin(["00", "03"])].set_index("night")
     parts = []
     for night in stored.index:
@@ -286,9 +330,10 @@ def comparison_epochs(x, y, subject, night):
 
 def test_attnsleep_is_a_peer_on_the_same_nights_alone():
     epochs = nights_of_peer()
-    matrices, reason = comparison.peer_confusions(epochs)
-    assert reason == "" and matrices.shape == (2, 5, 5)
-    np.testing.assert_array_equal(matrices.sum((0, 2)), np.bincount(epochs.y))
+    for context in (False, True):
+        matrices, reason = comparison.peer_confusions(epochs, context)
+        assert reason == "" and matrices.shape == (2, 5, 5)
+        np.testing.assert_array_equal(matrices.sum((0, 2)), np.bincount(epochs.y))
     assert comparison.peer_confusions(nights_of_peer(changed=1)) == (None, "it staged other epochs of night SC4001E0")
     elsewhere = comparison_epochs(
         epochs.x, epochs.y, epochs.subject + 40, np.char.replace(epochs.night, "SC40", "SC44")
