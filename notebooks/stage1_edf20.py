@@ -74,6 +74,7 @@ device = "cpu"
 # %%
 from sleepkit import figures
 from sleepkit.crossval import manifest, subject_folds
+from sleepkit.nested import nested_report
 from sleepkit.reference import SEARCH_SAMPLES, published, published_genotype
 from sleepkit.results import read
 from sleepkit.search import SearchSettings
@@ -179,10 +180,18 @@ pooled = crossval[crossval.fold == "pooled"]
 pooled[["protocol", "genotype", "cells", "context", "seed", "acc", "mf1", "kappa", "mgm", "n"]].round(3)
 
 # %% [markdown]
-# `context` is beyond the paper: a hidden Markov model, fitted on the training subjects' hypnograms, smooths each night's
-# probabilities, forward only as in real time or in both directions. It always has a row of its own; the paper scores each epoch
-# alone.
+# `context` is beyond the paper: a hidden Markov model smooths each night's probabilities, forward only as in real time or in both
+# directions. Its transitions come from the training subjects' hypnograms; how much an epoch's evidence weighs in a whole night is
+# chosen on the validation subjects, since neighbouring epochs are no independent witnesses. It always has a row of its own; the paper
+# scores each epoch alone.
 #
+# **As many searches as folds: one architecture?** What each fold found for itself. Cells that differ and score alike say that the search finds one
+# good network among many, not the only one.
+
+# %% tags=["nbval-ignore-output"]
+nested_report(settings)
+
+# %% [markdown]
 # ## Checks
 
 # %%

@@ -98,7 +98,8 @@ comparison.round(3)
 
 # %% [markdown]
 # The same people staged twice: the difference per subject, its mean over the seeds, and an interval that 95 % of 10,000 draws of
-# subjects fall into. Where a peer's predictions for the same epochs are known, the differences to it stand below.
+# subjects fall into; each epoch alone, and both sides with the context of the night. Where a peer's predictions for the same epochs are
+# known, the differences to it stand below.
 
 # %% tags=["nbval-ignore-output"]
 differences = paired_differences(epochs, trained, settings)

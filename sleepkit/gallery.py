@@ -1,6 +1,5 @@
 """The gallery of a profile: every item drawn from the result files there are, saved, shown, and listed in an index."""
 
-
 from IPython.display import Markdown
 
 from sleepkit import figures, items, paths, tables
@@ -29,7 +28,11 @@ def draw(profile, key):
     if key.startswith("fig"):
         saved = figures.save(drawn, profile, key)
     else:
-        saved = tables.save(drawn, profile, key, _note(profile, key))
+        note = _note(profile, key)
+        if key == "tab10" and (gap := tables.protocol_gap(gather(profile, "crossval.csv"), "edf20")):
+            note = f"{note} {gap}"
+            print(gap)
+        saved = tables.save(drawn, profile, key, note)
     print(f"{key}: {', '.join(file.name for file in saved)}")
     return drawn
 

@@ -3,11 +3,13 @@ tested on. Files in, files out."""
 
 import json
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from sleepkit import crossval, jobs, paths
 from sleepkit.epochs import EpochSet
@@ -112,3 +114,20 @@ def _write(found, search, epochs, folds, settings):
     }
     with paths.written(settings.folder / "nested.json") as path:
         path.write_text(json.dumps({"search": asdict(search), "folds": report}, indent=1) + "\n")
+
+
+def nested_report(settings):
+    """What the folds found, from nested.json, as a data frame with a row per fold: searched on and left (epochs),
+    removed operations, and the operations of the normal and the reduction cell with their numbers; empty without
+    nested searches."""
+    rows = []
+    if settings.nested is not None:
+        report = json.loads((settings.folder / "nested.json").read_text())
+        for number, found in report["folds"].items():
+            row = {"fold": int(number), "searched on": found["searched_on"], "left": sum(found["left"].values())}
+            row["operations removed"] = found["removed_operations"]
+            for kind, entries in found["genotype"].items():
+                counts = Counter(name for name, _ in entries).most_common()
+                row[f"{kind} cell"] = ", ".join(f"{n} {name}" for name, n in counts)
+            rows.append(row)
+    return pd.DataFrame(rows)

@@ -23,7 +23,12 @@ def sweep_ratios(epochs, trained, settings):
     written. At ratio 0 all but "released" are one run, the full network with the same extra epochs. Raises ValueError
     when `max_minutes` were over first.
     """
-    cases = [(method, ratio, network) for method in settings.methods for ratio in settings.ratios for network in family(trained)]
+    cases = [
+        (method, ratio, network)
+        for method in settings.methods
+        for ratio in settings.ratios
+        for network in family(trained)
+    ]
     plans = [
         pruning_plan(epochs, network, settings, _method(method, ratio), ratio, settings.sweep_folds)
         for method, ratio, network in cases

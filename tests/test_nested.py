@@ -11,7 +11,7 @@ from test_crossval import toy
 
 from sleepkit import crossval, paths, results, stage1
 from sleepkit.epochs import EpochSet
-from sleepkit.nested import FoldSearch, left_by, nested_plan, search_fold
+from sleepkit.nested import FoldSearch, left_by, nested_plan, nested_report, search_fold
 from sleepkit.network import count_parameters, load_network
 from sleepkit.search import SearchSettings
 from sleepkit.stage1 import Stage1
@@ -105,6 +105,12 @@ def test_a_run_has_the_nested_network_as_rows_of_its_own(root):
     assert {fold["searched_on"] for fold in report["folds"].values()} == {
         len(fold.train) + len(fold.valid) for fold in folds_of(epochs)
     }
+    shown = nested_report(run).set_index("fold")
+    assert shown["searched on"].tolist() == [report["folds"][fold]["searched_on"] for fold in ("0", "1")]
+    assert (shown.left < shown["searched on"]).all()
+    names = [name for name, _ in report["folds"]["1"]["genotype"]["normal"]]
+    assert sorted(shown["normal cell"][1].split(", ")) == sorted(f"{names.count(name)} {name}" for name in set(names))
+    assert nested_report(replace(run, nested=None)).empty
     sizes = results.read("rows", "stage1_edf20/parameters.csv").set_index("genotype").params
     (folder,) = {path.parent for path in (run.work / "folds").glob("*/fold0.json") if "nested" in path.read_text()}
     saved = [count_parameters(load_network(folder / f"fold{number}")[0]) for number in (0, 1)]

@@ -238,9 +238,9 @@ def test_differences_with_context_are_those_of_the_smoothed_predictions(made):
     pruned = pooled[pooled.context == "both"].set_index("seed")
     folds, start = stage2.folds_of(epochs, trained[0], settings), partial(new_network, TINY, 4, 3)
     full = [
-        crossval.cross_validate(
-            epochs, folds, "subjectwise", start, network.train, paths.ROOT / "first", network.keys
-        )[0]
+        crossval.cross_validate(epochs, folds, "subjectwise", start, network.train, paths.ROOT / "first", network.keys)[
+            0
+        ]
         for network in trained[:2]
     ]
     for metric in ("acc", "mf1", "kappa"):

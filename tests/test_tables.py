@@ -138,6 +138,24 @@ def test_protocols_and_contexts_have_rows_of_their_own():
         assert len(without) == 6 and without.C.tolist() == [9] * 6
 
 
+def test_the_gap_between_the_protocols_is_said_in_words():
+    subjectwise = crossval()
+    assert tables.protocol_gap(subjectwise, "edf20") == "", "one protocol has no gap"
+    better = subjectwise.assign(protocol="epochwise", acc=subjectwise.acc + 0.08, mf1=subjectwise.mf1 + 0.05)
+    nested = subjectwise[subjectwise.pruned == 0].assign(genotype="edf20-nested", acc=0.66)
+    rows = pd.concat([subjectwise, better[better.context == "none"], nested])
+    said = tables.protocol_gap(rows, "edf20")
+    assert said.startswith("Epochwise, epochs of the same people train a network")
+    for sentence in (
+        "edf20-searched, L = 5, C = 4: 80.5 % accuracy epochwise, 72.5 % subjectwise, a gap of 8.0 points (5.0 in macro-F1).",
+        "edf20-searched, L = 5, C = 4, 50 % pruned: 75.5 % accuracy epochwise, 67.5 % subjectwise, a gap of 8.0 points",
+        "edf20-nested, L = 5, C = 4: 66.0 %, the search and data pruning, too, repeated without the test subjects.",
+    ):
+        assert said.count(sentence) == 1
+    assert tables.protocol_gap(nested, "edf20").startswith("edf20-nested"), "there is no gap to explain"
+    assert tables.protocol_gap(rows, "edf78") == tables.protocol_gap(None, "edf20") == ""
+
+
 def test_differences_are_this_run_minus_the_published_network_of_the_same_depth_and_stage():
     runs = [frame.assign(cells=9) for frame in (crossval(), *companions())]
     for pruned, theirs, size in ((False, "edf20_L9_full", 9000), (True, "edf20_L9_pruned", 3000)):

@@ -18,7 +18,7 @@ APART = 0.35  # percent of the axis between the methods' marks at one ratio, so 
 def plot_sweep(sweep, note=""):
     """Accuracy and macro-F1 against the share of filters removed, mean and sd over seeds, a line per method.
 
-    sweep : data frame as sweep.csv: method, ratio (0 to 0.9), seed, acc, mf1
+    sweep : data frame as sweep.csv: method, ratio (0 to 0.9), seed, acc, mf1, n
     Raises ValueError for a method that is not one of METHODS. returns a matplotlib figure at page width
     """
     unknown = sorted(set(sweep.method) - set(METHODS))
@@ -41,6 +41,9 @@ def plot_sweep(sweep, note=""):
         ax.grid(axis="y", linewidth=0.3, color="#E4E4E4")
     seeds = sweep.seed.nunique()
     bars = f"bars: ± 1 sd over {seeds} seeds" if seeds > 1 else "one seed"
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, title=bars, alignment="left")
+    title = f"{bars}; scored on {sweep.n.iloc[0]:,} test epochs"
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, title=title, alignment="left"
+    )
     add_note(figure, note)
     return figure

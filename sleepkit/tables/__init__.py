@@ -1,6 +1,7 @@
 """Tables: one function per item; each takes data frames and returns one, with units in the heads."""
 
 from sleepkit.tables.comparisons import (
+    protocol_gap,
     table_ablation,
     table_cost,
     table_departures,
@@ -13,6 +14,7 @@ from sleepkit.tables.runs import table_epochs, table_settings, table_stage
 __all__ = [
     "latex",
     "markdown",
+    "protocol_gap",
     "save",
     "table_ablation",
     "table_cost",

@@ -11,6 +11,10 @@ from sleepkit.tables.runs import DATASETS
 KEYS = ["genotype", "protocol", "context", "pruned", "channels", "cells"]
 DIFFERENCES = {key: f"difference of {HEADS[key].replace('%', 'points')}" for key in ("acc", "mf1", "kappa")}
 CONTEXTS = {"none": "", "forward": ", context of the past", "both": ", context of the night"}
+GAP = (
+    "Epochwise, epochs of the same people train a network and the test epochs choose which of its states is kept, on the "
+    "epochs that data pruning left; subjectwise neither is so, on all epochs."
+)
 SCORE_COLUMNS = [column for key in SCORES for column in (HEADS[key], f"{HEADS[key]} sd")]
 COST = {  # column of cost.csv: head, unit in the file
     "network": ("network", None),
@@ -89,6 +93,36 @@ def table_protocols(crossval, dataset):
     heads = ["source", "protocol", "context", "stage", "C", "L", "seeds"]
     columns = [*heads, *SCORE_COLUMNS, *DIFFERENCES.values()]
     return table.reindex(columns=columns).dropna(axis=1, how="all")
+
+
+def protocol_gap(crossval, dataset):
+    """What the two protocols make of one network, in words: a sentence per network that was tested by both, and one
+    for the network that was searched inside every fold; "" where there is none.
+
+    crossval : data frame as crossval.csv, or None
+    """
+    if crossval is None:
+        return ""
+    found = _found_scores(crossval, dataset)
+    found = found[found.context == "none"].set_index("protocol")
+    sentences = []
+    for (genotype, channels, cells, pruned), rows in found.groupby(["genotype", "C", "L", "pruned"]):
+        name = f"{genotype}, L = {cells}, C = {channels}" + (f", {100 * pruned:.0f} % pruned" if pruned else "")
+        accuracies, f1s = rows[HEADS["acc"]], rows[HEADS["mf1"]]
+        if {"epochwise", "subjectwise"} <= set(rows.index):
+            gaps = [values.epochwise - values.subjectwise for values in (accuracies, f1s)]
+            sentences.append(
+                f"{name}: {accuracies.epochwise:.1f} % accuracy epochwise, {accuracies.subjectwise:.1f} % subjectwise, "
+                f"a gap of {gaps[0]:.1f} points ({gaps[1]:.1f} in macro-F1)."
+            )
+        elif genotype.endswith("-nested"):
+            sentences.append(
+                f"{name}: {accuracies.subjectwise:.1f} %, the search and data pruning, too, repeated without the test "
+                "subjects."
+            )
+    if any("epochwise" in sentence for sentence in sentences):
+        sentences.insert(0, GAP)
+    return " ".join(sentences)
 
 
 def table_departures():
