@@ -65,8 +65,9 @@ from sleepkit.crossval import manifest, subject_folds
 from sleepkit.reference import SEARCH_SAMPLES, published, published_genotype
 from sleepkit.results import read
 from sleepkit.search import SearchSettings
-from sleepkit.stage1 import (Stage1, evaluation_checks, load_epochs, search_architecture, search_checks, train_networks)
+from sleepkit.stage1 import Stage1, load_epochs, search_architecture, train_networks
 from sleepkit.training import TrainSettings
+from sleepkit.verdicts import evaluation_checks, search_checks
 
 # %%
 search = SearchSettings(search_channels, search_cells, search_nodes, search_epochs, search_batch, alpha_lr=alpha_lr,

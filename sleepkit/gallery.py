@@ -29,7 +29,7 @@ def draw(profile, key):
         saved = figures.save(drawn, profile, key)
     else:
         note = _note(profile, key)
-        if key == "tab10" and (gap := tables.protocol_gap(gather(profile, "crossval.csv"), "edf20")):
+        if key == "tab10" and (gap := _gap(profile)):
             note = f"{note} {gap}"
             print(gap)
         saved = tables.save(drawn, profile, key, note)
@@ -127,6 +127,12 @@ def _note(profile, key):
 
 def _dataset(key):
     return "edf78" if "edf78" in item(key).slug else "edf20"
+
+
+def _gap(profile):
+    """What separates the protocols of table 10, in words."""
+    predictions, kept = (find(profile, f"stage1_edf20/{name}.npz") for name in ("predictions", "kept"))
+    return tables.protocol_gap(gather(profile, "crossval.csv"), "edf20", predictions, kept)
 
 
 def _figure(profile, key):

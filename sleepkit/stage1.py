@@ -8,16 +8,15 @@ import numpy as np
 import pandas as pd
 
 from sleepkit import crossval, jobs, paths
-from sleepkit.checks import checks
 from sleepkit.cost import count_macs
 from sleepkit.epochs import STAGES, EpochSet, parse_night
 from sleepkit.nested import nested_plan, nested_search
 from sleepkit.network import SleepNet, count_parameters
-from sleepkit.pruning.data import class_limits, removed_examples, sample_variances
+from sleepkit.pruning.data import removed_examples, sample_variances
 from sleepkit.recordings import nights_of
 from sleepkit.reference import published_genotype
 from sleepkit.results import NETWORK, write_table
-from sleepkit.search import HALVES, SearchSettings, run_search, search_key, split_halves
+from sleepkit.search import SearchSettings, run_search, search_key
 from sleepkit.training import TrainSettings
 
 PROTOCOLS = ("subjectwise", "epochwise")
@@ -276,66 +275,3 @@ def write_predictions(run, path):
             arrays[name] = predictions[[f"{letter}_{stage}" for stage in STAGES]].to_numpy(np.float16)
     with paths.written(path) as temporary:
         np.savez_compressed(temporary, network=json.dumps(run.keys), **arrays)
-
-
-def search_checks(found, epochs, settings):
-    """Whether the search kept its own rules: sizes after every round, class limits, what is gone stays gone, one
-    operation an edge."""
-    rules, history = settings.search, found.history
-    rounds = rules.rounds if rules.data_pruning else ()
-    halves = split_halves(epochs.y, rules.split_seed)
-    claims = []
-    for half in HALVES:
-        expected = len(halves[half])
-        for _ in rounds:
-            expected -= int(rules.data_fraction * expected)
-        left = len(found.kept[half])
-        claims.append((f"{half} half after {len(rounds)} rounds of data pruning", expected, left, expected == left))
-        limits = class_limits(np.bincount(epochs.y[halves[half]], minlength=len(STAGES)), max(len(rounds), 1))
-        lost = found.removed_samples.query("half == @half").groupby("stage").removed.sum().reindex(STAGES, fill_value=0)
-        within = bool((lost.to_numpy() <= limits).all())
-        claims.append(
-            (
-                f"no stage of the {half} half lost more than its limit",
-                "within",
-                "within" if within else "beyond",
-                within,
-            )
-        )
-    gone = found.voe[found.voe.removed.astype(bool)].id
-    back = len(np.intersect1d(gone, np.concatenate(list(found.kept.values()))))
-    claims.append(("removed samples never come back", 0, back, back == 0))
-    final = np.concatenate([found.weights[kind][-1] for kind in ("normal", "reduce")])
-    empty = int((final[:, 1:].max(axis=1) == 0).sum())
-    claims.append(("edges without an operation other than none", 0, empty, empty == 0))
-    ones = bool(np.allclose(final.sum(axis=1), 1, atol=1e-5))
-    claims.append(("the survivors' weights of every edge sum to 1", True, ones, ones))
-    fell = bool(history.train_loss.iloc[-1] < history.train_loss.iloc[0])
-    claims.append(("the training loss fell", True, fell, fell))
-    return checks(*claims)
-
-
-def evaluation_checks(crossval_rows, epochs, settings):
-    """Whether every epoch was tested once by a network that had not seen its subject, and better than by chance."""
-    folds = crossval.subject_folds(epochs.subject, settings.folds, settings.validation_subjects)
-    apart = all(
-        not set(epochs.subject[fold.test]) & set(epochs.subject[np.concatenate([fold.train, fold.valid])])
-        for fold in folds
-    )
-    tested = np.sort(np.concatenate([fold.test for fold in folds]))
-    rows = crossval_rows.query("protocol == 'subjectwise' and fold == 'pooled'")
-    kappa = rows[rows.context == "none"].kappa.min()
-    per_context = sorted(rows.groupby("context").n.sum())
-    once = bool(np.array_equal(tested, np.arange(len(epochs))))
-    return checks(
-        ("no subject is on two sides of a fold", True, apart, apart),
-        ("every epoch is tested exactly once", len(epochs), len(tested), once),
-        ("better than chance: kappa of the merged predictions", "above 0.1", f"above: {kappa > 0.1}", kappa > 0.1),
-        ("context, forward and both, scores the same epochs", "the same", *_same(per_context)),
-    )
-
-
-def _same(values):
-    """("the same", True) when the values are one, else the values and False."""
-    same = len(set(values)) == 1
-    return ("the same" if same else str(values)), same

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from sleepkit import crossval, jobs, paths, results
-from sleepkit.checks import checks
 from sleepkit.fold import SIDES, Fold
-from sleepkit.network import SleepNet, count_parameters, load_network
+from sleepkit.network import SleepNet, load_network
 from sleepkit.pruning.filters import (
     filter_scores,
     kept_channels,
@@ -18,10 +17,9 @@ from sleepkit.pruning.filters import (
     prune_filters,
     random_scores,
     released_mask,
-    tied_sets,
 )
 from sleepkit.results import NETWORK, SCORES, gather, write_table
-from sleepkit.stage1 import run_plans, size_of, write_networks, write_runs
+from sleepkit.stage1 import run_plans, write_networks, write_runs
 from sleepkit.training import TrainSettings
 
 METHODS = ("importance", "random", "l1", "scratch", "released")
@@ -265,43 +263,3 @@ def compare(settings):
     return rows.sort_values(["context", "pruned"], ascending=[False, True])[
         [*columns, *SCORES, "params", "macs"]
     ].reset_index(drop=True)
-
-
-def pruning_checks(epochs, trained, crossval_rows, ablation, settings):
-    """Whether pruning removed what it should, and whether what is left still stages sleep."""
-    full = load_network(next(iter(trained[0].networks.values())))[0]
-    pruned = prune_filters(full, settings.ratio, settings.balance)
-    wanted = [max(1, int((1 - settings.ratio) * tied.width + 1e-9)) for tied in tied_sets(full)]
-    widths = [tied.width for tied in tied_sets(pruned)]
-    sizes, small = size_of(full, epochs), size_of(pruned, epochs)
-    kappa = crossval_rows.query("fold == 'pooled' and context == 'none'").kappa.min()
-    rows = 11 * len(settings.ablation_seeds)
-    return checks(
-        (
-            f"channels left in {len(widths)} tied sets at ratio {settings.ratio:g}",
-            sum(wanted),
-            sum(widths),
-            widths == wanted,
-        ),
-        (
-            "the pruned network has fewer parameters",
-            f"below {sizes[0]:,}",
-            f"below: {small[0] < sizes[0]}",
-            small[0] < sizes[0],
-        ),
-        ("and fewer multiplications", "below", f"below: {small[1] < sizes[1]}", small[1] < sizes[1]),
-        ("nothing is left to grow back: sizes after fine-tuning", "as pruned", *_sizes_after(trained, settings)),
-        ("better than chance: kappa of the pruned networks", "above 0", f"above: {kappa > 0}", bool(kappa > 0)),
-        ("rows of the ablation: 11 variants, every seed", rows, len(ablation), len(ablation) == rows),
-    )
-
-
-def _sizes_after(trained, settings):
-    """(parameters of the pruned networks as saved, whether each is what pruning made of the full one)"""
-    wanted, saved = [], []
-    for full, pruned in zip(trained, load_pruned(settings), strict=True):
-        fold = min(pruned.networks)
-        net = load_network(full.networks[fold])[0]
-        wanted.append(count_parameters(prune_filters(net, settings.ratio, settings.balance)))
-        saved += [count_parameters(load_network(path)[0]) for path in pruned.networks.values()]
-    return ", ".join(f"{size:,}" for size in sorted(set(saved))), set(saved) == set(wanted)

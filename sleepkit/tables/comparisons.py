@@ -1,8 +1,11 @@
 """Tables 7 to 11: methods, variants, costs, protocols and departures, a row each."""
 
+import json
+
+import numpy as np
 import pandas as pd
 
-from sleepkit.metrics import scores
+from sleepkit.metrics import confusion, scores
 from sleepkit.reference import FULL_MACS, PROTOCOL, published, published_confusion
 from sleepkit.results import SCORES
 from sleepkit.tables.formats import HEADS, factor
@@ -13,7 +16,7 @@ DIFFERENCES = {key: f"difference of {HEADS[key].replace('%', 'points')}" for key
 CONTEXTS = {"none": "", "forward": ", context of the past", "both": ", context of the night"}
 GAP = (
     "Epochwise, epochs of the same people train a network and the test epochs choose which of its states is kept, on the "
-    "epochs that data pruning left; subjectwise neither is so, on all epochs."
+    "epochs that data pruning left (it takes those that are easy to train on); subjectwise neither is so, on all epochs."
 )
 SCORE_COLUMNS = [column for key in SCORES for column in (HEADS[key], f"{HEADS[key]} sd")]
 COST = {  # column of cost.csv: head, unit in the file
@@ -95,34 +98,54 @@ def table_protocols(crossval, dataset):
     return table.reindex(columns=columns).dropna(axis=1, how="all")
 
 
-def protocol_gap(crossval, dataset):
+def protocol_gap(crossval, dataset, predictions=None, kept=None):
     """What the two protocols make of one network, in words: a sentence per network that was tested by both, and one
     for the network that was searched inside every fold; "" where there is none.
 
     crossval : data frame as crossval.csv, or None
+    predictions, kept : dicts of arrays as predictions.npz and kept.npz, so that the network of predictions can be
+        compared on the epochs that both protocols score; or None
     """
     if crossval is None:
         return ""
     found = _found_scores(crossval, dataset)
-    found = found[found.context == "none"].set_index("protocol")
+    found = found[found.context == "none"]
     sentences = []
     for (genotype, channels, cells, pruned), rows in found.groupby(["genotype", "C", "L", "pruned"]):
         name = f"{genotype}, L = {cells}, C = {channels}" + (f", {100 * pruned:.0f} % pruned" if pruned else "")
-        accuracies, f1s = rows[HEADS["acc"]], rows[HEADS["mf1"]]
-        if {"epochwise", "subjectwise"} <= set(rows.index):
-            gaps = [values.epochwise - values.subjectwise for values in (accuracies, f1s)]
-            sentences.append(
-                f"{name}: {accuracies.epochwise:.1f} % accuracy epochwise, {accuracies.subjectwise:.1f} % subjectwise, "
-                f"a gap of {gaps[0]:.1f} points ({gaps[1]:.1f} in macro-F1)."
-            )
+        scored = rows.set_index("protocol")[[HEADS["acc"], HEADS["mf1"]]]
+        if {"epochwise", "subjectwise"} <= set(scored.index):
+            theirs, ours = scored.loc["epochwise"].to_numpy(), scored.loc["subjectwise"].to_numpy()
+            gap = f"{theirs[0]:.1f} % accuracy epochwise, {ours[0]:.1f} % subjectwise, {_points(theirs - ours)}"
+            same = _on_the_same_epochs(predictions, kept, genotype, channels, cells, pruned)
+            if same is not None:
+                gap += f"; subjectwise on the same epochs {same[0]:.1f} %, {_points(theirs - same)}"
+            sentences.append(f"{name}: {gap}.")
         elif genotype.endswith("-nested"):
             sentences.append(
-                f"{name}: {accuracies.subjectwise:.1f} %, the search and data pruning, too, repeated without the test "
+                f"{name}: {scored.iloc[0, 0]:.1f} %, the search and data pruning, too, repeated without the test "
                 "subjects."
             )
     if any("epochwise" in sentence for sentence in sentences):
         sentences.insert(0, GAP)
     return " ".join(sentences)
+
+
+def _points(gap):
+    return f"a gap of {gap[0]:.1f} points ({gap[1]:.1f} in macro-F1)"
+
+
+def _on_the_same_epochs(predictions, kept, *network):
+    """Accuracy and macro-F1 in percent of the predictions' network on the epochs that were kept, where it is this
+    one."""
+    if predictions is None or kept is None:
+        return None
+    keys = json.loads(str(predictions["network"]))
+    if tuple(keys[name] for name in ("genotype", "channels", "cells", "pruned")) != network:
+        return None
+    rows = np.isin(predictions["id"], np.concatenate([kept["train"], kept["valid"]]))
+    values = scores(confusion(predictions["y"][rows], predictions["prob"][rows].argmax(axis=1)))
+    return np.array([100 * values["acc"], 100 * values["mf1"]])
 
 
 def table_departures():

@@ -1,0 +1,116 @@
+"""What the computing notebooks claim at their end: each claim beside what was measured (see sleepkit.checks)."""
+
+import numpy as np
+
+from sleepkit import crossval
+from sleepkit.checks import checks
+from sleepkit.epochs import STAGES
+from sleepkit.network import count_parameters, load_network
+from sleepkit.pruning.data import class_limits
+from sleepkit.pruning.filters import prune_filters, tied_sets
+from sleepkit.search import HALVES, split_halves
+from sleepkit.stage1 import size_of
+from sleepkit.stage2 import load_pruned
+
+
+def search_checks(found, epochs, settings):
+    """Whether the search kept its own rules: sizes after every round, class limits, what is gone stays gone, one
+    operation an edge."""
+    rules, history = settings.search, found.history
+    rounds = rules.rounds if rules.data_pruning else ()
+    halves = split_halves(epochs.y, rules.split_seed)
+    claims = []
+    for half in HALVES:
+        expected = len(halves[half])
+        for _ in rounds:
+            expected -= int(rules.data_fraction * expected)
+        left = len(found.kept[half])
+        claims.append((f"{half} half after {len(rounds)} rounds of data pruning", expected, left, expected == left))
+        limits = class_limits(np.bincount(epochs.y[halves[half]], minlength=len(STAGES)), max(len(rounds), 1))
+        lost = found.removed_samples.query("half == @half").groupby("stage").removed.sum().reindex(STAGES, fill_value=0)
+        within = bool((lost.to_numpy() <= limits).all())
+        claims.append(
+            (
+                f"no stage of the {half} half lost more than its limit",
+                "within",
+                "within" if within else "beyond",
+                within,
+            )
+        )
+    gone = found.voe[found.voe.removed.astype(bool)].id
+    back = len(np.intersect1d(gone, np.concatenate(list(found.kept.values()))))
+    claims.append(("removed samples never come back", 0, back, back == 0))
+    final = np.concatenate([found.weights[kind][-1] for kind in ("normal", "reduce")])
+    empty = int((final[:, 1:].max(axis=1) == 0).sum())
+    claims.append(("edges without an operation other than none", 0, empty, empty == 0))
+    ones = bool(np.allclose(final.sum(axis=1), 1, atol=1e-5))
+    claims.append(("the survivors' weights of every edge sum to 1", True, ones, ones))
+    fell = bool(history.train_loss.iloc[-1] < history.train_loss.iloc[0])
+    claims.append(("the training loss fell", True, fell, fell))
+    return checks(*claims)
+
+
+def evaluation_checks(crossval_rows, epochs, settings):
+    """Whether every epoch was tested once by a network that had not seen its subject, and better than by chance."""
+    folds = crossval.subject_folds(epochs.subject, settings.folds, settings.validation_subjects)
+    apart = all(
+        not set(epochs.subject[fold.test]) & set(epochs.subject[np.concatenate([fold.train, fold.valid])])
+        for fold in folds
+    )
+    tested = np.sort(np.concatenate([fold.test for fold in folds]))
+    rows = crossval_rows.query("protocol == 'subjectwise' and fold == 'pooled'")
+    kappa = rows[rows.context == "none"].kappa.min()
+    per_context = sorted(rows.groupby("context").n.sum())
+    once = bool(np.array_equal(tested, np.arange(len(epochs))))
+    return checks(
+        ("no subject is on two sides of a fold", True, apart, apart),
+        ("every epoch is tested exactly once", len(epochs), len(tested), once),
+        ("better than chance: kappa of the merged predictions", "above 0.1", f"above: {kappa > 0.1}", kappa > 0.1),
+        ("context, forward and both, scores the same epochs", "the same", *_same(per_context)),
+    )
+
+
+def _same(values):
+    """("the same", True) when the values are one, else the values and False."""
+    same = len(set(values)) == 1
+    return ("the same" if same else str(values)), same
+
+
+def pruning_checks(epochs, trained, crossval_rows, ablation, settings):
+    """Whether pruning removed what it should, and whether what is left still stages sleep."""
+    full = load_network(next(iter(trained[0].networks.values())))[0]
+    pruned = prune_filters(full, settings.ratio, settings.balance)
+    wanted = [max(1, int((1 - settings.ratio) * tied.width + 1e-9)) for tied in tied_sets(full)]
+    widths = [tied.width for tied in tied_sets(pruned)]
+    sizes, small = size_of(full, epochs), size_of(pruned, epochs)
+    kappa = crossval_rows.query("fold == 'pooled' and context == 'none'").kappa.min()
+    rows = 11 * len(settings.ablation_seeds)
+    return checks(
+        (
+            f"channels left in {len(widths)} tied sets at ratio {settings.ratio:g}",
+            sum(wanted),
+            sum(widths),
+            widths == wanted,
+        ),
+        (
+            "the pruned network has fewer parameters",
+            f"below {sizes[0]:,}",
+            f"below: {small[0] < sizes[0]}",
+            small[0] < sizes[0],
+        ),
+        ("and fewer multiplications", "below", f"below: {small[1] < sizes[1]}", small[1] < sizes[1]),
+        ("nothing is left to grow back: sizes after fine-tuning", "as pruned", *_sizes_after(trained, settings)),
+        ("better than chance: kappa of the pruned networks", "above 0", f"above: {kappa > 0}", bool(kappa > 0)),
+        ("rows of the ablation: 11 variants, every seed", rows, len(ablation), len(ablation) == rows),
+    )
+
+
+def _sizes_after(trained, settings):
+    """(parameters of the pruned networks as saved, whether each is what pruning made of the full one)"""
+    wanted, saved = [], []
+    for full, pruned in zip(trained, load_pruned(settings), strict=True):
+        fold = min(pruned.networks)
+        net = load_network(full.networks[fold])[0]
+        wanted.append(count_parameters(prune_filters(net, settings.ratio, settings.balance)))
+        saved += [count_parameters(load_network(path)[0]) for path in pruned.networks.values()]
+    return ", ".join(f"{size:,}" for size in sorted(set(saved))), set(saved) == set(wanted)
