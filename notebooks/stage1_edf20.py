@@ -88,7 +88,7 @@ search = SearchSettings(search_channels, search_cells, search_nodes, search_epoc
                         operation_pruning=operation_pruning, seed=search_seed)
 train = TrainSettings(lr=lr, schedule=schedule, batch=train_batch, epochs=train_epochs, patience=patience)
 settings = Stage1(profile, "edf20", search, train, subjects, origins, network_channels, network_cells, protocols, folds,
-                  validation_subjects, seeds, device, only_folds, nested, where, max_minutes or None)
+                  validation_subjects, seeds, device, only_folds, where, max_minutes or None, nested)
 settings
 
 # %% [markdown]

@@ -33,10 +33,10 @@ class Stage1:
     origins : whose genotypes become networks, "searched" and "published"
     network_cells : depths L of the networks that are trained
     folds, only_folds : number of subject-wise folds, and the numbers of those folds to run; empty runs all
-    nested : dict of what changes in the search's settings when it is repeated inside every subject-wise fold
-        (sleepkit.nested); None leaves that out
     where : where folds run, "inline", "local" or "slurm" (sleepkit.jobs)
     max_minutes : minutes that search and training may take each; then ValueError, and the next call goes on
+    nested : dict of what changes in the search's settings when it is repeated inside every subject-wise fold
+        (sleepkit.nested); None leaves that out
     """
 
     profile: str
@@ -53,9 +53,9 @@ class Stage1:
     seeds: tuple = (0,)
     device: str = "cpu"
     only_folds: tuple = ()
-    nested: dict | None = None
     where: str = "inline"
     max_minutes: float | None = None
+    nested: dict | None = None
 
     def __post_init__(self):
         for name, known in (("protocols", PROTOCOLS), ("origins", ORIGINS)):
