@@ -14,7 +14,7 @@ import pandas as pd
 from sleepkit import crossval, jobs, paths
 from sleepkit.epochs import EpochSet
 from sleepkit.fold import Fold, share, shared
-from sleepkit.network import SleepNet
+from sleepkit.network import new_network
 from sleepkit.search import SearchSettings, run_search, search_key
 
 
@@ -58,9 +58,9 @@ def nested_search(settings):
     return replace(settings.search, **settings.nested)
 
 
-def nested_plan(epochs, folds, settings):
-    """The plan of the network whose genotype every fold finds for itself: a search of `settings.nested` on its
-    training and validation subjects, then training on the training epochs that data pruning left.
+def nested_plans(epochs, folds, settings):
+    """The plans of the network whose genotype every fold finds for itself, one a fold: a search of `settings.nested`
+    on its training and validation subjects, then training on the training epochs that data pruning left.
 
     epochs : EpochSet;  folds : subject-wise;  settings : Stage1, of which the first depth and the first seed are used
     Writes nested.json: per fold the genotype, the epochs searched on and left, and the operations removed. Raises
@@ -74,19 +74,23 @@ def nested_plan(epochs, folds, settings):
     gpus = int(settings.device.startswith("cuda"))
     found = jobs.map(search_fold, todo, settings.where, settings.work / "jobs", gpus=gpus, label="searches")
     found = {fold.number: crossval.finished(one, limit) for fold, one in zip(folds, found, strict=True)}
-    _write(found, search, epochs, folds, settings)
-    genotypes = {number: one.genotype for number, one in found.items()}
+    _write(found, search, folds, settings)
+    return [training_plan(epochs, fold, found[fold.number], settings) for fold in folds]
+
+
+def training_plan(epochs, fold, found, settings):
+    """The plan of one fold's network, whose name depends on what this fold found and on nothing of the others."""
     cells, seed = settings.network_cells[0], settings.seeds[0]
     keys = {"protocol": "subjectwise", "genotype": f"{settings.dataset}-nested", "channels": settings.network_channels}
     keys |= {"cells": cells, "pruned": 0.0, "context": "none", "seed": seed}
     return crossval.Plan(
         epochs,
-        [left_by(found[fold.number], fold, epochs) for fold in folds],
+        [left_by(found, fold, epochs)],
         "subjectwise",
-        partial(found_network, genotypes, settings.network_channels, cells),
+        partial(new_network, found.genotype, settings.network_channels, cells),
         replace(settings.train, seed=seed),
         settings.work / "folds",
-        keys | {"architecture": {str(number): json.loads(one.to_json()) for number, one in genotypes.items()}},
+        keys | {"architecture": json.loads(found.genotype.to_json())},
     )
 
 
@@ -96,13 +100,7 @@ def left_by(found, fold, epochs):
     return replace(fold, train=fold.train[np.isin(epochs.id[fold.train], left)])
 
 
-def found_network(genotypes, channels, cells, fold):
-    """An untrained network of the genotype that was found in a fold; genotypes : dict number of the fold ->
-    Genotype."""
-    return SleepNet(genotypes[fold], channels, cells)
-
-
-def _write(found, search, epochs, folds, settings):
+def _write(found, search, folds, settings):
     report = {
         str(fold.number): {
             "genotype": json.loads(found[fold.number].genotype.to_json()),

@@ -133,6 +133,11 @@ class SleepNet(nn.Module):
         return self.classifier(self.dropout(last.mean(dim=(2, 3))))
 
 
+def new_network(genotype, channels, cells, fold=0):
+    """An untrained network, the same kind for every fold."""
+    return SleepNet(genotype, channels, cells)
+
+
 def count_parameters(net):
     """Number of parameters of a module."""
     return sum(parameter.numel() for parameter in net.parameters())

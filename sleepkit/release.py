@@ -13,10 +13,10 @@ import numpy as np
 from sleepkit import crossval, results
 from sleepkit.export import STRUCTURE, export_onnx
 from sleepkit.fold import Fold, fold_probabilities, normalisation
-from sleepkit.network import load_network, save_network
+from sleepkit.network import load_network, new_network, save_network
 from sleepkit.quality import signal_facts
 from sleepkit.results import NETWORK, SCORES
-from sleepkit.stage1 import load_epochs, new_network
+from sleepkit.stage1 import load_epochs
 from sleepkit.stage2 import Stage2, Trained, families, folds_of, load_pruned, load_trained, pruning_plan
 
 CHOOSERS = 3  # subjects that choose the epoch to keep

@@ -10,8 +10,8 @@ import pandas as pd
 from sleepkit import crossval, jobs, paths
 from sleepkit.cost import count_macs
 from sleepkit.epochs import STAGES, EpochSet, parse_night
-from sleepkit.nested import nested_plan, nested_search
-from sleepkit.network import SleepNet, count_parameters
+from sleepkit.nested import nested_plans, nested_search
+from sleepkit.network import count_parameters, new_network
 from sleepkit.pruning.data import removed_examples, sample_variances
 from sleepkit.recordings import nights_of
 from sleepkit.reference import published_genotype
@@ -188,8 +188,9 @@ def train_networks(epochs, found, settings):
         for cells in settings.network_cells
         for seed in settings.seeds
     ]
-    nested = [] if settings.nested is None else [nested_plan(epochs, folds["subjectwise"], settings)]
+    nested = [] if settings.nested is None else nested_plans(epochs, folds["subjectwise"], settings)
     runs = run_plans(plans + nested, settings)
+    runs = runs[: len(plans)] + ([merged(runs[len(plans) :])] if nested else [])
     facts = {"search": asdict(settings.search)}
     if "subjectwise" in folds:
         facts["folds"] = crossval.manifest(epochs, folds["subjectwise"])
@@ -209,11 +210,6 @@ def network_plan(epochs, folds, settings, label, genotype, protocol, cells, seed
     return crossval.Plan(epochs, folds, protocol, start, train, settings.work / "folds", config, only)
 
 
-def new_network(genotype, channels, cells, fold):
-    """An untrained network, the same kind for every fold."""
-    return SleepNet(genotype, channels, cells)
-
-
 def run_plans(plans, settings):
     """Carry out plans of crossval where the settings say; returns their NetworkRuns, or raises TimeOver."""
     limit = settings.max_minutes
@@ -223,9 +219,17 @@ def run_plans(plans, settings):
 
 def _network_run(plan, result):
     keys = {name: plan.config[name] for name in NETWORK}
-    # Folds that search for themselves find networks of different sizes: what is told is the mean.
-    sizes = [size_of(plan.start(fold.number), plan.epochs) for fold in plan.chosen()]
-    return NetworkRun(keys, *result, plan.settings, *(round(np.mean(size)) for size in zip(*sizes, strict=True)))
+    first = plan.chosen()[0].number
+    return NetworkRun(keys, *result, plan.settings, *size_of(plan.start(first), plan.epochs))
+
+
+def merged(runs):
+    """Runs of one fold each as one NetworkRun of all folds; its size is the mean of theirs."""
+    predictions = pd.concat([run.predictions for run in runs]).sort_values("id", ignore_index=True)
+    curves = pd.concat([run.curves for run in runs], ignore_index=True)
+    networks = [network for run in runs for network in run.networks]
+    sizes = (round(np.mean([getattr(run, name) for run in runs])) for name in ("params", "macs", "samples"))
+    return NetworkRun(runs[0].keys, predictions, curves, networks, runs[0].train, *sizes)
 
 
 def size_of(net, epochs):

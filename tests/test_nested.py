@@ -11,7 +11,7 @@ from test_crossval import toy
 
 from sleepkit import crossval, paths, results, stage1
 from sleepkit.epochs import EpochSet
-from sleepkit.nested import FoldSearch, left_by, nested_plan, nested_report, search_fold
+from sleepkit.nested import FoldSearch, left_by, nested_plans, nested_report, search_fold
 from sleepkit.network import count_parameters, load_network
 from sleepkit.search import SearchSettings
 from sleepkit.stage1 import Stage1
@@ -44,31 +44,32 @@ def folds_of(epochs):
 
 
 @pytest.fixture(scope="module")
-def plan(root):
+def plans(root):
     epochs = some_epochs()
-    return nested_plan(epochs, folds_of(epochs), settings("whole"))
+    return nested_plans(epochs, folds_of(epochs), settings("whole"))
 
 
-def test_nothing_that_a_fold_finds_depends_on_its_test_subjects(root, plan):
+def test_nothing_that_a_fold_finds_depends_on_its_test_subjects(root, plans):
     epochs, folds = some_epochs(), folds_of(some_epochs())
     test = folds[0].test
     x, y = epochs.x.copy(), epochs.y.copy()
     x[test], y[test] = 7 * x[test][:, ::-1] + 100, (y[test] + 1) % 5
     changed = EpochSet(x, y, epochs.subject, epochs.night, epochs.id, epochs.fs)
-    other = nested_plan(changed, folds, settings("changed"))
-    genotypes = [one.config["architecture"] for one in (plan, other)]
-    assert genotypes[0]["0"] == genotypes[1]["0"]
-    np.testing.assert_array_equal(plan.folds[0].train, other.folds[0].train)
+    others = nested_plans(changed, folds, settings("changed"))
+    (first, second), (other_first, other_second) = plans, others
+    assert first.config == other_first.config
+    np.testing.assert_array_equal(first.folds[0].train, other_first.folds[0].train)
     # fold 1, which searches on those subjects, does see the change
-    assert genotypes[0]["1"] != genotypes[1]["1"] or not np.array_equal(plan.folds[1].train, other.folds[1].train)
-    trained = [crossval.carry_out([replace(one, only=(0,))])[0][2][0] for one in (plan, other)]
+    same = np.array_equal(second.folds[0].train, other_second.folds[0].train)
+    assert second.config != other_second.config or not same
+    trained = [crossval.carry_out([plan])[0][2][0] for plan in (first, other_first)]
     one, two = (load_network(path)[0].state_dict() for path in trained)
     assert all(torch.equal(weights, two[name]) for name, weights in one.items())
 
 
-def test_data_pruning_thins_the_training_epochs_alone(plan):
-    epochs = some_epochs()
-    for before, after in zip(folds_of(epochs), plan.folds, strict=True):
+def test_data_pruning_thins_the_training_epochs_alone(plans):
+    for before, plan in zip(folds_of(some_epochs()), plans, strict=True):
+        (after,) = plan.folds
         assert set(after.train) < set(before.train)
         lost = len(before.train) + len(before.valid) - len(after.train)
         assert len(before.valid) < lost <= len(before.valid) + 0.05 * (len(before.train) + len(before.valid)) + 2
@@ -86,11 +87,16 @@ def test_left_by_keeps_what_both_halves_kept(root):
     assert set(epochs.id[left.train]) == set(epochs.id[fold.train]) - removed
 
 
-def test_searches_in_other_processes_find_the_same(root, plan):
+def test_searches_in_other_processes_find_the_same(root, plans):
     epochs = some_epochs()
-    other = nested_plan(epochs, folds_of(epochs), settings("apart", where="local"))
-    assert other.config == plan.config
-    assert replace(other, folder=plan.folder).key() == plan.key()
+    others = nested_plans(epochs, folds_of(epochs), settings("apart", where="local"))
+    assert [plan.key() for plan in others] == [plan.key() for plan in plans]
+
+
+def test_a_fold_alone_is_the_fold_among_all(root, plans):
+    epochs = some_epochs()
+    (alone,) = nested_plans(epochs, folds_of(epochs), settings("whole", only_folds=(1,)))
+    assert alone.key() == plans[1].key()
 
 
 def test_a_run_has_the_nested_network_as_rows_of_its_own(root):
@@ -112,9 +118,9 @@ def test_a_run_has_the_nested_network_as_rows_of_its_own(root):
     assert sorted(shown["normal cell"][1].split(", ")) == sorted(f"{names.count(name)} {name}" for name in set(names))
     assert nested_report(replace(run, nested=None)).empty
     sizes = results.read("rows", "stage1_edf20/parameters.csv").set_index("genotype").params
-    (folder,) = {path.parent for path in (run.work / "folds").glob("*/fold0.json") if "nested" in path.read_text()}
-    saved = [count_parameters(load_network(folder / f"fold{number}")[0]) for number in (0, 1)]
-    assert sizes["edf20-nested"] == round(np.mean(saved))
+    files = (run.work / "folds").glob("*/fold?.json")
+    saved = [count_parameters(load_network(path.with_suffix(""))[0]) for path in files if "nested" in path.read_text()]
+    assert len(saved) == 2 and sizes["edf20-nested"] == round(np.mean(saved))
     # stage 2 prunes networks that are one architecture over all folds
     listed = json.loads((run.work / "networks.json").read_text())["networks"]
     assert {entry["keys"]["genotype"] for entry in listed} == {"edf20-searched"}
@@ -126,7 +132,7 @@ def test_time_that_is_over_is_said_and_what_is_done_is_kept(root):
     epochs = some_epochs()
     short = settings("short", max_minutes=1e-9)
     with pytest.raises(crossval.TimeOver, match="max_minutes"):
-        nested_plan(epochs, folds_of(epochs), short)
+        nested_plans(epochs, folds_of(epochs), short)
 
 
 @pytest.mark.parametrize("nested", [{"epoch": 2}, ["epochs"], 3])

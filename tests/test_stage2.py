@@ -17,12 +17,11 @@ from sleepkit.context import fit_context, smooth
 from sleepkit.epochs import STAGES
 from sleepkit.fold import fold_probabilities
 from sleepkit.metrics import confusion, scores
-from sleepkit.network import SleepNet, count_parameters, load_network
+from sleepkit.network import SleepNet, count_parameters, load_network, new_network
 from sleepkit.pruning.filters import prune_filters, released_mask
 from sleepkit.reference import published
 from sleepkit.release import CHOOSERS, release
 from sleepkit.scoring import load_model, score_recording
-from sleepkit.stage1 import new_network
 from sleepkit.stage2 import Stage2, load_pruned, load_trained, prune_and_finetune
 from sleepkit.training import TrainSettings
 
