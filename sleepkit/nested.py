@@ -51,7 +51,7 @@ def nested_search(settings):
     known = [field.name for field in fields(SearchSettings)]
     if not isinstance(settings.nested, dict) or set(settings.nested) - set(known):
         raise ValueError(
-            f"nested={settings.nested!r}: expected None, or some of the search's settings: {', '.join(known)}"
+            f"nested={settings.nested!r}: expected a dict of some of the search's settings: {', '.join(known)}"
         )
     if "subjectwise" not in settings.protocols:
         raise ValueError('nested: searches inside subject-wise folds need "subjectwise" among the protocols')
@@ -119,7 +119,7 @@ def nested_report(settings):
     removed operations, and the operations of the normal and the reduction cell with their numbers; empty without
     nested searches."""
     rows = []
-    if settings.nested is not None:
+    if settings.nested:
         report = json.loads((settings.folder / "nested.json").read_text())
         for number, found in report["folds"].items():
             row = {"fold": int(number), "searched on": found["searched_on"], "left": sum(found["left"].values())}

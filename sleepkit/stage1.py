@@ -36,7 +36,7 @@ class Stage1:
     where : where folds run, "inline", "local" or "slurm" (sleepkit.jobs)
     max_minutes : minutes that search and training may take each; then ValueError, and the next call goes on
     nested : dict of what changes in the search's settings when it is repeated inside every subject-wise fold
-        (sleepkit.nested); None leaves that out
+        (sleepkit.nested); empty or None leaves that out
     """
 
     profile: str
@@ -64,7 +64,7 @@ class Stage1:
             if wrong:
                 raise ValueError(f"{name}: unknown {wrong}; known are {', '.join(known)}")
         jobs.require_place(self.where)
-        if self.nested is not None:
+        if self.nested:
             nested_search(self)
         for name in ("subjects", "network_cells", "seeds", "only_folds"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -188,7 +188,7 @@ def train_networks(epochs, found, settings):
         for cells in settings.network_cells
         for seed in settings.seeds
     ]
-    nested = [] if settings.nested is None else nested_plans(epochs, folds["subjectwise"], settings)
+    nested = nested_plans(epochs, folds["subjectwise"], settings) if settings.nested else []
     runs = run_plans(plans + nested, settings)
     runs = runs[: len(plans)] + ([merged(runs[len(plans) :])] if nested else [])
     facts = {"search": asdict(settings.search)}

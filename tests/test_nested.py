@@ -137,7 +137,7 @@ def test_time_that_is_over_is_said_and_what_is_done_is_kept(root):
 
 @pytest.mark.parametrize("nested", [{"epoch": 2}, ["epochs"], 3])
 def test_changes_that_a_search_does_not_have(nested):
-    with pytest.raises(ValueError, match="nested=.*expected None, or some of the search's settings: channels, cells"):
+    with pytest.raises(ValueError, match="nested=.*expected a dict of some of the search's settings: channels, cells"):
         settings("wrong", nested=nested)
 
 
