@@ -17,7 +17,8 @@ from sleepkit.stage2 import families, family, folds_of, load_pruned
 
 # AttnSleep on the first 5 s of every epoch of EDF-20: its confusions per night, from the predictions that the public
 # repository swapnil5053/AttnSleep-EEG-5s (MIT) stores. Its best epoch was chosen on the test fold. With context: the
-# same predictions, smoothed forward and backward with the transitions and confusions of the other nine folds.
+# same predictions, of which only the labels are stored, smoothed forward and backward with the transitions and
+# confusions of the other nine folds, every epoch at full weight.
 PEER = {False: "attnsleep_first5s", True: "attnsleep_first5s_context"}
 PEER_SAMPLES = 500
 
@@ -27,8 +28,8 @@ def paired_differences(epochs, trained, settings):
     each epoch for itself, and both sides with the context of the night.
 
     Writes differences.csv and returns it as a data frame: comparison ("pruned - full", "pruned - full, context" ...),
-    genotype, channels, cells, metric, difference (mean over seeds, pooled over folds), low and high (its 95 % bootstrap interval over
-    subjects), seeds, subjects. Says why where AttnSleep is left out.
+    genotype, channels, cells, metric, difference (mean over seeds, pooled over folds), low and high (its 95 % bootstrap
+    interval over subjects), seeds, subjects. Says why where AttnSleep is left out.
     """
     rows = []
     pruned = families(load_pruned(settings))
@@ -37,7 +38,8 @@ def paired_differences(epochs, trained, settings):
         for ending, context in (("", False), (", context", True)):
             full, small = (_matrices(epochs, side, settings, context) for side in (networks, pruned[key]))
             comparisons[f"pruned - full{ending}"] = small, full
-            peer, reason = peer_confusions(epochs.subset(tested_rows(epochs, networks[0])), context)
+            tested = epochs.subset(tested_rows(epochs, networks[0]))
+            peer, reason = peer_confusions(tested, context)
             if peer is not None:
                 comparisons[f"full - AttnSleep{ending}"] = full, peer[None]
                 comparisons[f"pruned - AttnSleep{ending}"] = small, peer[None]

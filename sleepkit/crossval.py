@@ -139,15 +139,15 @@ def carry_out(plans, device="cpu", max_minutes=None, where="inline"):
     """
     end = None if max_minutes is None else time.time() + 60 * max_minutes
     runs = [Path(plan.folder).absolute() / plan.key() for plan in plans]
-    todo = []
+    todo = {}  # by run and fold: two plans may be one run
     for plan, run in zip(plans, runs, strict=True):
         missing = [fold for fold in plan.chosen() if not (run / f"fold{fold.number}.npz").exists()]
         if missing:
             data = plan.epochs if where == "inline" else share(plan.epochs, Path(plan.folder).absolute())
             of_run = (plan.protocol, plan.start, plan.settings, run, run.name, plan.config, device, end)
-            todo += [FoldJob(data, fold, *of_run) for fold in missing]
+            todo |= {(run, fold.number): FoldJob(data, fold, *of_run) for fold in missing}
     gpus, folder = int(device.startswith("cuda")), Path(plans[0].folder) / "jobs"
-    if not all(jobs.map(run_fold, todo, where, folder, gpus=gpus, label="folds")):
+    if not all(jobs.map(run_fold, todo.values(), where, folder, gpus=gpus, label="folds")):
         return None
     return [_read_run(plan, run) for plan, run in zip(plans, runs, strict=True)]
 
@@ -200,9 +200,13 @@ def fold_context(epochs, fold, kept):
     """The context of a fold, fitted on its training subjects' stages and weighted by its network on those that
     validate.
 
-    kept : of `fold_probabilities`
+    kept : of `fold_probabilities`;  ValueError where its validation epochs are not the fold's
     """
-    context = fit_context(epochs.y[fold.train], epochs.night[fold.train])
+    if not np.array_equal(kept["valid_id"], epochs.id[fold.valid]):
+        raise ValueError(f"fold {fold.number}: its network was validated on other epochs than these; train it again")
+    # Whole nights, also where data pruning took epochs out of the training: what it left are no neighbours.
+    whole = np.isin(epochs.subject, epochs.subject[fold.train])
+    context = fit_context(epochs.y[whole], epochs.night[whole])
     return fit_weight(context, kept["valid_prob"], epochs.y[fold.valid], epochs.night[fold.valid])
 
 

@@ -40,7 +40,10 @@ def search_fold(job):
     minutes = job.end and max((job.end - time.time()) / 60, 0)
     seen = shared(job.data).subset(np.sort(np.concatenate([job.fold.train, job.fold.valid])))
     folder = Path(job.folder) / f"search-{search_key(seen, job.settings)}"
-    return run_search(seen, job.settings, folder, minutes, job.device)
+    try:
+        return run_search(seen, job.settings, folder, minutes, job.device)
+    except ValueError as error:
+        raise ValueError(f"the search inside fold {job.fold.number}: {error}") from error
 
 
 def nested_search(settings):
@@ -63,18 +66,19 @@ def nested_plans(epochs, folds, settings):
     on its training and validation subjects, then training on the training epochs that data pruning left.
 
     epochs : EpochSet;  folds : subject-wise;  settings : Stage1, of which the first depth and the first seed are used
-    Writes nested.json: per fold the genotype, the epochs searched on and left, and the operations removed. Raises
+    Writes nested.json: per fold the genotype, the epochs searched on, left in either half of the search, and trained
+    on, and the operations removed. Raises
     ValueError when `max_minutes` were over first.
     """
     search, limit = nested_search(settings), settings.max_minutes
     folds = [fold for fold in folds if not settings.only_folds or fold.number in settings.only_folds]
-    data = epochs if settings.where == "inline" else share(epochs, settings.work / "nested")
+    data = epochs if settings.where == "inline" else share(epochs, settings.work / "folds")
     end = None if limit is None else time.time() + 60 * limit
     todo = [FoldSearch(data, fold, search, settings.work / "nested", settings.device, end) for fold in folds]
     gpus = int(settings.device.startswith("cuda"))
     found = jobs.map(search_fold, todo, settings.where, settings.work / "jobs", gpus=gpus, label="searches")
     found = {fold.number: crossval.finished(one, limit) for fold, one in zip(folds, found, strict=True)}
-    _write(found, search, folds, settings)
+    _write(found, search, epochs, folds, settings)
     return [training_plan(epochs, fold, found[fold.number], settings) for fold in folds]
 
 
@@ -100,12 +104,13 @@ def left_by(found, fold, epochs):
     return replace(fold, train=fold.train[np.isin(epochs.id[fold.train], left)])
 
 
-def _write(found, search, folds, settings):
+def _write(found, search, epochs, folds, settings):
     report = {
         str(fold.number): {
             "genotype": json.loads(found[fold.number].genotype.to_json()),
             "searched_on": len(fold.train) + len(fold.valid),
             "left": {half: len(ids) for half, ids in found[fold.number].kept.items()},
+            "trained_on": len(left_by(found[fold.number], fold, epochs).train),
             "removed_operations": len(found[fold.number].removed_operations),
         }
         for fold in folds
@@ -115,14 +120,15 @@ def _write(found, search, folds, settings):
 
 
 def nested_report(settings):
-    """What the folds found, from nested.json, as a data frame with a row per fold: searched on and left (epochs),
-    removed operations, and the operations of the normal and the reduction cell with their numbers; empty without
+    """What the folds found, from nested.json, as a data frame with a row per fold: epochs searched on, left by
+    data pruning, and trained on, operations removed, and the operations of the normal and the reduction cell with their numbers; empty without
     nested searches."""
     rows = []
     if settings.nested:
         report = json.loads((settings.folder / "nested.json").read_text())
         for number, found in report["folds"].items():
             row = {"fold": int(number), "searched on": found["searched_on"], "left": sum(found["left"].values())}
+            row["trained on"] = found["trained_on"]
             row["operations removed"] = found["removed_operations"]
             for kind, entries in found["genotype"].items():
                 counts = Counter(name for name, _ in entries).most_common()

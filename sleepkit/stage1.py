@@ -34,7 +34,8 @@ class Stage1:
     network_cells : depths L of the networks that are trained
     folds, only_folds : number of subject-wise folds, and the numbers of those folds to run; empty runs all
     where : where folds run, "inline", "local" or "slurm" (sleepkit.jobs)
-    max_minutes : minutes that search and training may take each; then ValueError, and the next call goes on
+    max_minutes : minutes that the search, the training, and the searches inside folds and their training may take
+        each; then ValueError, and the next call goes on
     nested : dict of what changes in the search's settings when it is repeated inside every subject-wise fold
         (sleepkit.nested); empty or None leaves that out
     """
@@ -176,7 +177,8 @@ def make_folds(epochs, protocol, settings):
 def train_networks(epochs, found, settings):
     """Train and test every network of the settings on every fold; write the result files and return crossval.csv.
 
-    All folds of all networks are independent jobs. Raises ValueError when `max_minutes` were over first.
+    All folds of all networks are independent jobs. The network that every fold searches for itself (sleepkit.nested)
+    comes after them and is the last of crossval.csv. Raises ValueError when `max_minutes` were over first.
     """
     kept = np.isin(epochs.id, np.concatenate([found.kept["train"], found.kept["valid"]]))
     data = {protocol: epochs if protocol == "subjectwise" else epochs.subset(kept) for protocol in settings.protocols}
@@ -188,15 +190,17 @@ def train_networks(epochs, found, settings):
         for cells in settings.network_cells
         for seed in settings.seeds
     ]
-    nested = nested_plans(epochs, folds["subjectwise"], settings) if settings.nested else []
-    runs = run_plans(plans + nested, settings)
-    runs = runs[: len(plans)] + ([merged(runs[len(plans) :])] if nested else [])
+    runs = run_plans(plans, settings)
     facts = {"search": asdict(settings.search)}
     if "subjectwise" in folds:
         facts["folds"] = crossval.manifest(epochs, folds["subjectwise"])
-    # Stage 2 prunes networks that are one architecture over all folds.
-    write_networks(runs[: len(plans)], settings, facts)
-    return write_runs(runs, settings.folder)
+    write_networks(runs, settings, facts)
+    rows = write_runs(runs, settings.folder)
+    if not settings.nested:
+        return rows
+    # Not among the networks above: stage 2 prunes those that are one architecture over all folds.
+    nested = run_plans(nested_plans(epochs, folds["subjectwise"], settings), settings)
+    return write_runs([*runs, merged(nested)], settings.folder)
 
 
 def network_plan(epochs, folds, settings, label, genotype, protocol, cells, seed):

@@ -20,14 +20,15 @@ def sweep_ratios(epochs, trained, settings):
 
     On the folds `settings.sweep_folds`; their merged predictions are scored. Writes sweep.csv (method, ratio, seed,
     acc, mf1, kappa, mgm, params, macs, n) and returns it as a data frame; without ratios nothing is computed or
-    written. At ratio 0 all but "released" are one run, the full network with the same extra epochs. Raises ValueError
-    when `max_minutes` were over first.
+    written. At ratio 0 nothing is removed: "importance", "random" and "l1" are one run, the full network with the same
+    extra epochs, and "scratch" has no row. Raises ValueError when `max_minutes` were over first.
     """
     cases = [
         (method, ratio, network)
         for method in settings.methods
         for ratio in settings.ratios
         for network in family(trained)
+        if ratio or method != "scratch"
     ]
     plans = [
         pruning_plan(epochs, network, settings, _method(method, ratio), ratio, settings.sweep_folds)

@@ -15,14 +15,13 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 from sleepkit import crossval
 from sleepkit import fold as one_fold
 from sleepkit.context import fit_context, fit_weight, smooth
-from sleepkit.crossval import cross_validate, epoch_folds, manifest, score_rows, subject_folds
+from sleepkit.crossval import cross_validate, epoch_folds, fold_context, manifest, score_rows, subject_folds
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.fold import fold_probabilities, normalisation
 from sleepkit.genotype import Genotype
 from sleepkit.metrics import softmax
-from sleepkit.network import load_network
+from sleepkit.network import load_network, new_network
 from sleepkit.paths import ROOT
-from sleepkit.stage1 import new_network
 from sleepkit.training import TrainSettings, predict_logits
 
 TINY = Genotype((("sep_conv_1x3", 0), ("conv_1x1", 1)), (("dil_conv_1x3", 0), ("max_pool_3x3", 1)))
@@ -242,6 +241,14 @@ def test_context_is_fitted_on_training_and_validation_subjects_alone(whole):
             for letter, forward_only in (("f", True), ("c", False)):
                 smoothed = rows[[f"{letter}_{stage}" for stage in STAGES]].to_numpy()
                 np.testing.assert_allclose(smoothed, smooth(probabilities, context, forward_only), rtol=1e-6)
+
+
+def test_validation_epochs_of_another_set_are_refused(whole):
+    epochs, (_, _, networks) = toy(), whole
+    fold = subject_folds(epochs.subject, 2, 1)[0]
+    kept = fold_probabilities(networks[0])
+    with pytest.raises(ValueError, match="fold 0: its network was validated on other epochs"):
+        fold_context(epochs, fold, kept | {"valid_id": kept["valid_id"][::-1]})
 
 
 # Runs

@@ -10,7 +10,8 @@ import torch
 from test_crossval import toy
 
 from sleepkit import crossval, paths, results, stage1
-from sleepkit.epochs import EpochSet
+from sleepkit.context import fit_context, smooth
+from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.nested import FoldSearch, left_by, nested_plans, nested_report, search_fold
 from sleepkit.network import count_parameters, load_network
 from sleepkit.search import SearchSettings
@@ -113,7 +114,7 @@ def test_a_run_has_the_nested_network_as_rows_of_its_own(root):
     }
     shown = nested_report(run).set_index("fold")
     assert shown["searched on"].tolist() == [report["folds"][fold]["searched_on"] for fold in ("0", "1")]
-    assert (shown.left < shown["searched on"]).all()
+    assert (shown.left < shown["searched on"]).all() and (shown["trained on"] < shown.left).all()
     names = [name for name, _ in report["folds"]["1"]["genotype"]["normal"]]
     assert sorted(shown["normal cell"][1].split(", ")) == sorted(f"{names.count(name)} {name}" for name in set(names))
     assert nested_report(replace(run, nested=None)).empty
@@ -130,9 +131,31 @@ def test_a_run_has_the_nested_network_as_rows_of_its_own(root):
 
 def test_time_that_is_over_is_said_and_what_is_done_is_kept(root):
     epochs = some_epochs()
-    short = settings("short", max_minutes=1e-9)
+    nested_plans(epochs, folds_of(epochs), settings("short", only_folds=(0,)))
+    (done,) = (root / "runs" / "short").rglob("search.pt")
+    before = done.read_bytes()
     with pytest.raises(crossval.TimeOver, match="max_minutes"):
-        nested_plans(epochs, folds_of(epochs), short)
+        nested_plans(epochs, folds_of(epochs), settings("short", max_minutes=1e-9))
+    assert list((root / "runs" / "short").rglob("search.pt")) == [done] and done.read_bytes() == before
+
+
+def test_a_search_that_cannot_be_names_its_fold(root):
+    epochs = some_epochs()
+    rare = np.where(epochs.y == 1, 2, epochs.y)
+    rare[np.flatnonzero(np.isin(epochs.subject, epochs.subject[folds_of(epochs)[0].train]))[0]] = 1
+    few = EpochSet(epochs.x, rare, epochs.subject, epochs.night, epochs.id, epochs.fs)
+    with pytest.raises(ValueError, match="the search inside fold 0: .*least populated"):
+        nested_plans(few, folds_of(epochs), settings("rare", only_folds=(0,)))
+
+
+def test_the_context_of_a_thinned_fold_is_that_of_whole_nights(root, plans):
+    epochs, plan = some_epochs(), plans[0]
+    ((predictions, _, _),) = crossval.carry_out([plan])
+    whole = np.isin(epochs.subject, epochs.subject[plan.folds[0].train])
+    context = fit_context(epochs.y[whole], epochs.night[whole])
+    night = predictions[predictions.night == predictions.night.iloc[0]]
+    smoothed = smooth(night[[f"p_{stage}" for stage in STAGES]].to_numpy(), context, forward_only=True)
+    np.testing.assert_allclose(night[[f"f_{stage}" for stage in STAGES]], smoothed, rtol=1e-6)
 
 
 @pytest.mark.parametrize("nested", [{"epoch": 2}, ["epochs"], 3])

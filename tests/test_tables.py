@@ -151,17 +151,22 @@ def test_the_gap_between_the_protocols_is_said_in_words():
     for sentence in (
         "edf20-searched, L = 5, C = 4: 80.5 % accuracy epochwise, 72.5 % subjectwise, a gap of 8.0 points (5.0 in macro-F1).",
         "edf20-searched, L = 5, C = 4, 50 % pruned: 75.5 % accuracy epochwise, 67.5 % subjectwise, a gap of 8.0 points",
-        "edf20-nested, L = 5, C = 4: 66.0 %, the search and data pruning, too, repeated without the test subjects.",
+        "edf20-nested, L = 5, C = 4: 66.0 % subjectwise, where every fold searches, by a smaller search, and prunes data",
     ):
         assert said.count(sentence) == 1
     # on the epochs that both score: of 4 kept ones, the network is right in 3
     y, said = np.array([0, 1, 2, 3, 4, 0]), [0, 1, 2, 3, 0, 1]
-    network = {"genotype": "edf20-searched", "channels": 4, "cells": 5, "pruned": 0.0}
+    network = {"protocol": "subjectwise", "genotype": "edf20-searched", "channels": 4, "cells": 5, "pruned": 0.0}
     predictions = {"network": np.array(json.dumps(network)), "id": np.arange(6), "y": y, "prob": np.eye(5)[said]}
     kept = {"train": np.array([1, 2]), "valid": np.array([3, 5])}
+    assert "same epochs" not in tables.protocol_gap(rows, "edf20", predictions, kept), "one seed beside the mean of two"
+    rows = rows[rows.seed == 0].assign(acc=lambda found: found.acc + 0.005)
     same = tables.protocol_gap(rows, "edf20", predictions, kept)
     assert "(5.0 in macro-F1); subjectwise on the same epochs 75.0 %, a gap of 5.5 points (" in same
     assert same.count("on the same epochs") == 1
+    other = predictions | {"network": np.array(json.dumps(network | {"protocol": "epochwise"}))}
+    for changed in (other, {name: values[:5] if name != "network" else values for name, values in predictions.items()}):
+        assert "same epochs" not in tables.protocol_gap(rows, "edf20", changed, kept)
     assert tables.protocol_gap(nested, "edf20").startswith("edf20-nested"), "there is no gap to explain"
     assert tables.protocol_gap(rows, "edf78") == tables.protocol_gap(None, "edf20") == ""
 

@@ -15,8 +15,9 @@ KEYS = ["genotype", "protocol", "context", "pruned", "channels", "cells"]
 DIFFERENCES = {key: f"difference of {HEADS[key].replace('%', 'points')}" for key in ("acc", "mf1", "kappa")}
 CONTEXTS = {"none": "", "forward": ", context of the past", "both": ", context of the night"}
 GAP = (
-    "Epochwise, epochs of the same people train a network and the test epochs choose which of its states is kept, on the "
-    "epochs that data pruning left (it takes those that are easy to train on); subjectwise neither is so, on all epochs."
+    "Epochwise, epochs of the same people train a network and the test epochs choose which of its states is kept, on "
+    "the epochs that data pruning left (it takes the steadiest of one half and the least steady of the other); "
+    "subjectwise neither is so, on all epochs."
 )
 SCORE_COLUMNS = [column for key in SCORES for column in (HEADS[key], f"{HEADS[key]} sd")]
 COST = {  # column of cost.csv: head, unit in the file
@@ -118,13 +119,13 @@ def protocol_gap(crossval, dataset, predictions=None, kept=None):
             theirs, ours = scored.loc["epochwise"].to_numpy(), scored.loc["subjectwise"].to_numpy()
             gap = f"{theirs[0]:.1f} % accuracy epochwise, {ours[0]:.1f} % subjectwise, {_points(theirs - ours)}"
             same = _on_the_same_epochs(predictions, kept, genotype, channels, cells, pruned)
-            if same is not None:
+            if same is not None and (rows.seeds == 1).all():
                 gap += f"; subjectwise on the same epochs {same[0]:.1f} %, {_points(theirs - same)}"
             sentences.append(f"{name}: {gap}.")
         elif genotype.endswith("-nested"):
             sentences.append(
-                f"{name}: {scored.iloc[0, 0]:.1f} %, the search and data pruning, too, repeated without the test "
-                "subjects."
+                f"{name}: {scored.iloc[0, 0]:.1f} % subjectwise, where every fold searches, by a smaller search, and "
+                "prunes data without its test subjects, too."
             )
     if any("epochwise" in sentence for sentence in sentences):
         sentences.insert(0, GAP)
@@ -137,13 +138,15 @@ def _points(gap):
 
 def _on_the_same_epochs(predictions, kept, *network):
     """Accuracy and macro-F1 in percent of the predictions' network on the epochs that were kept, where it is this
-    one."""
+    one, tested subject-wise on all of them."""
     if predictions is None or kept is None:
         return None
     keys = json.loads(str(predictions["network"]))
-    if tuple(keys[name] for name in ("genotype", "channels", "cells", "pruned")) != network:
+    names = ("genotype", "channels", "cells", "pruned", "protocol")
+    ids = np.concatenate([kept["train"], kept["valid"]])
+    rows = np.isin(predictions["id"], ids)
+    if tuple(keys[name] for name in names) != (*network, "subjectwise") or rows.sum() != len(ids):
         return None
-    rows = np.isin(predictions["id"], np.concatenate([kept["train"], kept["valid"]]))
     values = scores(confusion(predictions["y"][rows], predictions["prob"][rows].argmax(axis=1)))
     return np.array([100 * values["acc"], 100 * values["mf1"]])
 
