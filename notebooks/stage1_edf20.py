@@ -190,7 +190,7 @@ pooled[["protocol", "genotype", "cells", "context", "seed", "acc", "mf1", "kappa
 # good network among many, not the only one.
 
 # %% tags=["nbval-ignore-output"]
-nested_report(settings)
+nested_report(settings).style.hide(axis="index")
 
 # %% [markdown]
 # ## Checks
