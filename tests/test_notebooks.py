@@ -55,6 +55,7 @@ def tiny(tmp_path, monkeypatch):
     (folder / "figures.py").write_text(TINY, encoding="utf-8")
     (folder / "profiles" / "other" / "figures.yaml").write_text("turns: 1\n", encoding="utf-8")
     monkeypatch.setattr(notebooks, "FOLDER", folder)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)  # results/, where run times are noted
     monkeypatch.setenv("SLEEPKIT_RUNS", str(tmp_path / "runs"))
     return folder
 
