@@ -34,11 +34,10 @@ def paired_differences(epochs, trained, settings):
     rows = []
     pruned = families(load_pruned(settings))
     for key, networks in families(trained).items():
-        comparisons = {}
+        comparisons, tested = {}, epochs.subset(tested_rows(epochs, networks[0]))
         for ending, context in (("", False), (", context", True)):
             full, small = (_matrices(epochs, side, settings, context) for side in (networks, pruned[key]))
             comparisons[f"pruned - full{ending}"] = small, full
-            tested = epochs.subset(tested_rows(epochs, networks[0]))
             peer, reason = peer_confusions(tested, context)
             if peer is not None:
                 comparisons[f"full - AttnSleep{ending}"] = full, peer[None]
@@ -61,15 +60,16 @@ def _matrices(epochs, networks, settings, context):
     folds = {fold.number: fold for fold in folds_of(epochs, networks[0], settings)}
     matrices = []
     for network in networks:
-        rows, parts = tested_rows(epochs, network), []
+        rows, predicted = [], []
         for number, path in sorted(network.networks.items()):
             kept = fold_probabilities(path)
+            rows.append(_rows(epochs, kept["id"]))
+            prob = kept["prob"]
             if context:
-                night = epochs.night[_rows(epochs, kept["id"])]
-                parts.append(smooth_nights(kept["prob"], night, fold_context(epochs, folds[number], kept)))
-            else:
-                parts.append(kept["prob"])
-        matrices.append(subject_confusions(epochs.y[rows], np.concatenate(parts).argmax(1), epochs.subject[rows]))
+                prob = smooth_nights(prob, epochs.night[rows[-1]], fold_context(epochs, folds[number], kept))
+            predicted.append(prob.argmax(axis=1))
+        rows = np.concatenate(rows)
+        matrices.append(subject_confusions(epochs.y[rows], np.concatenate(predicted), epochs.subject[rows]))
     return np.stack(matrices)
 
 

@@ -6,8 +6,9 @@ of the signal).
 
 The model takes the epochs of a stage for independent witnesses. They are not: what makes a network doubt one epoch of a
 night is there in the next one, too, so that ten epochs say less than ten times as much as one. Where a whole night is
-smoothed, emissions are therefore raised to a power, the weight, that validation subjects choose (speech recognition
-scales its acoustic scores for the same reason).
+smoothed, emissions are therefore raised to a power: (p(stage | signal) / p(stage)) ** weight, with a weight in (0, 1]
+that validation subjects choose. This is beyond the paper and method section 5; speech recognisers scale the acoustic
+scores of their hidden Markov models for the same reason.
 """
 
 from dataclasses import dataclass, replace

@@ -67,8 +67,7 @@ def nested_plans(epochs, folds, settings):
 
     epochs : EpochSet;  folds : subject-wise;  settings : Stage1, of which the first depth and the first seed are used
     Writes nested.json: per fold the genotype, the epochs searched on, left in either half of the search, and trained
-    on, and the operations removed. Raises
-    ValueError when `max_minutes` were over first.
+    on, and the operations removed. Raises ValueError when `max_minutes` were over first.
     """
     search, limit = nested_search(settings), settings.max_minutes
     folds = [fold for fold in folds if not settings.only_folds or fold.number in settings.only_folds]
@@ -120,9 +119,9 @@ def _write(found, search, epochs, folds, settings):
 
 
 def nested_report(settings):
-    """What the folds found, from nested.json, as a data frame with a row per fold: epochs searched on, left by
-    data pruning, and trained on, operations removed, and the operations of the normal and the reduction cell with their numbers; empty without
-    nested searches."""
+    """What the folds found, from nested.json, as a data frame with a row per fold: epochs searched on, left by data
+    pruning, and trained on, operations removed, and the operations of the normal and the reduction cell with their
+    numbers; empty without nested searches."""
     rows = []
     if settings.nested:
         report = json.loads((settings.folder / "nested.json").read_text())

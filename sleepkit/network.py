@@ -133,8 +133,8 @@ class SleepNet(nn.Module):
         return self.classifier(self.dropout(last.mean(dim=(2, 3))))
 
 
-def new_network(genotype, channels, cells, fold=0):
-    """An untrained network, the same kind for every fold."""
+def new_network(genotype, channels, cells, fold):
+    """An untrained SleepNet, the same kind whatever the fold: what a plan of crossval starts from."""
     return SleepNet(genotype, channels, cells)
 
 

@@ -133,6 +133,7 @@ def protocol_gap(crossval, dataset, predictions=None, kept=None):
 
 
 def _points(gap):
+    """gap : (accuracy, macro-F1), percentage points."""
     return f"a gap of {gap[0]:.1f} points ({gap[1]:.1f} in macro-F1)"
 
 
