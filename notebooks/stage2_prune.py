@@ -44,6 +44,7 @@ ablation_seeds = [0]       # of table 8; the paper-sized profiles take three
 ablation_epochs = 3        # search epochs of each of its searches (paper: 25)
 ratios = [0.0, 0.5, 0.9]   # of the sweep (figure 13); an empty list leaves it out
 sweep_folds = [0]          # folds that the sweep is made on; an empty list takes all
+sweep_seeds = []           # its seeds; an empty list takes stage 1's, others are trained on those folds
 methods = ["importance", "random", "l1", "scratch", "released"]  # that the sweep compares
 released = False           # also train the released code's masks on every fold
 cost_repeats = 20          # timed answers of each network, runtime and length of epoch
@@ -61,7 +62,7 @@ from sleepkit.sweep import regrowth, sweep_ratios
 from sleepkit.verdicts import pruning_checks
 
 settings = Stage2(profile, dataset, subjects, ratio, balance, finetune_epochs, ablation_seeds, ablation_epochs, device,
-                  released, ratios, sweep_folds, methods, where, max_minutes or None, cost_repeats)
+                  released, ratios, sweep_folds, sweep_seeds, methods, where, max_minutes or None, cost_repeats)
 settings
 
 # %% [markdown]

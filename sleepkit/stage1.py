@@ -207,11 +207,17 @@ def network_plan(epochs, folds, settings, label, genotype, protocol, cells, seed
     """The plan of one network over the folds of a protocol."""
     keys = {"protocol": protocol, "genotype": label, "channels": settings.network_channels, "cells": cells}
     keys |= {"pruned": 0.0, "context": "none", "seed": seed}
-    train = replace(settings.train, seed=seed, select_by="acc" if protocol == "epochwise" else "mf1")
-    start = partial(new_network, genotype, settings.network_channels, cells)
-    config = keys | {"architecture": json.loads(genotype.to_json())}
+    train = replace(settings.train, select_by="acc" if protocol == "epochwise" else "mf1")
     only = settings.only_folds if protocol == "subjectwise" else ()
-    return crossval.Plan(epochs, folds, protocol, start, train, settings.work / "folds", config, only)
+    return full_plan(epochs, folds, keys, genotype, train, settings.work, only)
+
+
+def full_plan(epochs, folds, keys, genotype, train, work, only=()):
+    """The plan of a genotype at full width: `keys` are its columns protocol ... seed, `work` is stage 1's folder."""
+    start = partial(new_network, genotype, keys["channels"], keys["cells"])
+    config = keys | {"architecture": json.loads(genotype.to_json())}
+    train = replace(train, seed=keys["seed"])
+    return crossval.Plan(epochs, folds, keys["protocol"], start, train, work / "folds", config, tuple(only))
 
 
 def run_plans(plans, settings):

@@ -40,6 +40,7 @@ class Stage2:
     ablation_epochs : search epochs of those
     released : whether the released code's masks are trained too, as rows whose genotype ends in "-released"
     ratios : pruning ratios of figure 13 (none leaves the sweep out);  sweep_folds : its folds, empty takes all
+    sweep_seeds : its seeds, empty takes stage 1's; of others the full network is trained on those folds first
     methods : those of METHODS that the sweep compares
     where : where folds run, "inline", "local" or "slurm" (sleepkit.jobs)
     max_minutes : minutes that each call may train; then ValueError, and the next call goes on
@@ -58,6 +59,7 @@ class Stage2:
     released: bool = False
     ratios: tuple = ()
     sweep_folds: tuple = (0,)
+    sweep_seeds: tuple = ()
     methods: tuple = METHODS
     where: str = "inline"
     max_minutes: float | None = None
@@ -65,7 +67,7 @@ class Stage2:
 
     def __post_init__(self):
         jobs.require_place(self.where)
-        for name in ("subjects", "ablation_seeds", "ratios", "sweep_folds", "methods"):
+        for name in ("subjects", "ablation_seeds", "ratios", "sweep_folds", "sweep_seeds", "methods"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("ratio", "balance"):
             if not 0 <= getattr(self, name) <= 1:

@@ -10,24 +10,26 @@ from torch.nn import functional as F
 from sleepkit import crossval
 from sleepkit.fold import normalisation
 from sleepkit.metrics import scores
+from sleepkit.network import load_network
 from sleepkit.results import COLUMNS, write_table
-from sleepkit.stage1 import run_plans
-from sleepkit.stage2 import family, folds_of, pruned_network, pruning_plan
+from sleepkit.stage1 import full_plan, run_plans
+from sleepkit.stage2 import Trained, family, folds_of, pruned_network, pruning_plan
 
 
 def sweep_ratios(epochs, trained, settings):
-    """Prune the first network (all its seeds) by every one of `settings.methods` and `settings.ratios`, and fine-tune.
+    """Prune the first network by every one of `settings.methods` and `settings.ratios`, and fine-tune.
 
-    On the folds `settings.sweep_folds`; their merged predictions are scored. Writes sweep.csv (method, ratio, seed,
+    With the seeds of `sweep_networks`, on the folds `settings.sweep_folds`; their merged predictions are scored. Writes sweep.csv (method, ratio, seed,
     acc, mf1, kappa, mgm, params, macs, n) and returns it as a data frame; without ratios nothing is computed or
     written. At ratio 0 nothing is removed: "importance", "random" and "l1" are one run, the full network with the same
     extra epochs, and "scratch" has no row. Raises ValueError when `max_minutes` were over first.
     """
+    networks = sweep_networks(epochs, trained, settings) if settings.ratios else []
     cases = [
         (method, ratio, network)
         for method in settings.methods
         for ratio in settings.ratios
-        for network in family(trained)
+        for network in networks
         if ratio or method != "scratch"
     ]
     plans = [
@@ -43,6 +45,26 @@ def sweep_ratios(epochs, trained, settings):
     if rows:
         write_table(frame, settings.folder / "sweep.csv")
     return frame
+
+
+def sweep_networks(epochs, trained, settings):
+    """The first network with every seed of the sweep, as a list of Trained.
+
+    Seeds that stage 1 did not train are trained on the sweep's folds as it would have trained them. Raises ValueError
+    when `max_minutes` were over first.
+    """
+    there = {network.keys["seed"]: network for network in family(trained)}
+    first = family(trained)[0]
+    genotype, folds = load_network(next(iter(first.networks.values())))[0].genotype, folds_of(epochs, first, settings)
+    plans = [
+        full_plan(epochs, folds, first.keys | {"seed": seed}, genotype, first.train, settings.first, settings.sweep_folds)
+        for seed in settings.sweep_seeds
+        if seed not in there
+    ]
+    for run in run_plans(plans, settings) if plans else []:
+        networks = {int(path.name.removeprefix("fold")): path for path in run.networks}
+        there[run.keys["seed"]] = Trained(run.keys, networks, run.train, first.sides)
+    return [there[seed] for seed in settings.sweep_seeds or there]
 
 
 def _method(method, ratio):

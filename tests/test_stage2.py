@@ -154,6 +154,19 @@ def test_the_sweep_compares_the_methods_that_are_asked_for(made, swept):
         replace(settings, methods=("l2",))
 
 
+def test_the_sweep_trains_seeds_that_stage_1_did_not(made, swept):
+    epochs, _, trained, settings, _ = made
+    fewer = trained[:1] + trained[2:]  # as if stage 1 had been run with seed 0 alone
+    chosen = replace(settings, methods=("importance", "scratch"), sweep_seeds=(1, 0))
+    rows = sweep.sweep_ratios(epochs, fewer, chosen).sort_values(["method", "ratio", "seed"], ignore_index=True)
+    expected = swept[swept.method.isin(chosen.methods)].sort_values(["method", "ratio", "seed"], ignore_index=True)
+    pd.testing.assert_frame_equal(rows, expected)  # the same network: seed 1 of stage 1
+    new = sweep.sweep_networks(epochs, fewer, chosen)
+    assert [network.keys["seed"] for network in new] == [1, 0]
+    assert list(new[0].networks) == [0], "trained on the sweep's folds only"
+    assert [network.keys["seed"] for network in sweep.sweep_networks(epochs, trained, settings)] == [0, 1]
+
+
 def test_without_ratios_there_is_no_sweep(made, swept):
     epochs, _, trained, settings, _ = made
     before = (settings.folder / "sweep.csv").read_text()
