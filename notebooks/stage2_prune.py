@@ -41,7 +41,7 @@ ratio = 0.5                # share of channels removed in every tied set (paper:
 balance = 0.5              # weight of capacity against independence (paper: a weighted sum, weights not given)
 finetune_epochs = 5        # after pruning, at a fifth of the learning rate
 ablation_seeds = [0]       # of table 8; the paper-sized profiles take three
-ablation_epochs = 3        # search epochs of each of its searches (paper: 25)
+ablation_search = {"epochs": 3}  # what differs in its searches from stage 1's; {} changes nothing
 ratios = [0.0, 0.5, 0.9]   # of the sweep (figure 13); an empty list leaves it out
 sweep_folds = [0]          # folds that the sweep is made on; an empty list takes all
 sweep_seeds = []           # its seeds; an empty list takes stage 1's, others are trained on those folds
@@ -61,7 +61,7 @@ from sleepkit.stage2 import Stage2, compare, load_trained, prune_and_finetune, s
 from sleepkit.sweep import regrowth, sweep_ratios
 from sleepkit.verdicts import pruning_checks
 
-settings = Stage2(profile, dataset, subjects, ratio, balance, finetune_epochs, ablation_seeds, ablation_epochs, device,
+settings = Stage2(profile, dataset, subjects, ratio, balance, finetune_epochs, ablation_seeds, ablation_search, device,
                   released, ratios, sweep_folds, sweep_seeds, methods, where, max_minutes or None, cost_repeats)
 settings
 

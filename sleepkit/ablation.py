@@ -2,18 +2,18 @@
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from sleepkit import crossval, jobs
+from sleepkit import crossval, jobs, paths
 from sleepkit.epochs import EpochSet
 from sleepkit.fold import share, shared
 from sleepkit.genotype import random_genotype
 from sleepkit.metrics import scores
-from sleepkit.nested import FoldSearch, search_fold
+from sleepkit.nested import FoldSearch, changed, search_fold
 from sleepkit.network import SleepNet, load_network
 from sleepkit.pruning.filters import l1_scores, prune_filters, random_scores, released_mask
 from sleepkit.results import COLUMNS, write_table
@@ -49,21 +49,32 @@ def ablate(epochs, trained, settings):
 
     Searches see the fold's training and validation subjects alone. Seeds are independent jobs; within one the variants
     follow one another, as most start from the network of another. Writes ablation.csv (variant, seed, acc, mf1,
-    kappa, mgm, params, macs, n: test epochs of the fold) and returns it as a data frame; without seeds nothing is
-    computed or written. Raises ValueError when `max_minutes` were over first.
+    kappa, mgm, params, macs, n: test epochs of the fold) and ablation.json (what was searched and trained, and where),
+    and returns the former as a data frame; without seeds nothing is computed or written. Raises ValueError when
+    `max_minutes` were over first.
     """
     seeds, limit, rows = settings.ablation_seeds, settings.max_minutes, []
     if seeds:
         data = epochs if settings.where == "inline" else share(epochs, settings.work / "ablation")
         end = None if limit is None else time.time() + 60 * limit
-        todo = [AblationJob(data, subjectwise(trained)[0], settings, seed, end) for seed in seeds]
+        first = subjectwise(trained)[0]
+        todo = [AblationJob(data, first, settings, seed, end) for seed in seeds]
         gpus, folder = int(settings.device.startswith("cuda")), settings.work / "jobs"
         parts = jobs.map(ablate_seed, todo, settings.where, folder, gpus=gpus, label="ablation")
         rows = [row for part in parts for row in crossval.finished(part, limit)]
     frame = pd.DataFrame(rows, columns=COLUMNS["ablation.csv"])
     if rows:
         write_table(frame, settings.folder / "ablation.csv")
+        search = asdict(_search_settings(settings, seeds[0], BASE))
+        facts = {"fold": _fold(epochs, first, settings).number, "search": search, "train": asdict(first.train)}
+        with paths.written(settings.folder / "ablation.json") as path:
+            path.write_text(json.dumps(facts | {"finetune_epochs": settings.finetune_epochs}, indent=1) + "\n")
     return frame
+
+
+def _fold(epochs, first, settings):
+    """The first fold that the network was tested on."""
+    return next(fold for fold in folds_of(epochs, first, settings) if fold.number in first.networks)
 
 
 def ablate_seed(job):
@@ -76,7 +87,7 @@ def ablate_seed(job):
 
 def _rows(job):
     epochs, first, settings, seed = shared(job.data), job.first, job.settings, job.seed
-    fold = next(fold for fold in folds_of(epochs, first, settings) if fold.number in first.networks)
+    fold = _fold(epochs, first, settings)
     channels, cells = first.keys["channels"], first.keys["cells"]
     train = replace(first.train, seed=seed)
     extra, longer = finetuning(train, settings), replace(train, epochs=train.epochs + settings.finetune_epochs)
@@ -133,13 +144,8 @@ def _search_settings(settings, seed, variant):
     """Settings of stage 1's search with the variant's levels of pruning."""
     data_pruning, operation_pruning = SEARCHES[variant]
     first = json.loads((settings.first / "networks.json").read_text())["search"]
-    changes = {
-        "epochs": settings.ablation_epochs,
-        "data_pruning": data_pruning,
-        "operation_pruning": operation_pruning,
-        "seed": seed,
-    }
-    return SearchSettings(**(first | changes))
+    search = changed(SearchSettings(**first), settings.ablation_search or {}, "ablation_search")
+    return replace(search, data_pruning=data_pruning, operation_pruning=operation_pruning, seed=seed)
 
 
 def _search(epochs, fold, job, variant):

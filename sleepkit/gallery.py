@@ -7,7 +7,7 @@ from sleepkit.checks import checks
 from sleepkit.items import ITEMS, item
 from sleepkit.metrics import scores
 from sleepkit.reference import SEARCH_SAMPLES, published, published_confusion, published_genotype
-from sleepkit.results import command, find, gather, merge_crossval, provenance
+from sleepkit.results import command, find, gather, merge_crossval, provenance, read
 
 DRAWN = (
     "All are drawn by the notebook `figures` from result files (`{}`); the table says which notebook computed their "
@@ -29,6 +29,8 @@ def draw(profile, key):
         saved = figures.save(drawn, profile, key)
     else:
         note = _note(profile, key)
+        if key == "tab08":
+            note = f"{note} {tables.ablation_note(read(profile, 'stage2_prune/ablation.json'))}"
         if key == "tab10" and (gap := _gap(profile)):
             note = f"{note} {gap}"
             print(gap)

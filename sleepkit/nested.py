@@ -51,14 +51,18 @@ def nested_search(settings):
 
     Raises ValueError where these are no settings of a search, or there are no subject-wise folds.
     """
-    known = [field.name for field in fields(SearchSettings)]
-    if not isinstance(settings.nested, dict) or set(settings.nested) - set(known):
-        raise ValueError(
-            f"nested={settings.nested!r}: expected a dict of some of the search's settings: {', '.join(known)}"
-        )
     if "subjectwise" not in settings.protocols:
         raise ValueError('nested: searches inside subject-wise folds need "subjectwise" among the protocols')
-    return replace(settings.search, **settings.nested)
+    return changed(settings.search, settings.nested, "nested")
+
+
+def changed(search, changes, name):
+    """SearchSettings that differ from `search` in `changes`, a dict, which an error calls `name`: ValueError where it
+    is no dict of some of the search's settings."""
+    known = [field.name for field in fields(SearchSettings)]
+    if not isinstance(changes, dict) or set(changes) - set(known):
+        raise ValueError(f"{name}={changes!r}: expected a dict of some of the search's settings: {', '.join(known)}")
+    return replace(search, **changes)
 
 
 def nested_plans(epochs, folds, settings):

@@ -9,6 +9,7 @@ import numpy as np
 
 from sleepkit import crossval, jobs, paths, results
 from sleepkit.fold import SIDES, Fold
+from sleepkit.nested import changed
 from sleepkit.network import SleepNet, load_network
 from sleepkit.pruning.filters import (
     filter_scores,
@@ -19,6 +20,7 @@ from sleepkit.pruning.filters import (
     released_mask,
 )
 from sleepkit.results import NETWORK, SCORES, gather, write_table
+from sleepkit.search import SearchSettings
 from sleepkit.stage1 import run_plans, write_networks, write_runs
 from sleepkit.training import TrainSettings
 
@@ -37,7 +39,7 @@ class Stage2:
     balance : weight of capacity against independence
     finetune_epochs : epochs after pruning, at a fifth of the learning rate
     ablation_seeds : seeds of table 8, each with searches of its own (none leaves table 8 out)
-    ablation_epochs : search epochs of those
+    ablation_search : dict of what changes in stage 1's settings for those searches; empty or None changes nothing
     released : whether the released code's masks are trained too, as rows whose genotype ends in "-released"
     ratios : pruning ratios of figure 13 (none leaves the sweep out);  sweep_folds : its folds, empty takes all
     sweep_seeds : its seeds, empty takes stage 1's; of others the full network is trained on those folds first
@@ -54,7 +56,7 @@ class Stage2:
     balance: float = 0.5
     finetune_epochs: int = 25
     ablation_seeds: tuple = (0, 1, 2)
-    ablation_epochs: int = 25
+    ablation_search: dict | None = None
     device: str = "cpu"
     released: bool = False
     ratios: tuple = ()
@@ -72,6 +74,7 @@ class Stage2:
         for name in ("ratio", "balance"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)}: a share lies between 0 and 1")
+        changed(SearchSettings(), self.ablation_search or {}, "ablation_search")
         if wrong := [ratio for ratio in self.ratios if not 0 <= ratio < 1]:
             raise ValueError(f"ratios: {wrong}: a share of channels to remove lies in [0, 1)")
         if wrong := [method for method in self.methods if method not in METHODS]:

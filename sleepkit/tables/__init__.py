@@ -1,6 +1,7 @@
 """Tables: one function per item; each takes data frames and returns one, with units in the heads."""
 
 from sleepkit.tables.comparisons import (
+    ablation_note,
     protocol_gap,
     table_ablation,
     table_cost,
@@ -12,6 +13,7 @@ from sleepkit.tables.formats import latex, markdown, save
 from sleepkit.tables.runs import table_epochs, table_settings, table_stage
 
 __all__ = [
+    "ablation_note",
     "latex",
     "markdown",
     "protocol_gap",

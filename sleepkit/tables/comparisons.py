@@ -77,6 +77,16 @@ def table_ablation(ablation):
     return table.reset_index()
 
 
+def ablation_note(facts):
+    """What table 8's networks were made with, as a sentence; facts: ablation.json as a dict."""
+    search, epochs = facts["search"], facts["train"]["epochs"]
+    return (
+        f"Fold {facts['fold']}, whose test subjects the searches of every row have not seen either: "
+        f"C = {search['channels']}, L = {search['cells']}, N = {search['nodes']}, {search['epochs']} epochs; "
+        f"then {epochs} epochs of training and {facts['finetune_epochs']} more for what is pruned or gets extra ones."
+    )
+
+
 def table_cost(cost):
     """Table 9: what one epoch costs on one CPU thread, a row per length, network and runtime of cost.csv."""
     rows = cost.sort_values("samples", kind="stable")
