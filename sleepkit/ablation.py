@@ -1,7 +1,6 @@
 """Table 8: what each level of pruning does to one network, and what else the same training epochs could have bought."""
 
 import json
-import time
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from sleepkit import crossval, jobs, paths
+from sleepkit.checkpoint import Deadline
 from sleepkit.epochs import EpochSet
 from sleepkit.fold import share, shared
 from sleepkit.genotype import random_genotype
@@ -31,17 +31,13 @@ class AblationJob:
     """All variants with one seed.
 
     data : epochs, or where `fold.share` wrote them;  first : the network whose data, size and training they share
-    end : seconds since 1970 at which to stop; None never
     """
 
     data: EpochSet | Path
     first: Trained
     settings: Stage2
     seed: int
-    end: float | None
-
-    def minutes_left(self):
-        return self.end and max((self.end - time.time()) / 60, 0)
+    deadline: Deadline
 
 
 def ablate(epochs, trained, settings):
@@ -56,9 +52,9 @@ def ablate(epochs, trained, settings):
     seeds, limit, rows = settings.ablation_seeds, settings.max_minutes, []
     if seeds:
         data = epochs if settings.where == "inline" else share(epochs, settings.work / "ablation")
-        end = None if limit is None else time.time() + 60 * limit
         first = subjectwise(trained)[0]
-        todo = [AblationJob(data, first, settings, seed, end) for seed in seeds]
+        deadline = Deadline.after(limit)
+        todo = [AblationJob(data, first, settings, seed, deadline) for seed in seeds]
         gpus, folder = int(settings.device.startswith("cuda")), settings.work / "jobs"
         parts = jobs.map(ablate_seed, todo, settings.where, folder, gpus=gpus, label="ablation")
         rows = [row for part in parts for row in crossval.finished(part, limit)]
@@ -109,7 +105,7 @@ def _rows(job):
             settings.work / "ablation",
             config,
             settings.device,
-            job.minutes_left(),
+            job.deadline,
         )
         predictions, _, (network,) = crossval.finished(result, settings.max_minutes)
         networks[variant] = network
@@ -150,5 +146,5 @@ def _search_settings(settings, seed, variant):
 
 def _search(epochs, fold, job, variant):
     settings, search = job.settings, _search_settings(job.settings, job.seed, variant)
-    found = search_fold(FoldSearch(epochs, fold, search, settings.work, settings.device, job.end))
+    found = search_fold(FoldSearch(epochs, fold, search, settings.work, settings.device, job.deadline))
     return crossval.finished(found, settings.max_minutes).genotype

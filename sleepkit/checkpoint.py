@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -51,11 +52,16 @@ def load_checkpoint(path, key, device="cpu"):
     return state
 
 
+@dataclass(frozen=True)
 class Deadline:
-    """Whether `max_minutes` since its creation are over; None never ends."""
+    """When to stop, in seconds since 1970, so that jobs can take it along to other processes; None never."""
 
-    def __init__(self, max_minutes=None):
-        self.end = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+    end: float | None = None
+
+    @classmethod
+    def after(cls, minutes):
+        """The deadline in so many minutes; None never."""
+        return cls(None if minutes is None else time.time() + 60 * minutes)
 
     def over(self):
-        return self.end is not None and time.monotonic() >= self.end
+        return self.end is not None and time.time() >= self.end

@@ -1,6 +1,5 @@
 """Folds, protocols, and the predictions that they merge into (method section 4)."""
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import pandas as pd
 from sklearn.model_selection import KFold
 
 from sleepkit import jobs
-from sleepkit.checkpoint import fingerprint
+from sleepkit.checkpoint import Deadline, fingerprint
 from sleepkit.context import fit_context, fit_weight, smooth_nights
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.fold import Fold, FoldJob, fold_probabilities, run_fold, share
@@ -111,20 +110,20 @@ def cross_validate(
     folder,
     config,
     device="cpu",
-    max_minutes=None,
+    deadline=Deadline(),
     where="inline",
     only=(),
 ):
     """Train a network on every fold and score its test epochs: one `Plan`, carried out (see both).
 
-    returns (predictions, curves, paths of the networks), or None when `max_minutes` were over first
+    returns (predictions, curves, paths of the networks), or None when the deadline came first
     """
     plan = Plan(epochs, folds, protocol, start, settings, folder, config, tuple(only))
-    results = carry_out([plan], device, max_minutes, where)
+    results = carry_out([plan], device, deadline, where)
     return None if results is None else results[0]
 
 
-def carry_out(plans, device="cpu", max_minutes=None, where="inline"):
+def carry_out(plans, device="cpu", deadline=Deadline(), where="inline"):
     """Run the folds of all plans as independent jobs (`sleepkit.jobs`); finished folds are skipped, an unfinished one
     is resumed.
 
@@ -132,19 +131,18 @@ def carry_out(plans, device="cpu", max_minutes=None, where="inline"):
     (curves) and, written last, fold<k>.npz: id and prob of the test epochs, valid_id and valid_prob of those that
     validated, with int64 (n,) permanent ids and float32 (n, 5) probabilities.
 
-    returns one (predictions, curves, paths of the networks) per plan, or None when `max_minutes` were over first:
+    returns one (predictions, curves, paths of the networks) per plan, or None when the deadline came first:
     what is done is kept, call again to go on. `predictions` is a data frame with id, night, subject, y, fold, the
     probabilities p_W ... p_REM and, under `subjectwise`, f_W ... and c_W ...: smoothed by context, forward only and
     both directions.
     """
-    end = None if max_minutes is None else time.time() + 60 * max_minutes
     runs = [Path(plan.folder).absolute() / plan.key() for plan in plans]
     todo = {}  # by run and fold: two plans may be one run
     for plan, run in zip(plans, runs, strict=True):
         missing = [fold for fold in plan.chosen() if not (run / f"fold{fold.number}.npz").exists()]
         if missing:
             data = plan.epochs if where == "inline" else share(plan.epochs, Path(plan.folder).absolute())
-            of_run = (plan.protocol, plan.start, plan.settings, run, run.name, plan.config, device, end)
+            of_run = (plan.protocol, plan.start, plan.settings, run, run.name, plan.config, device, deadline)
             todo |= {(run, fold.number): FoldJob(data, fold, *of_run) for fold in missing}
     gpus, folder = int(device.startswith("cuda")), Path(plans[0].folder) / "jobs"
     if not all(jobs.map(run_fold, todo.values(), where, folder, gpus=gpus, label="folds")):

@@ -1,6 +1,5 @@
 """One fold: who is on which side, the job that trains and tests its network, and what is kept of it."""
 
-import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -48,7 +47,6 @@ class FoldJob:
     """One fold of a plan, complete in itself.
 
     data : the epochs, or the folder that `share` wrote them to;  folder, key : of the plan's run
-    end : seconds since 1970 at which to stop; None never
     """
 
     data: EpochSet | Path
@@ -60,15 +58,15 @@ class FoldJob:
     key: str
     config: dict
     device: str
-    end: float | None
+    deadline: Deadline
 
 
 def run_fold(job):
     """Train and score one fold unless its result is there; False when its time was over first. The result is written
     last."""
     number = job.fold.number
-    result, deadline = job.folder / f"fold{number}.npz", Deadline(job.end and (job.end - time.time()) / 60)
-    if result.exists() or deadline.over():
+    result = job.folder / f"fold{number}.npz"
+    if result.exists() or job.deadline.over():
         return result.exists()
     epochs, fold = shared(job.data), job.fold
     scale = normalisation(epochs, fold, job.protocol)
@@ -77,7 +75,7 @@ def run_fold(job):
     net = job.start(number)
     work = job.folder / f"fold{number}.unfinished"
     key = fingerprint({"run": job.key, "fold": number}, fold.train, fold.valid, fold.test)
-    curves = fit(net, train, valid, job.settings, work, key, deadline, job.device, label=f"fold {number}")
+    curves = fit(net, train, valid, job.settings, work, key, job.deadline, job.device, label=f"fold {number}")
     if curves is None:
         return False
     facts = {"fs": epochs.fs, "samples": epochs.x.shape[1], "protocol": job.protocol, "fold": number}

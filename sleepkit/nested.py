@@ -2,7 +2,6 @@
 tested on. Files in, files out."""
 
 import json
-import time
 from collections import Counter
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sleepkit import crossval, jobs, paths
+from sleepkit.checkpoint import Deadline
 from sleepkit.epochs import EpochSet
 from sleepkit.fold import Fold, share, shared
 from sleepkit.network import new_network
@@ -23,7 +23,6 @@ class FoldSearch:
     """The search of one fold, complete in itself.
 
     data : the epochs, or the folder that `fold.share` wrote them to;  folder : where the folders of searches lie
-    end : seconds since 1970 at which to stop; None never
     """
 
     data: EpochSet | Path
@@ -31,17 +30,15 @@ class FoldSearch:
     settings: SearchSettings
     folder: Path
     device: str = "cpu"
-    end: float | None = None
+    deadline: Deadline = Deadline()
 
 
 def search_fold(job):
-    """Search on the training and validation subjects of a fold: a SearchResult, or None when the time was over
-    first."""
-    minutes = job.end and max((job.end - time.time()) / 60, 0)
+    """Search on the training and validation subjects of a fold: a SearchResult, or None when the deadline came first."""
     seen = shared(job.data).subset(np.sort(np.concatenate([job.fold.train, job.fold.valid])))
     folder = Path(job.folder) / f"search-{search_key(seen, job.settings)}"
     try:
-        return run_search(seen, job.settings, folder, minutes, job.device)
+        return run_search(seen, job.settings, folder, job.deadline, job.device)
     except ValueError as error:
         raise ValueError(f"the search inside fold {job.fold.number}: {error}") from error
 
@@ -76,8 +73,8 @@ def nested_plans(epochs, folds, settings):
     search, limit = nested_search(settings), settings.max_minutes
     folds = [fold for fold in folds if not settings.only_folds or fold.number in settings.only_folds]
     data = epochs if settings.where == "inline" else share(epochs, settings.work / "folds")
-    end = None if limit is None else time.time() + 60 * limit
-    todo = [FoldSearch(data, fold, search, settings.work / "nested", settings.device, end) for fold in folds]
+    deadline = Deadline.after(limit)
+    todo = [FoldSearch(data, fold, search, settings.work / "nested", settings.device, deadline) for fold in folds]
     gpus = int(settings.device.startswith("cuda"))
     found = jobs.map(search_fold, todo, settings.where, settings.work / "jobs", gpus=gpus, label="searches")
     found = {fold.number: crossval.finished(one, limit) for fold, one in zip(folds, found, strict=True)}

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sleepkit import crossval, results
+from sleepkit.checkpoint import Deadline
 from sleepkit.export import STRUCTURE, export_onnx
 from sleepkit.fold import Fold, fold_probabilities, normalisation
 from sleepkit.network import load_network, new_network, save_network
@@ -105,7 +106,7 @@ def _of_depth(trained, cells, profile):
 
 
 def _carry_out(plan, settings):
-    done = crossval.carry_out([plan], settings.device, settings.max_minutes)
+    done = crossval.carry_out([plan], settings.device, Deadline.after(settings.max_minutes))
     return crossval.finished(done, settings.max_minutes)[0][2][0]
 
 

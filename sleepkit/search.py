@@ -95,14 +95,14 @@ class _Run:
     voe: list = field(default_factory=list)
 
 
-def run_search(epochs, settings, folder, max_minutes=None, device="cpu"):
+def run_search(epochs, settings, folder, deadline=Deadline(), device="cpu"):
     """Search an architecture on an EpochSet; resumes from `folder`, which holds a checkpoint of the last whole epoch.
 
-    returns a SearchResult, or None when `max_minutes` were over first (call again to go on)
+    returns a SearchResult, or None when the deadline came first (call again to go on)
     Raises ValueError for a checkpoint of another configuration, FloatingPointError when the loss becomes NaN.
     """
     key = search_key(epochs, settings)
-    path, deadline = Path(folder) / "search.pt", Deadline(max_minutes)
+    path = Path(folder) / "search.pt"
     run = _start(epochs, settings, device)
     state = load_checkpoint(path, key, device)
     if state is not None:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sleepkit import crossval, jobs, paths
+from sleepkit.checkpoint import Deadline
 from sleepkit.cost import count_macs
 from sleepkit.epochs import STAGES, EpochSet, parse_night
 from sleepkit.nested import nested_plans, nested_search
@@ -134,7 +135,7 @@ def search_architecture(epochs, settings):
     """
     work = settings.work / f"search-{search_key(epochs, settings.search)}"
     limit = settings.max_minutes
-    found = crossval.finished(run_search(epochs, settings.search, work, limit, settings.device), limit)
+    found = crossval.finished(run_search(epochs, settings.search, work, Deadline.after(limit), settings.device), limit)
     folder = settings.folder
     with paths.written(folder / "genotype.json") as path:
         path.write_text(found.genotype.to_json() + "\n")
@@ -223,7 +224,8 @@ def full_plan(epochs, folds, keys, genotype, train, work, only=()):
 def run_plans(plans, settings):
     """Carry out plans of crossval where the settings say; returns their NetworkRuns, or raises TimeOver."""
     limit = settings.max_minutes
-    results = crossval.finished(crossval.carry_out(plans, settings.device, limit, settings.where), limit)
+    done = crossval.carry_out(plans, settings.device, Deadline.after(limit), settings.where)
+    results = crossval.finished(done, limit)
     return [_network_run(plan, result) for plan, result in zip(plans, results, strict=True)]
 
 

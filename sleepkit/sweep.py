@@ -56,8 +56,9 @@ def sweep_networks(epochs, trained, settings):
     there = {network.keys["seed"]: network for network in family(trained)}
     first = family(trained)[0]
     genotype, folds = load_network(next(iter(first.networks.values())))[0].genotype, folds_of(epochs, first, settings)
+    of_training = (genotype, first.train, settings.first, settings.sweep_folds)
     plans = [
-        full_plan(epochs, folds, first.keys | {"seed": seed}, genotype, first.train, settings.first, settings.sweep_folds)
+        full_plan(epochs, folds, first.keys | {"seed": seed}, *of_training)
         for seed in settings.sweep_seeds
         if seed not in there
     ]

@@ -103,10 +103,10 @@ def test_fingerprint_tells_settings_and_data_apart():
 
 def test_deadline(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
-    never, soon, at_once = Deadline(), Deadline(2), Deadline(0)
+    monkeypatch.setattr(checkpoint.time, "time", lambda: now[0])
+    never, soon, at_once = Deadline(), Deadline.after(2), Deadline.after(0)
     assert (never.over(), soon.over(), at_once.over()) == (False, False, True)
     now[0] += 119
     assert not soon.over()
     now[0] += 1
-    assert soon.over() and not never.over()
+    assert soon.over() and not never.over() and not Deadline.after(None).over()

@@ -13,6 +13,7 @@ import torch
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
 from sleepkit import crossval
+from sleepkit.checkpoint import Deadline
 from sleepkit import fold as one_fold
 from sleepkit.context import fit_context, fit_weight, smooth
 from sleepkit.crossval import cross_validate, epoch_folds, fold_context, manifest, score_rows, subject_folds
@@ -312,21 +313,19 @@ def test_killed_between_training_and_the_result(whole, tmp_path, monkeypatch):
     assert not [name for _, _, names in os.walk(tmp_path) for name in names if name == "fit.pt" or name.startswith(".")]
 
 
-def test_max_minutes_stops_cleanly_and_the_next_call_goes_on(whole, tmp_path, monkeypatch):
-    assert validate(tmp_path, max_minutes=0) is None
+def test_a_deadline_stops_cleanly_and_the_next_call_goes_on(whole, tmp_path):
+    assert validate(tmp_path, deadline=Deadline.after(0)) is None
 
     class OneEpoch:
-        def __init__(self, max_minutes):
+        def __init__(self):
             self.asked = 0
 
         def over(self):
             self.asked += 1
             return self.asked > 2  # before the data are read, before the first epoch, before the second
 
-    with monkeypatch.context() as patched:
-        patched.setattr(one_fold, "Deadline", OneEpoch)
-        results = [validate(tmp_path, max_minutes=1) for _ in range(2)]  # in each call every fold trains one epoch
-    assert [result is None for result in results] == [True, False]
+    results = [validate(tmp_path, deadline=OneEpoch()) for _ in range(4)]
+    assert [result is None for result in results] == [True, True, True, False], "two folds of two epochs, one a call"
     frames(results[-1], whole)
 
 

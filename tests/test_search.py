@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from sleepkit import search
+from sleepkit.checkpoint import Deadline
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.genotype import OPERATIONS, edges
 from sleepkit.paths import ROOT
@@ -346,22 +347,20 @@ def test_killed_in_the_middle_and_started_again(whole, tmp_path, monkeypatch, st
     assert len(calls) - done == 16 - 4 * ((step - 1) // 4)  # four error measurements an epoch
 
 
-def test_max_minutes_stops_between_epochs_and_the_next_call_goes_on(whole, tmp_path, monkeypatch):
-    assert run_search(toy_epochs(), TOY, tmp_path, max_minutes=0) is None
+def test_a_deadline_stops_between_epochs_and_the_next_call_goes_on(whole, tmp_path):
+    assert run_search(toy_epochs(), TOY, tmp_path, Deadline.after(0)) is None
     assert not (tmp_path / "search.pt").exists()
 
     class OneEpoch:
-        def __init__(self, max_minutes):
+        def __init__(self):
             self.asked = 0
 
         def over(self):
             self.asked += 1
             return self.asked > 1
 
-    with monkeypatch.context() as patched:
-        patched.setattr(search, "Deadline", OneEpoch)
-        for _ in range(3):
-            assert run_search(toy_epochs(), TOY, tmp_path, max_minutes=1) is None
+    for _ in range(3):
+        assert run_search(toy_epochs(), TOY, tmp_path, OneEpoch()) is None
     same(run_search(toy_epochs(), TOY, tmp_path), whole)
 
 
@@ -410,7 +409,7 @@ def test_a_nan_loss_names_epoch_and_step_and_keeps_what_was_before(whole, tmp_pa
     monkeypatch.setattr(
         search, "_restore", lambda run, state: restore(run, state) or seen.append(pd.DataFrame(run.history))
     )
-    assert run_search(toy_epochs(), TOY, tmp_path, max_minutes=0) is None
+    assert run_search(toy_epochs(), TOY, tmp_path, Deadline.after(0)) is None
     plain = [frame.drop(columns="seconds") for frame in (seen[0], whole.history.iloc[:2])]
     pd.testing.assert_frame_equal(*plain, check_exact=True)
 

@@ -181,7 +181,9 @@ def test_what_no_ratio_can_be_is_refused():
 
 @pytest.mark.parametrize("changes", [{"epoch": 3}, 3])
 def test_changes_that_the_searches_of_table_8_do_not_have(changes):
-    with pytest.raises(ValueError, match="ablation_search=.*expected a dict of some of the search's settings: channels"):
+    with pytest.raises(
+        ValueError, match="ablation_search=.*expected a dict of some of the search's settings: channels"
+    ):
         Stage2("toy", ablation_search=changes)
 
 
