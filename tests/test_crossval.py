@@ -13,8 +13,8 @@ import torch
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 
 from sleepkit import crossval
-from sleepkit.checkpoint import Deadline
 from sleepkit import fold as one_fold
+from sleepkit.checkpoint import Deadline
 from sleepkit.context import fit_context, fit_weight, smooth
 from sleepkit.crossval import cross_validate, epoch_folds, fold_context, manifest, score_rows, subject_folds
 from sleepkit.epochs import STAGES, EpochSet

@@ -92,7 +92,7 @@ def latex(table, label, caption, note=""):
         + " & ".join(_stack(lines, right) for lines, right in zip(stacked, numeric, strict=True))
         + " \\\\\n\\midrule\n"
         + "".join(f"{line} \\\\\n" for line in body)
-        + f"\\bottomrule\n\\end{{tabular}}}}\n"
+        + "\\bottomrule\n\\end{tabular}}\n"
         + (f"\n\\footnotesize {_tex(note)}\n" if note else "")
         + "\\end{table}\n"
     )
