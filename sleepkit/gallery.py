@@ -124,7 +124,11 @@ def _run_time(profile, notebook):
 
 def _note(profile, key):
     """Which data, protocol and seeds made an item: those of its data set's stage 1; none made the list of departures."""
-    return "" if key == "tab11" else provenance(profile, f"stage1_{_dataset(key)}")
+    if key == "tab11":
+        return ""
+    sweep = find(profile, "stage2_prune/sweep.csv") if key == "fig13" else None  # which may have seeds of its own
+    seeds = () if sweep is None else tuple(sorted(sweep.seed.unique()))
+    return provenance(profile, f"stage1_{_dataset(key)}", seeds)
 
 
 def _dataset(key):

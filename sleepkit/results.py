@@ -102,9 +102,11 @@ def merge_crossval(profile):
     return frame
 
 
-def provenance(profile, notebook="stage1_edf20"):
-    """One line for the foot of a figure: which data, protocol and seeds made this run's numbers. Empty without a
-    run."""
+def provenance(profile, notebook="stage1_edf20", seeds=()):
+    """One line for the foot of a figure: which data, protocol and seeds made this run's numbers. Empty without a run.
+
+    seeds : of the training, where they are not those of crossval.csv
+    """
     settings, made = find(profile, f"{notebook}/settings.json"), find(profile, "preparation.json")
     if settings is None or made is None:
         return f"Published numbers; profile {profile} has no run of its own."
@@ -117,7 +119,7 @@ def provenance(profile, notebook="stage1_edf20"):
     )
     if of_data is None or of_data.empty:
         return text + "."
-    protocols, seeds = sorted(of_data.protocol.unique()), sorted(of_data.seed.unique())
+    protocols, seeds = sorted(of_data.protocol.unique()), seeds or sorted(of_data.seed.unique())
     return f"{text}; {' and '.join(protocols)} folds, training seed {', '.join(map(str, seeds))}."
 
 
