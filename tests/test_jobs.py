@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -105,10 +106,15 @@ def test_interrupted_local_jobs_are_stopped(work, tmp_path, monkeypatch):
             started.extend(begun)
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched:
-        patched.setattr(jobs.time, "sleep", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            jobs.map(work.slow, [1, 2], "local", tmp_path / "jobs")
+    # Started in the background of a script these tests ignore Ctrl-C, and so would the jobs, which inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(jobs.time, "sleep", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                jobs.map(work.slow, [1, 2], "local", tmp_path / "jobs")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert started
     folder = str(tmp_path / "jobs")
     assert folder not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
