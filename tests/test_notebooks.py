@@ -284,7 +284,7 @@ def test_smoke_stage2(smoke):
     assert_crossval_agrees_with_confusion("stage2_prune")
     assert len(read("stage2_prune", "ablation.csv")) == 11
     searched = json.loads((paths.results("smoke") / "stage2_prune" / "ablation.json").read_text())["search"]
-    assert (searched["channels"], searched["epochs"]) == (2, 3), "stage 1's search but for ablation_search"
+    assert (searched["channels"], searched["epochs"]) == (2, 2), "stage 1's search but for ablation_search"
 
 
 def test_smoke_figures(smoke):
