@@ -19,7 +19,7 @@ from sleepkit.pruning.filters import l1_scores, prune_filters, random_scores, re
 from sleepkit.results import COLUMNS, write_table
 from sleepkit.search import SearchSettings
 from sleepkit.stage1 import size_of
-from sleepkit.stage2 import Stage2, Trained, finetuning, folds_of, subjectwise
+from sleepkit.stage2 import Stage2, Trained, finetuning, first_fold, subjectwise
 
 # Variant -> (data pruning, operation pruning) of its search.
 SEARCHES = {"DARTS": (False, False), "+ BDP": (True, False), "+ DOP": (False, True), "+ BDP + DOP": (True, True)}
@@ -62,15 +62,10 @@ def ablate(epochs, trained, settings):
     if rows:
         write_table(frame, settings.folder / "ablation.csv")
         search = asdict(_search_settings(settings, seeds[0], BASE))
-        facts = {"fold": _fold(epochs, first, settings).number, "search": search, "train": asdict(first.train)}
+        facts = {"fold": first_fold(epochs, first, settings).number, "search": search, "train": asdict(first.train)}
         with paths.written(settings.folder / "ablation.json") as path:
             path.write_text(json.dumps(facts | {"finetune_epochs": settings.finetune_epochs}, indent=1) + "\n")
     return frame
-
-
-def _fold(epochs, first, settings):
-    """The first fold that the network was tested on."""
-    return next(fold for fold in folds_of(epochs, first, settings) if fold.number in first.networks)
 
 
 def ablate_seed(job):
@@ -83,7 +78,7 @@ def ablate_seed(job):
 
 def _rows(job):
     epochs, first, settings, seed = shared(job.data), job.first, job.settings, job.seed
-    fold = _fold(epochs, first, settings)
+    fold = first_fold(epochs, first, settings)
     channels, cells = first.keys["channels"], first.keys["cells"]
     train = replace(first.train, seed=seed)
     extra, longer = finetuning(train, settings), replace(train, epochs=train.epochs + settings.finetune_epochs)

@@ -34,7 +34,8 @@ class FoldSearch:
 
 
 def search_fold(job):
-    """Search on the training and validation subjects of a fold: a SearchResult, or None when the deadline came first."""
+    """Search on the training and validation subjects of a fold: a SearchResult, or None when the deadline came
+    first."""
     seen = shared(job.data).subset(np.sort(np.concatenate([job.fold.train, job.fold.valid])))
     folder = Path(job.folder) / f"search-{search_key(seen, job.settings)}"
     try:

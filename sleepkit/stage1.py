@@ -105,6 +105,11 @@ class NetworkRun:
     macs: int
     samples: int
 
+    @property
+    def by_fold(self):
+        """Dict number of the fold -> path of its network, without ending."""
+        return {int(path.name.removeprefix("fold")): path for path in self.networks}
+
     def parameters(self):
         """The row of parameters.csv."""
         names = {name: self.keys[name] for name in ("genotype", "channels", "cells", "pruned")}
@@ -256,7 +261,7 @@ def write_networks(runs, settings, facts):
     listed = [
         {
             "keys": run.keys,
-            "networks": {path.name.removeprefix("fold"): str(path) for path in run.networks},
+            "networks": {number: str(path) for number, path in run.by_fold.items()},
             "train": asdict(run.train),
         }
         for run in runs

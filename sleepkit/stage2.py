@@ -213,6 +213,11 @@ def folds_of(epochs, network, settings):
     ]
 
 
+def first_fold(epochs, network, settings):
+    """The first fold that a network was tested on."""
+    return next(fold for fold in folds_of(epochs, network, settings) if fold.number in network.networks)
+
+
 def finetuning(train, settings):
     """Settings of the epochs after pruning: a fifth of the learning rate (method section 3, step 6)."""
     return replace(train, lr=train.lr / 5, epochs=settings.finetune_epochs)

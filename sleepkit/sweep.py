@@ -13,16 +13,17 @@ from sleepkit.metrics import scores
 from sleepkit.network import load_network
 from sleepkit.results import COLUMNS, write_table
 from sleepkit.stage1 import full_plan, run_plans
-from sleepkit.stage2 import Trained, family, folds_of, pruned_network, pruning_plan
+from sleepkit.stage2 import Trained, family, first_fold, folds_of, pruned_network, pruning_plan
 
 
 def sweep_ratios(epochs, trained, settings):
     """Prune the first network by every one of `settings.methods` and `settings.ratios`, and fine-tune.
 
-    With the seeds of `sweep_networks`, on the folds `settings.sweep_folds`; their merged predictions are scored. Writes sweep.csv (method, ratio, seed,
-    acc, mf1, kappa, mgm, params, macs, n) and returns it as a data frame; without ratios nothing is computed or
-    written. At ratio 0 nothing is removed: "importance", "random" and "l1" are one run, the full network with the same
-    extra epochs, and "scratch" has no row. Raises ValueError when `max_minutes` were over first.
+    With the seeds of `sweep_networks`, on the folds `settings.sweep_folds`; their merged predictions are scored.
+    Writes sweep.csv (method, ratio, seed, acc, mf1, kappa, mgm, params, macs, n) and returns it as a data frame;
+    without ratios nothing is computed or written. At ratio 0 nothing is removed: "importance", "random" and "l1" are
+    one run, the full network with the same extra epochs, and "scratch" has no row. Raises ValueError when
+    `max_minutes` were over first.
     """
     networks = sweep_networks(epochs, trained, settings) if settings.ratios else []
     cases = [
@@ -54,7 +55,7 @@ def sweep_networks(epochs, trained, settings):
     when `max_minutes` were over first.
     """
     there = {network.keys["seed"]: network for network in family(trained)}
-    first = family(trained)[0]
+    first = next(iter(there.values()))
     genotype, folds = load_network(next(iter(first.networks.values())))[0].genotype, folds_of(epochs, first, settings)
     of_training = (genotype, first.train, settings.first, settings.sweep_folds)
     plans = [
@@ -63,8 +64,7 @@ def sweep_networks(epochs, trained, settings):
         if seed not in there
     ]
     for run in run_plans(plans, settings) if plans else []:
-        networks = {int(path.name.removeprefix("fold")): path for path in run.networks}
-        there[run.keys["seed"]] = Trained(run.keys, networks, run.train, first.sides)
+        there[run.keys["seed"]] = Trained(run.keys, run.by_fold, run.train, first.sides)
     return [there[seed] for seed in settings.sweep_seeds or there]
 
 
@@ -81,7 +81,7 @@ def regrowth(epochs, trained, settings, steps=60):
     """
     rows = []
     for network in family(trained):
-        fold = next(fold for fold in folds_of(epochs, network, settings) if fold.number in network.networks)
+        fold = first_fold(epochs, network, settings)
         scale = normalisation(epochs, fold, "subjectwise")
         x, y = torch.from_numpy(scale(epochs.x[fold.train])), torch.from_numpy(epochs.y[fold.train])
         seed = network.keys["seed"]

@@ -124,12 +124,15 @@ def test_ablation_has_mean_and_sd_over_seeds_in_the_order_of_the_file():
     assert table["ACC, %"].tolist() == pytest.approx([82, 81]) and table["ACC, % sd"][0] == pytest.approx(8**0.5)
     assert pd.isna(table["ACC, % sd"][1]), "one seed has no sd"
     assert table.parameters.tolist() == [92, 90] and table["MACs, M"].tolist() == [2, 2]
+    lines = tables.markdown(table).splitlines()
+    assert "82.00 ± 2.83" in lines[2] and "±" not in lines[3] and "sd" not in lines[0]
+
+
+def test_the_ablation_says_how_its_networks_were_made():
     facts = {"fold": 3, "finetune_epochs": 2, "train": {"epochs": 4}}
     facts["search"] = {"channels": 2, "cells": 5, "nodes": 6, "epochs": 7}
     note = tables.ablation_note(facts)
     assert "Fold 3," in note and "C = 2, L = 5, N = 6, 7 epochs; then 4 epochs of training and 2 more" in note
-    lines = tables.markdown(table).splitlines()
-    assert "82.00 ± 2.83" in lines[2] and "±" not in lines[3] and "sd" not in lines[0]
 
 
 def test_protocols_and_contexts_have_rows_of_their_own():
