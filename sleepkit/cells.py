@@ -5,20 +5,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sleepkit.batch_norm import BatchNorm
+
 
 class Conv(nn.Conv1d):
     """A convolution over time, of (batch, channels, samples) or of the same as an image one sample high."""
 
     def forward(self, x):
         return convolve(x, self.weight, None, self.stride[0], self.padding[0], self.dilation[0], self.groups)
-
-
-class BatchNorm(nn.BatchNorm1d):
-    """BatchNorm over batch and time, of (batch, channels, samples) or of the same as an image."""
-
-    def _check_input_dim(self, x):
-        if x.dim() not in (3, 4):
-            raise ValueError(f"expected (batch, channels, samples) or an image, got a tensor of shape {tuple(x.shape)}")
 
 
 class Pool(nn.Module):
@@ -67,7 +61,14 @@ class Zero(nn.Module):
         return torch.zeros_like(x[..., :: self.stride])
 
 
-class FactorizedReduce(nn.Module):
+class Rectifying(nn.Module):
+    """An operation that begins with a ReLU. Where several read one signal it is rectified once, for all of them."""
+
+    def forward(self, x):
+        return self.after_relu(F.relu(x))
+
+
+class FactorizedReduce(Rectifying):
     """Halve the length without losing every other sample: two 1x1 convolutions of stride 2, one on x shifted by a
     sample.
 
@@ -81,44 +82,54 @@ class FactorizedReduce(nn.Module):
         self.conv_2 = Conv(inputs, second, 1, stride=2, bias=False) if second else None
         self.bn = BatchNorm(first + second)
 
-    def forward(self, x):
-        x = F.relu(F.pad(x, (0, x.shape[-1] % 2)))
+    def after_relu(self, x):
+        x = F.pad(x, (0, x.shape[-1] % 2))
         # Side by side the two are one convolution with two taps.
         convs = ((self.conv_1, (0, 1)), (self.conv_2, (1, 0)))
         weight = torch.cat([F.pad(conv.weight, zeros) for conv, zeros in convs if conv is not None])
         return self.bn(convolve(x, weight, stride=2))
 
 
-def relu_conv_bn(inputs, outputs, kernel=1, stride=1):
+class ReluConvBn(Rectifying, nn.Sequential):
     """ReLU, convolution, BatchNorm."""
-    conv = Conv(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(nn.ReLU(), conv, BatchNorm(outputs))
+
+    def __init__(self, inputs, outputs, kernel=1, stride=1):
+        conv = Conv(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
+        super().__init__(nn.ReLU(), conv, BatchNorm(outputs))
+
+    def after_relu(self, x):
+        return self[2](self[1](x))
 
 
-class DepthwisePointwise(nn.Module):
+class DepthwisePointwise(Rectifying):
     """ReLU, depthwise convolution, pointwise convolution, BatchNorm.
 
-    Nothing non-linear stands between the two convolutions, so the pair runs as the one dense convolution that it
-    equals: more multiplications, but at a few channels a CPU takes half of the time. As a `pair` they are counted.
+    Nothing non-linear stands between the two convolutions, so the pair can run as the one dense convolution that it
+    equals: more multiplications, but of few channels a CPU takes half of the time. `pair` says whether it stays two.
     """
 
-    pair = False
-
-    def __init__(self, inputs, outputs, kernel, stride=1, dilation=1, overwrite=False):
+    def __init__(self, inputs, outputs, kernel, stride=1, dilation=1):
         super().__init__()
-        self.overwrite = overwrite  # whether nobody else reads the input
+        # One core, training, pair against dense: 2.7 times the time at 8 channels, 1.2 at 16, 0.43 at 32.
+        self.pair = inputs >= 32
         padding = dilation * (kernel // 2)
         self.depthwise = Conv(inputs, inputs, kernel, stride, padding, dilation, groups=inputs, bias=False)
         self.pointwise = Conv(inputs, outputs, 1, bias=False)
         self.bn = BatchNorm(outputs)
 
-    def forward(self, x):
-        x = F.relu(x, inplace=self.overwrite)
+    def after_relu(self, x):
         if self.pair:
             return self.bn(self.pointwise(self.depthwise(x)))
         weight = self.pointwise.weight * self.depthwise.weight.transpose(0, 1)
         conv = self.depthwise
         return self.bn(convolve(x, weight, None, conv.stride[0], conv.padding[0], conv.dilation[0]))
+
+
+class Separable(Rectifying, nn.Sequential):
+    """Twice a depthwise and a pointwise convolution; the second pair reads a signal that nobody else does."""
+
+    def after_relu(self, x):
+        return self[1].after_relu(F.relu_(self[0].after_relu(x)))
 
 
 # Every constructor takes (inputs, stride, outputs, inner). In a network of full width `outputs` equals `inputs`;
@@ -141,7 +152,7 @@ def _separable(kernel):
     def build(inputs, stride, outputs=None, inner=None):
         inner = inputs if inner is None else inner
         first = DepthwisePointwise(inputs, inner, kernel, stride)
-        return nn.Sequential(first, DepthwisePointwise(inner, outputs or inputs, kernel, overwrite=True))
+        return Separable(first, DepthwisePointwise(inner, outputs or inputs, kernel))
 
     return build
 
@@ -153,7 +164,7 @@ def _dilated(kernel):
 
 
 def _conv(kernel):
-    return lambda inputs, stride, outputs=None, inner=None: relu_conv_bn(inputs, outputs or inputs, kernel, stride)
+    return lambda inputs, stride, outputs=None, inner=None: ReluConvBn(inputs, outputs or inputs, kernel, stride)
 
 
 # Name -> constructor: the search space of the paper (method section 1), in the order of the columns of alpha.

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sleepkit.batch_norm import batch_norm
 from sleepkit.cells import convolve
 from sleepkit.genotype import OPERATIONS
 from sleepkit.moments import window_moments
@@ -171,7 +172,7 @@ class Fan(nn.Module):
                 middle = F.relu_(convolve(rectified, kernel, bias, self.stride, kernel.shape[2] // 2))
                 output = convolve(middle, again, padding=again.shape[2] // 2)
                 statistics = second.running_mean[edge], second.running_var[edge]
-                output = F.batch_norm(output, *statistics, gain, shift, self.training, MOMENTUM, EPS)
+                output = batch_norm(output, *statistics, gain, shift, self.training, MOMENTUM, EPS)
                 terms[edge] = terms[edge] + output
 
 

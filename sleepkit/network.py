@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn import functional as F
 
-from sleepkit.cells import PRIMITIVES, BatchNorm, Conv, Pool, as_image, relu_conv_bn
+from sleepkit.batch_norm import BatchNorm
+from sleepkit.cells import PRIMITIVES, Conv, Pool, Rectifying, ReluConvBn, as_image
 from sleepkit.genotype import Genotype
 from sleepkit.paths import written
 
@@ -66,15 +68,15 @@ class Cell(nn.Module):
     """One cell: two preprocessed inputs, nodes that sum two operations each, all nodes concatenated.
 
     (batch, inputs[0], 1, samples), (batch, inputs[1], 1, samples) -> (batch, sum of node widths, 1, samples or its half,
-    rounded up) Every operation of stride 2 rounds a length up, so the terms of a node always have one length, odd
-    inputs included.
+    rounded up). The inputs come rectified: whoever reads a cell's output begins with a ReLU, and two cells read it.
+    Every operation of stride 2 rounds a length up, so the terms of a node always have one length, odd inputs included.
     """
 
     def __init__(self, entries, inputs, widths, reduction, reduction_before):
         super().__init__()
         self.sources = tuple(source for _, source in entries)
-        self.preprocess0 = relu_conv_bn(inputs[0], widths.states[0], stride=2 if reduction_before else 1)
-        self.preprocess1 = relu_conv_bn(inputs[1], widths.states[1])
+        self.preprocess0 = ReluConvBn(inputs[0], widths.states[0], stride=2 if reduction_before else 1)
+        self.preprocess1 = ReluConvBn(inputs[1], widths.states[1])
         self.operations = nn.ModuleList(
             PRIMITIVES[name](
                 widths.states[source],
@@ -86,21 +88,24 @@ class Cell(nn.Module):
         )
 
     def forward(self, before_last, last):
-        states = [self.preprocess0(before_last), self.preprocess1(last)]
-        pooled = {}  # a pool has no weights: all that read one state have one result
+        states = [self.preprocess0.after_relu(before_last), self.preprocess1.after_relu(last)]
+        known = {}
         for node in range(0, len(self.operations), 2):
-            first, second = (self._result(k, states, pooled) for k in (node, node + 1))
+            first, second = (self._result(k, states, known) for k in (node, node + 1))
             states.append(first + second)
         return torch.cat(states[2:], dim=1)
 
-    def _result(self, position, states, pooled):
+    def _result(self, position, states, known):
+        """What an operation makes of its source. ReLUs and pools have no weights: `known` holds those of every source,
+        so that all its readers share them."""
         operation, source = self.operations[position], self.sources[position]
-        if not isinstance(operation, Pool):
-            return operation(states[source])
-        key = source, operation.largest
-        if key not in pooled:
-            pooled[key] = operation(states[source])
-        return pooled[key]
+        if isinstance(operation, nn.Identity):
+            return states[source]
+        rectifying = isinstance(operation, Rectifying)
+        key = source, "relu" if rectifying else (operation.largest, operation.stride)
+        if key not in known:
+            known[key] = F.relu(states[source]) if rectifying else operation(states[source])
+        return operation.after_relu(known[key]) if rectifying else known[key]
 
 
 class SleepNet(nn.Module):
@@ -127,10 +132,11 @@ class SleepNet(nn.Module):
         self.classifier = nn.Linear(inputs[1], n_classes)
 
     def forward(self, x):
-        before_last = last = self.stem(as_image(x))
+        before_last = output = self.stem(as_image(x))  # its last step is a ReLU
         for cell in self.cells:
-            before_last, last = last, cell(before_last, last)
-        return self.classifier(self.dropout(last.mean(dim=(2, 3))))
+            last = F.relu(output)
+            before_last, output = last, cell(before_last, last)
+        return self.classifier(self.dropout(output.mean(dim=(2, 3))))
 
 
 def new_network(genotype, channels, cells, fold):

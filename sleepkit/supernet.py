@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from sleepkit.cells import BatchNorm, Conv, FactorizedReduce, as_image, relu_conv_bn
+from sleepkit.batch_norm import BatchNorm
+from sleepkit.cells import Conv, FactorizedReduce, ReluConvBn, as_image
 from sleepkit.fan import Fan
 from sleepkit.genotype import OPERATIONS, edges
 from sleepkit.network import cell_stride, is_reduction
@@ -25,8 +26,8 @@ class SearchCell(nn.Module):
         if reduction_before:
             self.preprocess0 = FactorizedReduce(inputs[0], channels // 2, channels - channels // 2)
         else:
-            self.preprocess0 = relu_conv_bn(inputs[0], channels)
-        self.preprocess1 = relu_conv_bn(inputs[1], channels)
+            self.preprocess0 = ReluConvBn(inputs[0], channels)
+        self.preprocess1 = ReluConvBn(inputs[1], channels)
         self.nodes, self.edges = nodes, edges(nodes)
         # Rows of alpha, by the source that their edges leave, in the order of the nodes they reach.
         self.leaving = [[row for row, (_, s) in enumerate(self.edges) if s == source] for source in range(nodes + 1)]

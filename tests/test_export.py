@@ -169,7 +169,7 @@ def saved(nights, tmp_path_factory):
     torch.manual_seed(0)
     net = SleepNet(MIXED, 4, 3)
     valid = scale(nights[2].x), nights[2].y
-    fit(net, (scale(x), y), valid, TrainSettings(epochs=4, lr=0.01, batch=16), folder, "key")
+    fit(net, (scale(x), y), valid, TrainSettings(epochs=6, lr=0.01, batch=8), folder, "key")
     facts = {"fs": 100.0, "samples": 500, "protocol": "subjectwise", "training": {"train": [0, 1], "valid": [2]}}
     save_network(net, folder / "net", facts | {"normalisation": {"mean": scale.mean, "sd": scale.sd}})
     return folder / "net", folder / "nights"

@@ -1,0 +1,89 @@
+"""BatchNorm over batch and time (Ioffe and Szegedy 2015), also where few channels keep a processor's vectors empty."""
+
+import math
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+# PyTorch 2.13's loops over an image run along its channels. Measured at 500 samples, forward and backward, wide against
+# plain: 0.4 of the time at 4 channels and 0.7 at 8 on one core, 0.15 and 0.1 on two, which share no work there;
+# from 16 channels on plain is as fast or faster.
+NARROW = 8
+TIMES = 64  # samples side by side
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """BatchNorm over batch and time, of (batch, channels, samples) or of the same as an image one sample high."""
+
+    def forward(self, x):
+        if x.dim() not in (3, 4):
+            raise ValueError(f"expected (batch, channels, samples) or an image, got a tensor of shape {tuple(x.shape)}")
+        if self.training:
+            self.num_batches_tracked.add_(1)
+        statistics = self.running_mean, self.running_var
+        return batch_norm(x, *statistics, self.weight, self.bias, self.training, self.momentum, self.eps)
+
+
+def batch_norm(x, running_mean, running_var, weight, bias, training, momentum=0.1, eps=1e-5):
+    """torch.nn.functional.batch_norm; in training on a CPU, an image of few channels is read many samples at a time.
+
+    x : (batch, channels, samples) or (batch, channels, 1, samples);  all others : (channels,) tensors
+    """
+    narrow = training and x.dim() == 4 and x.shape[1] <= NARROW and x.device.type == "cpu"
+    times = math.gcd(x.numel() // x.shape[1], TIMES)
+    if not narrow or times == 1 or not x.is_contiguous(memory_format=torch.channels_last):
+        return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+    y, mean, variance = _Wide.apply(x, weight, bias, times, eps)
+    n = x.numel() // x.shape[1]
+    running_mean.lerp_(mean, momentum)
+    running_var.lerp_(variance * (n / (n - 1)), momentum)
+    return y
+
+
+class _Wide(torch.autograd.Function):
+    """BatchNorm of an image in which `times` samples are read as if they were channels, side by side in memory."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, times, eps):
+        rows = _rows(x, times)
+        means, variances = torch.ops.aten.batch_norm_update_stats(rows, None, None, 0.0)
+        means, variances = means.view(times, -1), variances.view(times, -1)
+        # Of groups of equal size: the variance is the mean of theirs and the variance of their means.
+        mean = means.mean(0)
+        variance = (means - mean).square_().add_(variances).mean(0)
+        scale = torch.rsqrt(variance + eps).mul_(weight)
+        shift = torch.addcmul(bias, mean, scale, value=-1)
+        ctx.save_for_backward(x, weight, mean, variance)
+        ctx.times, ctx.eps = times, eps
+        ctx.mark_non_differentiable(mean, variance)
+        y = torch.empty_like(x)
+        torch.addcmul(shift.repeat(times), rows, scale.repeat(times), out=_rows(y, times))
+        return y, mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient, *_):
+        x, weight, mean, variance = ctx.saved_tensors
+        times, inverse = ctx.times, torch.rsqrt(variance + ctx.eps)
+        rows, of_output = _rows(x, times), _rows(gradient, times)
+        statistics = (value.repeat(times) for value in (weight, mean, variance))
+        # In evaluation its gradients of weight and bias are the two sums that training needs as well.
+        backward = torch.ops.aten.native_batch_norm_backward
+        wanted = [False, True, True]
+        _, products, sums = backward(of_output, rows, *statistics, None, None, False, ctx.eps, wanted)
+        products, sums = products.view(times, -1).sum(0), sums.view(times, -1).sum(0)
+        # d/dx = scale * (g - mean(g) - x^ * mean(g * x^)), x^ the normalised signal: linear in g and x.
+        scale, n = weight * inverse, x.numel() // len(mean)
+        slope = scale * inverse * products / -n
+        offset = scale * sums / -n - slope * mean
+        of_input = torch.empty_like(x)
+        torch.addcmul(offset.repeat(times), rows, slope.repeat(times), out=_rows(of_input, times))
+        _rows(of_input, times).addcmul_(of_output, scale.repeat(times))
+        return of_input, products, sums, None, None
+
+
+def _rows(image, times):
+    """(batch, channels, 1, samples) -> (rows, times * channels), without a copy where channels are last in memory."""
+    return image.permute(0, 2, 3, 1).reshape(-1, times * image.shape[1])
