@@ -104,7 +104,7 @@ comparison.round(3)
 # known, the differences to it stand below.
 
 # %% tags=["nbval-ignore-output"]
-differences = paired_differences(epochs, trained, settings)
+differences = paired_differences(settings)
 differences[["comparison", "cells", "metric", "difference", "low", "high", "seeds", "subjects"]].round(4)
 
 # %% [markdown]

@@ -5,15 +5,13 @@ import numpy as np
 import pandas as pd
 
 from sleepkit.calibration import expected_calibration_error, fit_temperature, reliability, temper
-from sleepkit.context import smooth_nights
 from sleepkit.cost import measure_cost
-from sleepkit.crossval import fold_context
-from sleepkit.epochs import STAGES
+from sleepkit.epochs import parse_night
 from sleepkit.fold import fold_probabilities
-from sleepkit.metrics import confusion_difference, subject_confusions
+from sleepkit.metrics import CELLS, confusion_difference
 from sleepkit.reference import published
-from sleepkit.results import COLUMNS, SCORES, write_table
-from sleepkit.stage2 import families, family, folds_of, load_pruned
+from sleepkit.results import COLUMNS, SCORES, gather, write_table
+from sleepkit.stage2 import families, family, load_pruned
 
 # AttnSleep on the first 5 s of every epoch of EDF-20: its confusions per night, from the predictions that the public
 # repository swapnil5053/AttnSleep-EEG-5s (MIT) stores. Its best epoch was chosen on the test fold. With context: the
@@ -23,89 +21,80 @@ PEER = {False: "attnsleep_first5s", True: "attnsleep_first5s_context"}
 PEER_SAMPLES = 500
 
 
-def paired_differences(epochs, trained, settings):
+def paired_differences(settings):
     """Every subject-wise network: pruned against full, and both against AttnSleep where it staged the same epochs;
     each epoch for itself, and both sides with the context of the night.
 
-    Writes differences.csv and returns it as a data frame: comparison ("pruned - full", "pruned - full, context" ...),
-    genotype, channels, cells, metric, difference (mean over seeds, pooled over folds), low and high (its 95 % bootstrap
-    interval over subjects), seeds, subjects. Says why where AttnSleep is left out.
+    Reads confusion_by_night.csv; the seeds are those that were trained and pruned. Writes differences.csv and returns
+    it as a data frame: comparison ("pruned - full", "pruned - full, context" ...), genotype, channels, cells, metric,
+    difference (mean over seeds, pooled over folds), low and high (its 95 % bootstrap interval over subjects), seeds,
+    subjects. Says why where AttnSleep is left out.
     """
+    nights = gather(settings.profile, "confusion_by_night.csv")
+    nights = nights[(nights.protocol == "subjectwise") & nights.genotype.str.startswith(settings.dataset)]
+    samples = gather(settings.profile, "parameters.csv").samples.iloc[0]
     rows = []
-    pruned = families(load_pruned(settings))
-    for key, networks in families(trained).items():
-        comparisons, tested = {}, epochs.subset(tested_rows(epochs, networks[0]))
-        for ending, context in (("", False), (", context", True)):
-            full, small = (_matrices(epochs, side, settings, context) for side in (networks, pruned[key]))
-            comparisons[f"pruned - full{ending}"] = small, full
-            peer, reason = peer_confusions(tested, context)
+    for key, networks in nights.groupby(["genotype", "channels", "cells"], sort=False):
+        whole, small = (networks[np.isclose(networks.pruned, share)] for share in (0, settings.ratio))
+        seeds = sorted(set(whole.seed) & set(small.seed))
+        comparisons = {}
+        for ending, context in (("", "none"), (", context", "both")) if seeds else ():
+            full, pruned = (_by_subject(side, context, seeds) for side in (whole, small))
+            comparisons[f"pruned - full{ending}"] = pruned, full
+            tested = whole[(whole.context == context) & (whole.seed == seeds[0])]
+            peer, reason = peer_confusions(tested, samples, context == "both")
             if peer is not None:
                 comparisons[f"full - AttnSleep{ending}"] = full, peer[None]
-                comparisons[f"pruned - AttnSleep{ending}"] = small, peer[None]
-        if reason:
+                comparisons[f"pruned - AttnSleep{ending}"] = pruned, peer[None]
+        if seeds and reason:
             print(f"No comparison with AttnSleep: {reason}.")
         for name, (ours, other) in comparisons.items():
             facts = {"comparison": name} | dict(zip(("genotype", "channels", "cells"), key, strict=True))
             for metric in SCORES:
                 difference, low, high = confusion_difference(ours, other, metric, seed=0)
                 row = {"metric": metric, "difference": difference, "low": low, "high": high}
-                rows.append(facts | row | {"seeds": len(networks), "subjects": ours.shape[1]})
+                rows.append(facts | row | {"seeds": len(seeds), "subjects": ours.shape[1]})
     frame = pd.DataFrame(rows, columns=COLUMNS["differences.csv"])
     write_table(frame, settings.folder / "differences.csv")
     return frame
 
 
-def _matrices(epochs, networks, settings, context):
-    """(seeds, subjects, 5, 5) confusion matrices of the subjects that the networks' folds test."""
-    folds = {fold.number: fold for fold in folds_of(epochs, networks[0], settings)}
-    matrices = []
-    for network in networks:
-        rows, predicted = [], []
-        for number, path in sorted(network.networks.items()):
-            kept = fold_probabilities(path)
-            rows.append(_rows(epochs, kept["id"]))
-            prob = kept["prob"]
-            if context:
-                prob = smooth_nights(prob, epochs.night[rows[-1]], fold_context(epochs, folds[number], kept))
-            predicted.append(prob.argmax(axis=1))
-        rows = np.concatenate(rows)
-        matrices.append(subject_confusions(epochs.y[rows], np.concatenate(predicted), epochs.subject[rows]))
-    return np.stack(matrices)
+def _by_subject(nights, context, seeds):
+    """(seeds, subjects, 5, 5) confusion matrices from rows of confusion_by_night.csv."""
+    nights = nights[nights.context == context]
+    subject = nights.night.map(lambda night: parse_night(night)[0])
+    summed = nights.groupby(["seed", subject])[CELLS].sum()
+    return np.stack([summed.loc[seed].to_numpy().reshape(-1, 5, 5) for seed in seeds])
 
 
-def tested_rows(epochs, network):
-    """Positions of the epochs that a network's folds test, fold by fold."""
-    parts = [fold_probabilities(path)["id"] for _, path in sorted(network.networks.items())]
-    return _rows(epochs, np.concatenate(parts))
+def peer_confusions(nights, samples, context=False):
+    """AttnSleep's (subjects, 5, 5) confusion matrices on these nights and "", or None and why it did not stage them.
 
-
-def _rows(epochs, ids):
-    order = np.argsort(epochs.id)
-    return order[np.searchsorted(epochs.id, ids, sorter=order)]
-
-
-def peer_confusions(epochs, context=False):
-    """AttnSleep's (subjects, 5, 5) confusion matrices on these epochs and "", or None and why it did not stage them.
-
-    context : of its predictions smoothed over the night
+    nights : data frame with the columns night and CELLS, a row per night, of any network
+    samples : length of their epochs;  context : of its predictions smoothed over the night
 
     The epochs are the same when they are as long and every night has as many of each stage.
     """
-    if epochs.x.shape[1] != PEER_SAMPLES:
-        return None, f"it staged epochs of {PEER_SAMPLES} samples, these have {epochs.x.shape[1]}"
+    if samples != PEER_SAMPLES:
+        return None, f"it staged epochs of {PEER_SAMPLES} samples, these have {samples}"
     stored = published(PEER[context]).set_index("night")
-    nights, subjects = np.unique(epochs.night), {}
-    for night in nights.tolist():
-        mine = epochs.night == night
+    subjects = {}
+    for row in nights.sort_values("night").to_dict("records"):
+        night = row["night"]
         if night not in stored.index:
             return None, f"it did not stage night {night}"
-        columns = [f"{true}_{predicted}" for true in STAGES for predicted in STAGES]
-        matrix = stored.loc[night, columns].to_numpy(int).reshape(5, 5)
-        if not np.array_equal(matrix.sum(1), np.bincount(epochs.y[mine], minlength=5)):
+        matrix, mine = (np.array([cells[name] for name in CELLS]).reshape(5, 5) for cells in (stored.loc[night], row))
+        if not np.array_equal(matrix.sum(1), mine.sum(1)):
             return None, f"it staged other epochs of night {night}"
-        subject = int(epochs.subject[mine][0])
+        subject = parse_night(night)[0]
         subjects[subject] = subjects.get(subject, 0) + matrix
     return np.stack([subjects[subject] for subject in sorted(subjects)]), ""
+
+
+def _rows(epochs, ids):
+    """Positions of the epochs with these ids."""
+    order = np.argsort(epochs.id)
+    return order[np.searchsorted(epochs.id, ids, sorter=order)]
 
 
 def calibrate(epochs, trained, settings):
@@ -121,7 +110,7 @@ def calibrate(epochs, trained, settings):
     for name, network in sides.items():
         folds = [fold_probabilities(path) for _, path in sorted(network.networks.items())]
         fitted = [fit_temperature(epochs.y[_rows(epochs, fold["valid_id"])], fold["valid_prob"]) for fold in folds]
-        y = epochs.y[tested_rows(epochs, network)]
+        y = epochs.y[_rows(epochs, np.concatenate([fold["id"] for fold in folds]))]
         for scaled, temperatures in enumerate(([1.0] * len(folds), fitted)):
             prob = np.concatenate(
                 [temper(fold["prob"], value) for fold, value in zip(folds, temperatures, strict=True)]

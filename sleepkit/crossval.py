@@ -13,7 +13,7 @@ from sleepkit.checkpoint import Deadline, fingerprint
 from sleepkit.context import fit_context, fit_weight, smooth_nights
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.fold import Fold, FoldJob, fold_probabilities, run_fold, share
-from sleepkit.metrics import confusion, per_class, scores
+from sleepkit.metrics import CELLS, confusion, group_confusions, per_class, scores
 from sleepkit.training import TrainSettings
 
 # The ten pairs of subjects of EDF-20 in AttnSleep's order, so that folds equal that peer's.
@@ -164,15 +164,31 @@ def finished(result, max_minutes):
 def score_rows(predictions, keys):
     """Rows of crossval.csv: per context and fold, and pooled over folds. `keys` holds the columns protocol ... seed."""
     rows = []
-    for context, letter in zip(CONTEXTS, "pfc"):
-        if f"{letter}_W" not in predictions:
-            continue
-        predicted = predictions[[f"{letter}_{stage}" for stage in STAGES]].to_numpy().argmax(1)
+    for context, predicted in _staged(predictions):
         for fold in [*sorted(predictions["fold"].unique()), "pooled"]:
             chosen = np.full(len(predictions), True) if fold == "pooled" else (predictions["fold"] == fold).to_numpy()
             matrix = confusion(predictions["y"][chosen], predicted[chosen])
             rows.append(keys | {"context": context, "fold": fold} | scores(matrix) | {"n": int(chosen.sum())})
     return pd.DataFrame(rows)[COLUMNS]
+
+
+def night_rows(predictions, keys):
+    """Rows of confusion_by_night.csv, per context and night: what it takes to compare networks paired by subject."""
+    nights, y = predictions["night"].to_numpy(str), predictions["y"].to_numpy()
+    frames = []
+    for context, predicted in _staged(predictions):
+        cells = pd.DataFrame(group_confusions(y, predicted, nights).reshape(-1, len(CELLS)), columns=CELLS)
+        cells.insert(0, "night", np.unique(nights))
+        names = pd.DataFrame([keys | {"context": context}] * len(cells))
+        frames.append(pd.concat([names, cells], axis=1))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _staged(predictions):
+    """Pairs (context, (n,) stages as predicted with it) of the contexts that the predictions have."""
+    for context, letter in zip(CONTEXTS, "pfc"):
+        if f"{letter}_W" in predictions:
+            yield context, predictions[[f"{letter}_{stage}" for stage in STAGES]].to_numpy().argmax(1)
 
 
 def pooled_confusion(predictions, letter="p"):

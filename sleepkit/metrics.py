@@ -9,6 +9,10 @@ import pandas as pd
 from sleepkit.epochs import STAGES
 
 
+# The cells of a confusion matrix as the columns of a table: true stage, predicted stage.
+CELLS = [f"{true}_{predicted}" for true in STAGES for predicted in STAGES]
+
+
 class Difference(NamedTuple):
     """A difference of two pooled scores, mean over seeds, and the ends of its 95 % interval over subjects."""
 
@@ -29,10 +33,10 @@ def confusion(y, predicted):
     return np.bincount(np.asarray(y) * k + np.asarray(predicted), minlength=k * k).reshape(k, k)
 
 
-def subject_confusions(y, predicted, subject):
-    """Confusion matrix of every subject, in increasing order of their numbers: (n,), (n,), (n,) -> (subjects, 5, 5)."""
+def group_confusions(y, predicted, group):
+    """Confusion matrix of every subject, or every night, in increasing order: (n,), (n,), (n,) -> (groups, 5, 5)."""
     k = len(STAGES)
-    present, position = np.unique(subject, return_inverse=True)
+    present, position = np.unique(group, return_inverse=True)
     cells = (position * k + np.asarray(y)) * k + np.asarray(predicted)
     return np.bincount(cells, minlength=len(present) * k * k).reshape(-1, k, k)
 

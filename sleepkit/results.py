@@ -8,6 +8,7 @@ import pandas as pd
 from sleepkit import paths
 from sleepkit.epochs import STAGES
 from sleepkit.genotype import Genotype
+from sleepkit.metrics import CELLS
 
 NOTEBOOKS = ("stage1_edf20", "stage1_edf78", "stage2_prune")
 
@@ -26,6 +27,7 @@ COLUMNS = {
     "crossval.csv": [*NETWORK, "fold", *SCORES, "n"],
     "per_class.csv": [*NETWORK, "stage", "precision", "recall", "f1", "gmean"],
     "confusion.csv": [*NETWORK, "true", "predicted", "n"],
+    "confusion_by_night.csv": [*NETWORK, "night", *CELLS],
     "parameters.csv": ["genotype", "channels", "cells", "pruned", "params", "macs", "samples"],
     "training_curves.csv": [*NETWORK, "fold", "epoch", "train_loss", "valid_loss", "valid_mf1"],
     "ablation.csv": ["variant", "seed", *SCORES, "params", "macs", "n"],

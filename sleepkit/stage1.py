@@ -276,6 +276,7 @@ def write_runs(runs, folder):
         "crossval": [crossval.score_rows(run.predictions, run.keys) for run in runs],
         "per_class": [crossval.class_rows(run.predictions, run.keys) for run in runs],
         "confusion": [crossval.confusion_rows(run.predictions, run.keys) for run in runs],
+        "confusion_by_night": [crossval.night_rows(run.predictions, run.keys) for run in runs],
         "training_curves": [run.curves.assign(**run.keys) for run in runs],
         "parameters": [pd.DataFrame([run.parameters()]) for run in runs],
     }

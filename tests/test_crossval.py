@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
+from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix, f1_score
 
-from sleepkit import crossval
+from sleepkit import crossval, metrics, results
 from sleepkit import fold as one_fold
 from sleepkit.checkpoint import Deadline
 from sleepkit.context import fit_context, fit_weight, smooth
@@ -420,6 +420,24 @@ def test_score_rows_are_pooled_over_merged_predictions(whole):
             assert row["acc"] == pytest.approx(accuracy_score(y, p))
             assert row["mf1"] == pytest.approx(f1_score(y, p, labels=range(5), average="macro", zero_division=0))
             assert row["kappa"] == pytest.approx(cohen_kappa_score(y, p))
+
+
+def test_confusions_by_night_add_up_to_the_scores(whole):
+    """Per context and night, as scikit-learn counts them; together they score as crossval.csv says."""
+    predictions = whole[0]
+    rows, pooled = crossval.night_rows(predictions, KEYS), score_rows(predictions, KEYS).query("fold == 'pooled'")
+    assert list(rows) == results.COLUMNS["confusion_by_night.csv"]
+    nights = sorted(set(predictions["night"]))
+    assert rows.groupby("context").night.apply(list).to_dict() == {c: nights for c in ("none", "forward", "both")}
+    for context, letter in (("none", "p"), ("forward", "f"), ("both", "c")):
+        chosen = rows[rows.context == context].set_index("night")[metrics.CELLS]
+        predicted = predictions[[f"{letter}_{stage}" for stage in STAGES]].to_numpy().argmax(1)
+        for night in nights:
+            mine = (predictions["night"] == night).to_numpy()
+            plain = confusion_matrix(predictions["y"][mine], predicted[mine], labels=range(5))
+            np.testing.assert_array_equal(chosen.loc[night].to_numpy().reshape(5, 5), plain)
+        total = chosen.to_numpy().sum(0).reshape(5, 5)
+        assert pooled[pooled.context == context].kappa.item() == pytest.approx(metrics.scores(total)["kappa"])
 
 
 def test_confusion_and_class_rows_add_up(whole):

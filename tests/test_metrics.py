@@ -11,7 +11,7 @@ from sleepkit.metrics import (
     per_class,
     scores,
     softmax,
-    subject_confusions,
+    group_confusions,
 )
 
 
@@ -85,7 +85,7 @@ def test_many_matrices_at_once_score_as_one_by_one():
 def test_confusion_of_every_subject():
     y, predicted = labels(1)
     subject = np.random.default_rng(2).choice([14, 3, 77], len(y))
-    ours = subject_confusions(y, predicted, subject)
+    ours = group_confusions(y, predicted, subject)
     plain = [reference.confusion_matrix(y[subject == s], predicted[subject == s], labels=range(5)) for s in (3, 14, 77)]
     np.testing.assert_array_equal(ours, plain)
 
@@ -105,7 +105,7 @@ def night_shift(seed, subjects=8, per_subject=60):
 
 def paired_difference(y, a, b, subject, metric, seed, n=10_000):
     """The difference of predictions, (epochs,) or (seeds, epochs), through the subjects' confusion matrices."""
-    matrices = [[subject_confusions(y, predicted, subject) for predicted in np.atleast_2d(each)] for each in (a, b)]
+    matrices = [[group_confusions(y, predicted, subject) for predicted in np.atleast_2d(each)] for each in (a, b)]
     return confusion_difference(*map(np.array, matrices), metric, seed, n)
 
 

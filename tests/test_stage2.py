@@ -16,7 +16,7 @@ from sleepkit.calibration import expected_calibration_error, fit_temperature, te
 from sleepkit.context import fit_context, smooth
 from sleepkit.epochs import STAGES
 from sleepkit.fold import fold_probabilities
-from sleepkit.metrics import confusion, scores
+from sleepkit.metrics import CELLS, confusion, scores
 from sleepkit.network import SleepNet, count_parameters, load_network, new_network
 from sleepkit.pruning.filters import prune_filters, released_mask
 from sleepkit.reference import published
@@ -26,7 +26,6 @@ from sleepkit.stage2 import Stage2, load_pruned, load_trained, prune_and_finetun
 from sleepkit.training import TrainSettings
 
 TRAIN = TrainSettings(lr=0.01, batch=32, epochs=3)
-CELLS = [f"{true}_{said}" for true in STAGES for said in STAGES]  # columns of a stored confusion matrix
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +35,7 @@ def made(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setattr(paths, "ROOT", root)
     patch.setenv("SLEEPKIT_RUNS", str(root / "runs"))
-    epochs, listed = toy(6, samples=60), []
+    epochs, listed, nights = toy(6, samples=60), [], []
     settings = Stage2("toy", finetune_epochs=2, ablation_seeds=(), released=True, ratios=(0, 0.5))
     folds = crossval.subject_folds(epochs.subject, 2, 1)
     kept = epochs.subset(np.arange(len(epochs)) % 9 > 0)
@@ -48,7 +47,8 @@ def made(tmp_path_factory):
         keys = {"protocol": protocol, "genotype": "edf20-toy", "channels": 4, "cells": 3}
         keys |= {"pruned": 0.0, "context": "none", "seed": seed}
         train, start = replace(TRAIN, seed=seed), partial(new_network, TINY, 4, 3)
-        _, _, networks = crossval.cross_validate(data, sides, protocol, start, train, root / "first", keys)
+        predictions, _, networks = crossval.cross_validate(data, sides, protocol, start, train, root / "first", keys)
+        nights.append(crossval.night_rows(predictions, keys))
         where = {path.name.removeprefix("fold"): str(path) for path in networks}
         listed.append({"keys": keys, "networks": where, "train": asdict(train)})
     settings.first.mkdir(parents=True)
@@ -57,6 +57,7 @@ def made(tmp_path_factory):
     stage1 = paths.results("toy") / "stage1_edf20"
     stage1.mkdir(parents=True)
     np.savez(stage1 / "kept.npz", train=kept.id[::2], valid=kept.id[1::2])
+    results.write_table(pd.concat(nights), stage1 / "confusion_by_night.csv")
     trained = load_trained(settings)
     yield epochs, kept, trained, settings, prune_and_finetune(epochs, trained, settings)
     patch.undo()
@@ -238,7 +239,7 @@ def predicted(epochs, network):
 
 def test_pruned_against_full_is_the_mean_over_seeds(made, capsys):
     epochs, _, trained, settings, _ = made
-    frame = comparison.paired_differences(epochs, trained, settings)
+    frame = comparison.paired_differences(settings)
     assert "No comparison with AttnSleep: it staged epochs of 500 samples, these have 60." in capsys.readouterr().out
     assert list(frame) == results.COLUMNS["differences.csv"]
     assert frame.comparison.tolist() == ["pruned - full"] * 4 + ["pruned - full, context"] * 4
@@ -255,7 +256,7 @@ def test_pruned_against_full_is_the_mean_over_seeds(made, capsys):
 def test_differences_with_context_are_those_of_the_smoothed_predictions(made):
     """Of what the cross-validation wrote: crossval.csv's rows of context "both"."""
     epochs, _, trained, settings, rows = made
-    frame = comparison.paired_differences(epochs, trained, settings).set_index(["comparison", "metric"])
+    frame = comparison.paired_differences(settings).set_index(["comparison", "metric"])
     pooled = rows.query("protocol == 'subjectwise' and fold == 'pooled' and genotype == 'edf20-toy'")
     pruned = pooled[pooled.context == "both"].set_index("seed")
     folds, start = stage2.folds_of(epochs, trained[0], settings), partial(new_network, TINY, 4, 3)
@@ -332,35 +333,28 @@ def test_stored_confusions_with_context_follow_from_the_predictions_of_attnsleep
     assert [round(pooled[key], 4) for key in ("acc", "mf1", "kappa")] == [0.8137, 0.7433, 0.7448]
 
 
-def nights_of_peer(changed=0):
-    """Epochs with as many of each stage as AttnSleep staged in the nights of subjects 0 and 3."""
+def nights_of_peer():
+    """Rows of confusion_by_night.csv of a network that is always right about AttnSleep's nights of subjects 0 and 3."""
     stored = published(comparison.PEER[False])
-    stored = stored[stored.night.str[3:5].isin(["00", "03"])].set_index("night")
-    parts = []
-    for night in stored.index:
-        y = np.repeat(np.arange(5), [stored.loc[night, [f"{s}_{p}" for p in STAGES]].sum() for s in STAGES])
-        y[0] += changed
-        parts.append((y, np.full(len(y), int(night[3:5])), np.full(len(y), night)))
-    y, subject, night = (np.concatenate(part) for part in zip(*parts, strict=True))
-    x = np.zeros((len(y), 500), np.float32)
-    return comparison_epochs(x, y, subject, night)
-
-
-def comparison_epochs(x, y, subject, night):
-    return type(toy(2, samples=2))(x, y, subject, night, np.arange(len(y)), 100.0)
+    stored = stored[stored.night.str[3:5].isin(["00", "03"])]
+    right = pd.DataFrame(0, index=stored.index, columns=CELLS)
+    for stage in STAGES:
+        right[f"{stage}_{stage}"] = stored[[f"{stage}_{said}" for said in STAGES]].sum(axis=1)
+    return right.assign(night=stored.night)
 
 
 def test_attnsleep_is_a_peer_on_the_same_nights_alone():
-    epochs = nights_of_peer()
+    nights = nights_of_peer()
     for context in (False, True):
-        matrices, reason = comparison.peer_confusions(epochs, context)
+        matrices, reason = comparison.peer_confusions(nights, 500, context)
         assert reason == "" and matrices.shape == (2, 5, 5)
-        np.testing.assert_array_equal(matrices.sum((0, 2)), np.bincount(epochs.y))
-    assert comparison.peer_confusions(nights_of_peer(changed=1)) == (None, "it staged other epochs of night SC4001E0")
-    elsewhere = comparison_epochs(
-        epochs.x, epochs.y, epochs.subject + 40, np.char.replace(epochs.night, "SC40", "SC44")
-    )
-    assert comparison.peer_confusions(elsewhere) == (None, "it did not stage night SC4401E0")
+        np.testing.assert_array_equal(matrices.sum((0, 2)), nights[CELLS].to_numpy().sum(0).reshape(5, 5).diagonal())
+    reason = "it staged epochs of 500 samples, these have 3000"
+    assert comparison.peer_confusions(nights, 3000) == (None, reason)
+    changed = nights.assign(W_W=nights.W_W - 1, N1_N1=nights.N1_N1 + 1)
+    assert comparison.peer_confusions(changed, 500) == (None, "it staged other epochs of night SC4001E0")
+    elsewhere = nights.assign(night=nights.night.str.replace("SC40", "SC44"))
+    assert comparison.peer_confusions(elsewhere, 500) == (None, "it did not stage night SC4401E0")
 
 
 # The package's own weights

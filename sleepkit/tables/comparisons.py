@@ -128,9 +128,10 @@ def protocol_gap(crossval, dataset, predictions=None, kept=None):
         if {"epochwise", "subjectwise"} <= set(scored.index):
             theirs, ours = scored.loc["epochwise"].to_numpy(), scored.loc["subjectwise"].to_numpy()
             gap = f"{theirs[0]:.1f} % accuracy epochwise, {ours[0]:.1f} % subjectwise, {_points(theirs - ours)}"
-            same = _on_the_same_epochs(predictions, kept, genotype, channels, cells, pruned)
-            if same is not None and (rows.seeds == 1).all():
-                gap += f"; subjectwise on the same epochs {same[0]:.1f} %, {_points(theirs - same)}"
+            same = _on_the_same_epochs(crossval, predictions, kept, genotype, channels, cells, pruned)
+            if same is not None:
+                seed, theirs, ours = same
+                gap += f"; subjectwise on the same epochs, seed {seed}, {ours[0]:.1f} %, {_points(theirs - ours)}"
             sentences.append(f"{name}: {gap}.")
         elif genotype.endswith("-nested"):
             sentences.append(
@@ -147,19 +148,24 @@ def _points(gap):
     return f"a gap of {gap[0]:.1f} points ({gap[1]:.1f} in macro-F1)"
 
 
-def _on_the_same_epochs(predictions, kept, *network):
-    """Accuracy and macro-F1 in percent of the predictions' network on the epochs that were kept, where it is this
-    one, tested subject-wise on all of them."""
+def _on_the_same_epochs(crossval, predictions, kept, *network):
+    """(seed of the predictions' network, its (accuracy, macro-F1) in percent epochwise, and subjectwise on the epochs
+    that were kept), where it is this network, tested subject-wise on all of them; else None."""
     if predictions is None or kept is None:
         return None
     keys = json.loads(str(predictions["network"]))
-    names = ("genotype", "channels", "cells", "pruned", "protocol")
+    names = ["genotype", "channels", "cells", "pruned", "protocol"]
     ids = np.concatenate([kept["train"], kept["valid"]])
     rows = np.isin(predictions["id"], ids)
     if tuple(keys[name] for name in names) != (*network, "subjectwise") or rows.sum() != len(ids):
         return None
+    of_seed = (crossval.fold == "pooled") & (crossval.protocol == "epochwise") & (crossval.seed == keys["seed"])
+    epochwise = crossval[of_seed & (crossval[names[:-1]] == list(network)).all(axis=1)]
+    if len(epochwise) != 1:
+        return None
     values = scores(confusion(predictions["y"][rows], predictions["prob"][rows].argmax(axis=1)))
-    return np.array([100 * values["acc"], 100 * values["mf1"]])
+    theirs = 100 * epochwise[["acc", "mf1"]].to_numpy(float)[0]
+    return keys["seed"], theirs, np.array([100 * values["acc"], 100 * values["mf1"]])
 
 
 def table_departures():
