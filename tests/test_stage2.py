@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -270,6 +271,21 @@ def test_differences_with_context_are_those_of_the_smoothed_predictions(made):
         whole = [scores(crossval.pooled_confusion(predictions, "c"))[metric] for predictions in full]
         found = frame.loc[("pruned - full, context", metric)].difference
         assert found == pytest.approx(pruned[metric].mean() - np.mean(whole))
+
+
+def test_differences_of_the_real_nights_follow_from_the_confusions_beside_them(monkeypatch):
+    """Of the committed results of first5s-cpu; the confusions sum up to the scores in crossval.csv."""
+    monkeypatch.setattr(comparison, "write_table", lambda frame, path: None)
+    monkeypatch.setattr(paths, "ROOT", Path(__file__).parent.parent)
+    frame = comparison.paired_differences(Stage2("first5s-cpu"))
+    pd.testing.assert_frame_equal(frame, results.read("first5s-cpu", "stage2_prune/differences.csv"), check_dtype=False)
+    assert frame.subjects.eq(20).all() and len(frame) == 6 * 4
+    pooled = results.read("first5s-cpu", "crossval.csv").query("fold == 'pooled'").set_index(results.NETWORK)
+    nights = results.gather("first5s-cpu", "confusion_by_night.csv").query("protocol == 'subjectwise'")
+    for key, rows in nights.groupby(results.NETWORK):
+        total = scores(rows[CELLS].to_numpy().sum(0).reshape(5, 5))
+        assert [total[name] for name in results.SCORES] == pytest.approx(pooled.loc[key, results.SCORES].tolist())
+        assert rows[CELLS].to_numpy().sum() == 42_308 == pooled.loc[key].n and len(rows) == 39
 
 
 def test_calibration_scales_every_fold_by_its_own_validation_subjects(made):
