@@ -49,38 +49,36 @@ class _Wide(torch.autograd.Function):
     def forward(ctx, x, weight, bias, times, eps):
         rows = _rows(x, times)
         means, variances = torch.ops.aten.batch_norm_update_stats(rows, None, None, 0.0)
-        means, variances = means.view(times, -1), variances.view(times, -1)
         # Of groups of equal size: the variance is the mean of theirs and the variance of their means.
-        mean = means.mean(0)
-        variance = (means - mean).square_().add_(variances).mean(0)
-        scale = torch.rsqrt(variance + eps).mul_(weight)
+        between, mean = torch.var_mean(means.view(times, -1), 0, correction=0)
+        variance = variances.view(times, -1).mean(0).add_(between)
+        inverse = torch.rsqrt(variance + eps)
+        scale = weight * inverse
         shift = torch.addcmul(bias, mean, scale, value=-1)
-        ctx.save_for_backward(x, weight, mean, variance)
+        wide_scale, wide_shift, *statistics = torch.stack((scale, shift, mean, variance)).repeat(1, times)
+        ctx.save_for_backward(x, mean, inverse, scale, wide_scale, *statistics)
         ctx.times, ctx.eps = times, eps
         ctx.mark_non_differentiable(mean, variance)
         y = torch.empty_like(x)
-        torch.addcmul(shift.repeat(times), rows, scale.repeat(times), out=_rows(y, times))
+        torch.addcmul(wide_shift, rows, wide_scale, out=_rows(y, times))
         return y, mean, variance
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient, *_):
-        x, weight, mean, variance = ctx.saved_tensors
-        times, inverse = ctx.times, torch.rsqrt(variance + ctx.eps)
+        x, mean, inverse, scale, wide_scale, *statistics = ctx.saved_tensors
+        times, n = ctx.times, x.numel() // len(mean)
         rows, of_output = _rows(x, times), _rows(gradient, times)
-        statistics = (value.repeat(times) for value in (weight, mean, variance))
         # In evaluation its gradients of weight and bias are the two sums that training needs as well.
-        backward = torch.ops.aten.native_batch_norm_backward
-        wanted = [False, True, True]
-        _, products, sums = backward(of_output, rows, *statistics, None, None, False, ctx.eps, wanted)
-        products, sums = products.view(times, -1).sum(0), sums.view(times, -1).sum(0)
+        backward, wanted = torch.ops.aten.native_batch_norm_backward, [False, True, True]
+        _, products, sums = backward(of_output, rows, None, *statistics, None, None, False, ctx.eps, wanted)
+        products, sums = torch.stack((products, sums)).view(2, times, -1).sum(1)
         # d/dx = scale * (g - mean(g) - x^ * mean(g * x^)), x^ the normalised signal: linear in g and x.
-        scale, n = weight * inverse, x.numel() // len(mean)
         slope = scale * inverse * products / -n
-        offset = scale * sums / -n - slope * mean
+        offset = torch.addcmul(scale * sums / -n, slope, mean, value=-1)
+        wide_slope, wide_offset = torch.stack((slope, offset)).repeat(1, times)
         of_input = torch.empty_like(x)
-        torch.addcmul(offset.repeat(times), rows, slope.repeat(times), out=_rows(of_input, times))
-        _rows(of_input, times).addcmul_(of_output, scale.repeat(times))
+        torch.addcmul(wide_offset, rows, wide_slope, out=_rows(of_input, times)).addcmul_(of_output, wide_scale)
         return of_input, products, sums, None, None
 
 
