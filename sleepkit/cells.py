@@ -62,7 +62,10 @@ class Zero(nn.Module):
 
 
 class Rectifying(nn.Module):
-    """An operation that begins with a ReLU. Where several read one signal it is rectified once, for all of them."""
+    """An operation that begins with a ReLU; `after_relu` is the rest of it.
+
+    Where several read one signal it is rectified once and handed to the rest of each, which must leave it as it is.
+    """
 
     def forward(self, x):
         return self.after_relu(F.relu(x))
@@ -95,6 +98,7 @@ class ReluConvBn(Rectifying, nn.Sequential):
 
     def __init__(self, inputs, outputs, kernel=1, stride=1):
         conv = Conv(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
+        # The ReLU holds place 0: by places 1 and 2 saved networks, pruning and the ONNX graph know the others.
         super().__init__(nn.ReLU(), conv, BatchNorm(outputs))
 
     def after_relu(self, x):

@@ -10,7 +10,7 @@ from sleepkit.epochs import parse_night
 from sleepkit.fold import fold_probabilities
 from sleepkit.metrics import CELLS, confusion_difference
 from sleepkit.reference import published
-from sleepkit.results import COLUMNS, SCORES, gather, write_table
+from sleepkit.results import COLUMNS, SCORES, read, write_table
 from sleepkit.stage2 import families, family, load_pruned
 
 # AttnSleep on the first 5 s of every epoch of EDF-20: its confusions per night, from the predictions that the public
@@ -25,28 +25,34 @@ def paired_differences(settings):
     """Every subject-wise network: pruned against full, and both against AttnSleep where it staged the same epochs;
     each epoch for itself, and both sides with the context of the night.
 
-    Reads confusion_by_night.csv; the seeds are those that were trained and pruned. Writes differences.csv and returns
-    it as a data frame: comparison ("pruned - full", "pruned - full, context" ...), genotype, channels, cells, metric,
-    difference (mean over seeds, pooled over folds), low and high (its 95 % bootstrap interval over subjects), seeds,
-    subjects. Says why where AttnSleep is left out.
+    Reads confusion_by_night.csv of both stages; the seeds are those that were trained and pruned. Writes
+    differences.csv and returns it as a data frame: comparison ("pruned - full", "pruned - full, context" ...), genotype,
+    channels, cells, metric, difference (mean over seeds, pooled over folds), low and high (its 95 % bootstrap interval
+    over subjects), seeds, subjects. Says why where AttnSleep is left out. Raises MissingResult when a stage has not
+    run, ValueError when nothing was pruned, or on other epochs than those of stage 1.
     """
-    nights = gather(settings.profile, "confusion_by_night.csv")
-    nights = nights[(nights.protocol == "subjectwise") & nights.genotype.str.startswith(settings.dataset)]
-    samples = gather(settings.profile, "parameters.csv").samples.iloc[0]
+    stages = (f"stage1_{settings.dataset}", "stage2_prune")
+    nights = pd.concat([read(settings.profile, f"{stage}/confusion_by_night.csv") for stage in stages])
+    samples = read(settings.profile, f"{stages[1]}/parameters.csv").samples.iloc[0]
     rows = []
-    for key, networks in nights.groupby(["genotype", "channels", "cells"], sort=False):
+    for key, networks in nights[nights.protocol == "subjectwise"].groupby(
+        ["genotype", "channels", "cells"], sort=False
+    ):
         whole, small = (networks[np.isclose(networks.pruned, share)] for share in (0, settings.ratio))
         seeds = sorted(set(whole.seed) & set(small.seed))
+        if not seeds:
+            continue
         comparisons = {}
-        for ending, context in (("", "none"), (", context", "both")) if seeds else ():
-            full, pruned = (_by_subject(side, context, seeds) for side in (whole, small))
+        for ending, context in (("", "none"), (", context", "both")):
+            sides = [side[(side.context == context) & side.seed.isin(seeds)] for side in (whole, small)]
+            _require_same_epochs(pd.concat(sides), settings.folder)
+            full, pruned = map(_by_subject, sides)
             comparisons[f"pruned - full{ending}"] = pruned, full
-            tested = whole[(whole.context == context) & (whole.seed == seeds[0])]
-            peer, reason = peer_confusions(tested, samples, context == "both")
+            peer, reason = peer_confusions(sides[0][sides[0].seed == seeds[0]], samples, context == "both")
             if peer is not None:
                 comparisons[f"full - AttnSleep{ending}"] = full, peer[None]
                 comparisons[f"pruned - AttnSleep{ending}"] = pruned, peer[None]
-        if seeds and reason:
+        if reason:
             print(f"No comparison with AttnSleep: {reason}.")
         for name, (ours, other) in comparisons.items():
             facts = {"comparison": name} | dict(zip(("genotype", "channels", "cells"), key, strict=True))
@@ -54,17 +60,32 @@ def paired_differences(settings):
                 difference, low, high = confusion_difference(ours, other, metric, seed=0)
                 row = {"metric": metric, "difference": difference, "low": low, "high": high}
                 rows.append(facts | row | {"seeds": len(seeds), "subjects": ours.shape[1]})
+    if not rows:
+        raise ValueError(
+            f"{settings.folder / 'confusion_by_night.csv'}: no network of {settings.dataset} pruned by "
+            f"{settings.ratio:g} with a seed of stage 1; run the notebook stage2_prune again"
+        )
     frame = pd.DataFrame(rows, columns=COLUMNS["differences.csv"])
     write_table(frame, settings.folder / "differences.csv")
     return frame
 
 
-def _by_subject(nights, context, seeds):
+def _require_same_epochs(nights, folder):
+    """Every network must have tested as many epochs of each stage of every night: else nothing is paired."""
+    stages = pd.DataFrame(nights[CELLS].to_numpy().reshape(-1, 5, 5).sum(axis=2)).assign(night=nights.night.to_numpy())
+    number = nights.night.nunique()
+    if len(stages.drop_duplicates()) != number or (nights.groupby(["seed", "pruned"]).night.nunique() != number).any():
+        raise ValueError(
+            f"{folder / 'confusion_by_night.csv'}: the networks of stage 1, or its seeds, were tested on other epochs "
+            "than these; run the stage-1 notebook and then stage2_prune again"
+        )
+
+
+def _by_subject(nights):
     """(seeds, subjects, 5, 5) confusion matrices from rows of confusion_by_night.csv."""
-    nights = nights[nights.context == context]
     subject = nights.night.map(lambda night: parse_night(night)[0])
     summed = nights.groupby(["seed", subject])[CELLS].sum()
-    return np.stack([summed.loc[seed].to_numpy().reshape(-1, 5, 5) for seed in seeds])
+    return summed.to_numpy().reshape(nights.seed.nunique(), -1, 5, 5)
 
 
 def peer_confusions(nights, samples, context=False):

@@ -191,10 +191,10 @@ def _staged(predictions):
             yield context, predictions[[f"{letter}_{stage}" for stage in STAGES]].to_numpy().argmax(1)
 
 
-def pooled_confusion(predictions, letter="p"):
-    """(5, 5) confusion matrix of all folds' predictions; letter p is per epoch, f forward context, c both
-    directions."""
-    return confusion(predictions["y"], predictions[[f"{letter}_{stage}" for stage in STAGES]].to_numpy().argmax(1))
+def pooled_confusion(predictions):
+    """(5, 5) confusion matrix of all folds' predictions, each epoch for itself."""
+    _, predicted = next(_staged(predictions))
+    return confusion(predictions["y"], predicted)
 
 
 def class_rows(predictions, keys):

@@ -8,7 +8,6 @@ import pandas as pd
 
 from sleepkit.epochs import STAGES
 
-
 # The cells of a confusion matrix as the columns of a table: true stage, predicted stage.
 CELLS = [f"{true}_{predicted}" for true in STAGES for predicted in STAGES]
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sleepkit.batch_norm import BatchNorm
-from sleepkit.cells import PRIMITIVES, Conv, Pool, Rectifying, ReluConvBn, as_image
+from sleepkit.cells import PRIMITIVES, Conv, Rectifying, ReluConvBn, as_image
 from sleepkit.genotype import Genotype
 from sleepkit.paths import written
 
@@ -89,23 +89,25 @@ class Cell(nn.Module):
 
     def forward(self, before_last, last):
         states = [self.preprocess0.after_relu(before_last), self.preprocess1.after_relu(last)]
-        known = {}
+        shared = {}
         for node in range(0, len(self.operations), 2):
-            first, second = (self._result(k, states, known) for k in (node, node + 1))
+            first, second = (self._result(k, states, shared) for k in (node, node + 1))
             states.append(first + second)
         return torch.cat(states[2:], dim=1)
 
-    def _result(self, position, states, known):
-        """What an operation makes of its source. ReLUs and pools have no weights: `known` holds those of every source,
-        so that all its readers share them."""
+    def _result(self, position, states, shared):
+        """What an operation makes of its source. ReLUs and pools have no weights: those of a source are computed once,
+        kept in `shared`, and read by all."""
         operation, source = self.operations[position], self.sources[position]
         if isinstance(operation, nn.Identity):
             return states[source]
-        rectifying = isinstance(operation, Rectifying)
-        key = source, "relu" if rectifying else (operation.largest, operation.stride)
-        if key not in known:
-            known[key] = F.relu(states[source]) if rectifying else operation(states[source])
-        return operation.after_relu(known[key]) if rectifying else known[key]
+        if isinstance(operation, Rectifying):
+            if (source, "relu") not in shared:
+                shared[source, "relu"] = F.relu(states[source])
+            return operation.after_relu(shared[source, "relu"])
+        if (source, operation.largest) not in shared:
+            shared[source, operation.largest] = operation(states[source])
+        return shared[source, operation.largest]
 
 
 class SleepNet(nn.Module):

@@ -7,7 +7,7 @@ import torch
 
 from sleepkit import batch_norm
 from sleepkit.batch_norm import BatchNorm
-from sleepkit.cells import DepthwisePointwise, as_image
+from sleepkit.cells import as_image
 
 SIZES = [(6, 8, 48), (5, 4, 32), (3, 1, 10), (2, 8, 7), (3, 5, 33), (64, 3, 25), (4, 16, 8)]  # batch, channels, samples
 
@@ -73,14 +73,3 @@ def test_an_output_may_be_rectified_in_place():
 def test_a_wrong_shape_is_refused():
     with pytest.raises(ValueError, match=r"expected \(batch, channels, samples\)"):
         norm(3)(torch.zeros(2, 3, 1, 1, 5, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("channels, pair", [(8, False), (16, False), (32, True)])
-def test_a_pair_of_convolutions_equals_one_dense_one(channels, pair):
-    """Which of the two runs depends on the width alone, and is a matter of speed alone."""
-    torch.manual_seed(0)
-    module = DepthwisePointwise(channels, channels, 5).double()
-    x = as_image(torch.randn(3, channels, 20, dtype=torch.float64))
-    assert module.pair == pair
-    first, module.pair = module(x), not module.pair
-    torch.testing.assert_close(first, module(x), rtol=1e-9, atol=1e-9)

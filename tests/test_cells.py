@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from sleepkit.cells import PRIMITIVES, FactorizedReduce, as_image
+from sleepkit.cells import PRIMITIVES, DepthwisePointwise, FactorizedReduce, as_image
 from sleepkit.cells import convolve as convolve_over_time
 from sleepkit.genotype import OPERATIONS
 
@@ -102,10 +102,9 @@ def test_kernel_lengths_follow_the_name(name):
 def test_training_on_the_dense_kernel_equals_the_pair(name, stride):
     """One dense convolution in training stands for the pair: same values, gradients, running statistics."""
     fast, slow = build(name, stride), build(name, stride)
-    pairs = [module for module in slow.modules() if hasattr(module, "depthwise")]
-    for pair in pairs:
-        steps = nn.Sequential(nn.ReLU(), pair.depthwise, pair.pointwise, pair.bn)
-        pair.forward = steps.forward
+    for module in slow.modules():
+        if isinstance(module, DepthwisePointwise):
+            module.pair = True
     x = signal(17)
     inputs = [x.clone().requires_grad_() for _ in range(2)]
     outputs = [operation(i) for operation, i in zip((fast, slow), inputs)]
@@ -118,6 +117,17 @@ def test_training_on_the_dense_kernel_equals_the_pair(name, stride):
         torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-10, msg=key)
     for one, other in zip(fast.buffers(), slow.buffers(), strict=True):
         torch.testing.assert_close(one.double(), other.double(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("channels", "pair"), [(8, False), (16, False), (32, True)])
+def test_wide_convolutions_stay_a_pair(channels, pair):
+    """Which of the two runs depends on the width alone, and is a matter of speed alone."""
+    torch.manual_seed(0)
+    module = DepthwisePointwise(channels, channels, 5).double()
+    x = as_image(signal(20, channels))
+    assert module.pair == pair
+    first, module.pair = module(x), not module.pair
+    torch.testing.assert_close(first, module(x), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("first", "second"), [(3, 0), (0, 3), (1, 2)])

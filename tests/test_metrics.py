@@ -8,10 +8,10 @@ from sleepkit.epochs import STAGES
 from sleepkit.metrics import (
     confusion,
     confusion_difference,
+    group_confusions,
     per_class,
     scores,
     softmax,
-    group_confusions,
 )
 
 
