@@ -32,13 +32,12 @@ def paired_differences(settings):
     run, ValueError when nothing was pruned, or on other epochs than those of stage 1.
     """
     stages = (f"stage1_{settings.dataset}", "stage2_prune")
-    nights = pd.concat([read(settings.profile, f"{stage}/confusion_by_night.csv") for stage in stages])
+    first, second = (read(settings.profile, f"{stage}/confusion_by_night.csv") for stage in stages)
     samples = read(settings.profile, f"{stages[1]}/parameters.csv").samples.iloc[0]
-    rows = []
-    for key, networks in nights[nights.protocol == "subjectwise"].groupby(
-        ["genotype", "channels", "cells"], sort=False
-    ):
-        whole, small = (networks[np.isclose(networks.pruned, share)] for share in (0, settings.ratio))
+    second = second[(second.protocol == "subjectwise") & np.isclose(second.pruned, settings.ratio)]
+    names, rows = ["genotype", "channels", "cells"], []
+    for key, whole in first[first.protocol == "subjectwise"].groupby(names, sort=False):
+        small = second[(second[names] == list(key)).all(axis=1)]
         seeds = sorted(set(whole.seed) & set(small.seed))
         if not seeds:
             continue
@@ -55,7 +54,7 @@ def paired_differences(settings):
         if reason:
             print(f"No comparison with AttnSleep: {reason}.")
         for name, (ours, other) in comparisons.items():
-            facts = {"comparison": name} | dict(zip(("genotype", "channels", "cells"), key, strict=True))
+            facts = {"comparison": name} | dict(zip(names, key, strict=True))
             for metric in SCORES:
                 difference, low, high = confusion_difference(ours, other, metric, seed=0)
                 row = {"metric": metric, "difference": difference, "low": low, "high": high}
