@@ -55,15 +55,15 @@ left_by = $(or $(left_by_$(1)),results/$(PROFILE)/$(1))
 $(foreach name,$(NAMES),$(eval $(DONE)/$(name).ipynb: \
 	$(wildcard notebooks/profiles/$(PROFILE)/$(name).yaml) $(if $(wildcard $(call left_by,$(name))),,FORCE)))
 
-# Each half keeps one core busy and neither writes where the other reads.
+# Each half keeps one core busy, about as long as the other, and neither writes where the other reads.
 test: .venv/stamp
 	@$(MAKE) --no-print-directory -k -j2 test-units test-notebooks
 
 test-units: .venv/stamp
-	$(VENV) -m pytest
+	$(VENV) -m pytest --ignore=tests/test_notebooks.py
 
 test-notebooks: .venv/stamp
-	$(VENV) -m pytest --nbval notebooks
+	$(VENV) -m pytest --nbval notebooks tests/test_notebooks.py
 
 fuzz: .venv/stamp
 	$(VENV) -m pytest -m slow -s tests/test_fuzz.py

@@ -84,13 +84,16 @@ def _rows(job):
     extra, longer = finetuning(train, settings), replace(train, epochs=train.epochs + settings.finetune_epochs)
     rows, networks = [], {}
 
-    def test(variant, make, train):
-        """Train what `make` returns on the fold, note its scores on the fold's test epochs and where it lies."""
+    def test(variant, make, train, start="fresh"):
+        """Train what `make` returns on the fold, note its scores on the fold's test epochs and where it lies.
+
+        start : names how it begins. Searches that end at the same architecture share one training.
+        """
         net = make()
-        config = {"variant": variant, "channels": net.channels, "cells": cells, "ratio": settings.ratio}
+        config = {"start": start, "channels": net.channels, "cells": cells, "ratio": settings.ratio}
         config |= {"balance": settings.balance, "architecture": json.loads(net.genotype.to_json())}
         # A run's name is a hash of all that went into it, so what starts from a run is told apart by that name.
-        config |= {"from": networks[BASE].parent.name if BASE in networks else ""}
+        config |= {"from": "" if start in ("fresh", "mask") else networks[BASE].parent.name}
         result = crossval.cross_validate(
             epochs,
             [fold],
@@ -119,14 +122,17 @@ def _rows(job):
     def full():
         return load_network(networks[BASE])[0]
 
+    def masked():
+        return released_mask(SleepNet(genotype, channels, cells), settings.ratio)
+
     def pruned(criterion=None):
         return lambda: prune_filters(full(), settings.ratio, settings.balance, criterion and criterion(full()))
 
-    test("both + filter pruning", pruned(), extra)
-    test("both + random filters", pruned(lambda net: random_scores(net, seed)), extra)
-    test("both + filters by L1", pruned(l1_scores), extra)
-    test("both, same extra epochs", full, extra)
-    test("both, released mask", lambda: released_mask(SleepNet(genotype, channels, cells), settings.ratio), longer)
+    test("both + filter pruning", pruned(), extra, "importance")
+    test("both + random filters", pruned(lambda net: random_scores(net, seed)), extra, "random")
+    test("both + filters by L1", pruned(l1_scores), extra, "l1")
+    test("both, same extra epochs", full, extra, "full")
+    test("both, released mask", masked, longer, "mask")
     test("both, half width from scratch", lambda: SleepNet(genotype, max(channels // 2, 1), cells), longer)
     return rows
 

@@ -13,6 +13,7 @@ from sklearn.metrics import accuracy_score
 from test_crossval import TINY, toy
 
 from sleepkit import comparison, crossval, paths, results, stage2, sweep
+from sleepkit.ablation import SEARCHES, ablate
 from sleepkit.calibration import expected_calibration_error, fit_temperature, temper
 from sleepkit.context import fit_context, smooth
 from sleepkit.epochs import STAGES
@@ -187,6 +188,17 @@ def test_changes_that_the_searches_of_table_8_do_not_have(changes):
         ValueError, match="ablation_search=.*expected a dict of some of the search's settings: channels"
     ):
         Stage2("toy", ablation_search=changes)
+
+
+def test_searches_of_table_8_that_find_the_same_architecture_share_its_training(made):
+    """One epoch is too short for a round of pruning: all four searches are one, and so are their networks."""
+    epochs, _, trained, settings, _ = made
+    search = {"channels": 2, "cells": 3, "nodes": 4, "epochs": 1, "batch": 64}
+    table = ablate(epochs, trained, replace(settings, ablation_seeds=(0,), ablation_search=search)).set_index("variant")
+    alike, others = table.loc[list(SEARCHES)], table.drop(list(SEARCHES))
+    assert len(alike.drop_duplicates()) == 1
+    trainings = [path for path in (settings.work / "ablation").iterdir() if (path / "fold0.safetensors").exists()]
+    assert len(trainings) == 1 + len(others) == 8
 
 
 # What grows back
