@@ -327,7 +327,7 @@ def test_the_sweep_names_the_seeds_of_its_own(tmp_path, monkeypatch):
     """Real nights: two seeds on every fold, three in the sweep."""
     monkeypatch.setattr(paths, "figures", lambda profile: tmp_path)
     said = {key: " ".join(draw("first5s-cpu", key).get_supxlabel().split()) for key in ("fig13", "fig14")}
-    assert said["fig13"].endswith("training seed 0, 1, 2.") and said["fig14"].endswith("training seed 0, 1.")
+    assert said["fig13"].endswith("training seed 0, 1, 2.") and said["fig14"].endswith("training seed 0, 1, 2.")
 
 
 def test_every_function_that_the_items_name_exists():
