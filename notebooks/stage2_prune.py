@@ -46,7 +46,7 @@ ratios = [0.0, 0.5, 0.9]   # of the sweep (figure 13); an empty list leaves it o
 sweep_folds = [0]          # folds that the sweep is made on; an empty list takes all
 sweep_seeds = []           # its seeds; an empty list takes stage 1's, others are trained on those folds
 methods = ["importance", "random", "l1", "scratch", "released"]  # that the sweep compares
-released = False           # also train the released code's masks on every fold
+beside = []                # what else is trained on every fold: "released", "scratch", "distilled" (rows of their own)
 cost_repeats = 20          # timed answers of each network, runtime and length of epoch
 where = "inline"           # where folds run: here, in "local" processes, or on a "slurm" cluster
 max_minutes = 0            # that each computing cell may take; then run again to go on (0: no limit)
@@ -62,7 +62,7 @@ from sleepkit.sweep import regrowth, sweep_ratios
 from sleepkit.verdicts import pruning_checks
 
 settings = Stage2(profile, dataset, subjects, ratio, balance, finetune_epochs, ablation_seeds, ablation_search, device,
-                  released, ratios, sweep_folds, sweep_seeds, methods, where, max_minutes or None, cost_repeats)
+                  beside, ratios, sweep_folds, sweep_seeds, methods, where, max_minutes or None, cost_repeats)
 settings
 
 # %% [markdown]
@@ -89,7 +89,9 @@ figures.plot_importance(scores, note)
 #
 # ## Prune and fine-tune
 #
-# Every fold's network is pruned and trained for a few more epochs on the same training subjects.
+# Every fold's network is pruned and trained for a few more epochs on the same training subjects. `beside` adds other ways for
+# comparison, among them one that is not in the paper: *distilled* networks are trained as long and as fast as the full one was,
+# towards the mean of each epoch's stage and the probabilities that the full network gives it.
 
 # %%
 crossval = prune_and_finetune(epochs, trained, settings)

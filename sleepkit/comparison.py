@@ -1,6 +1,8 @@
 """Full beside pruned networks, and both beside a peer, on the same epochs: differences paired by subject, and
 calibration. Files in, files out."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
@@ -19,25 +21,28 @@ from sleepkit.stage2 import families, family, load_pruned
 # confusions of the other nine folds, every epoch at full weight.
 PEER = {False: "attnsleep_first5s", True: "attnsleep_first5s_context"}
 PEER_SAMPLES = 500
+# Ways to train what pruning left -> the end of their genotype's name in stage 2.
+WAYS = {"pruned": "", "distilled": "-distilled"}
 
 
 def paired_differences(settings):
     """Every subject-wise network: pruned against full, and both against AttnSleep where it staged the same epochs;
-    each epoch for itself, and both sides with the context of the night.
+    each epoch for itself, and both sides with the context of the night. Likewise what was distilled after pruning.
 
     Reads confusion_by_night.csv of both stages; the seeds are those that were trained and pruned. Writes
-    differences.csv and returns it as a data frame: comparison ("pruned - full", "pruned - full, context" ...), genotype,
-    channels, cells, metric, difference (mean over seeds, pooled over folds), low and high (its 95 % bootstrap interval
-    over subjects), seeds, subjects. Says why where AttnSleep is left out. Raises MissingResult when a stage has not
-    run, ValueError when nothing was pruned, or on other epochs than those of stage 1.
+    differences.csv and returns it as a data frame: comparison ("pruned - full", "pruned - full, context" ...), genotype
+    of the full network, channels, cells, metric, difference (mean over seeds, pooled over folds), low and high (its
+    95 % bootstrap interval over subjects), seeds, subjects. Says why where AttnSleep is left out. Raises MissingResult
+    when a stage has not run, ValueError when nothing was pruned, or on other epochs than those of stage 1.
     """
     stages = (f"stage1_{settings.dataset}", "stage2_prune")
     first, second = (read(settings.profile, f"{stage}/confusion_by_night.csv") for stage in stages)
     samples = read(settings.profile, f"{stages[1]}/parameters.csv").samples.iloc[0]
     second = second[(second.protocol == "subjectwise") & np.isclose(second.pruned, settings.ratio)]
     names, rows = ["genotype", "channels", "cells"], []
-    for key, whole in first[first.protocol == "subjectwise"].groupby(names, sort=False):
-        small = second[(second[names] == list(key)).all(axis=1)]
+    networks = first[first.protocol == "subjectwise"].groupby(names, sort=False)
+    for (key, whole), (way, suffix) in product(networks, WAYS.items()):
+        small = second[(second[names] == [key[0] + suffix, *key[1:]]).all(axis=1)]
         seeds = sorted(set(whole.seed) & set(small.seed))
         if not seeds:
             continue
@@ -46,12 +51,13 @@ def paired_differences(settings):
             sides = [side[(side.context == context) & side.seed.isin(seeds)] for side in (whole, small)]
             _require_same_epochs(pd.concat(sides), settings.folder)
             full, pruned = map(_by_subject, sides)
-            comparisons[f"pruned - full{ending}"] = pruned, full
+            comparisons[f"{way} - full{ending}"] = pruned, full
             peer, reason = peer_confusions(sides[0][sides[0].seed == seeds[0]], samples, context == "both")
             if peer is not None:
-                comparisons[f"full - AttnSleep{ending}"] = full, peer[None]
-                comparisons[f"pruned - AttnSleep{ending}"] = pruned, peer[None]
-        if reason:
+                if way == "pruned":
+                    comparisons[f"full - AttnSleep{ending}"] = full, peer[None]
+                comparisons[f"{way} - AttnSleep{ending}"] = pruned, peer[None]
+        if reason and way == "pruned":
             print(f"No comparison with AttnSleep: {reason}.")
         for name, (ours, other) in comparisons.items():
             facts = {"comparison": name} | dict(zip(names, key, strict=True))

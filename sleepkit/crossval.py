@@ -72,6 +72,8 @@ class Plan:
     config : dict that json can hold and that tells networks apart; with protocol, settings, data and folds it names
         the run's folder
     only : numbers of the folds to run; empty runs all
+    targets : picklable function of a fold's number, its training pair x and y, and a device that returns what to train
+        towards in place of y, (n, 5) probabilities; None trains towards the stages
     """
 
     epochs: EpochSet
@@ -82,6 +84,7 @@ class Plan:
     folder: Path
     config: dict
     only: tuple = ()
+    targets: Callable | None = None
 
     def __post_init__(self):
         numbers = [fold.number for fold in self.folds]
@@ -142,7 +145,7 @@ def carry_out(plans, device="cpu", deadline=Deadline(), where="inline"):
         missing = [fold for fold in plan.chosen() if not (run / f"fold{fold.number}.npz").exists()]
         if missing:
             data = plan.epochs if where == "inline" else share(plan.epochs, Path(plan.folder).absolute())
-            of_run = (plan.protocol, plan.start, plan.settings, run, run.name, plan.config, device, deadline)
+            of_run = (plan.protocol, plan.start, plan.settings, run, run.name, plan.config, device, deadline, plan.targets)
             todo |= {(run, fold.number): FoldJob(data, fold, *of_run) for fold in missing}
     gpus, folder = int(device.startswith("cuda")), Path(plans[0].folder) / "jobs"
     if not all(jobs.map(run_fold, todo.values(), where, folder, gpus=gpus, label="folds")):

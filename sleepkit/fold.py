@@ -59,6 +59,7 @@ class FoldJob:
     config: dict
     device: str
     deadline: Deadline
+    targets: Callable | None = None
 
 
 def run_fold(job):
@@ -73,6 +74,8 @@ def run_fold(job):
     train, valid, test = ((scale(epochs.x[rows]), epochs.y[rows]) for rows in (fold.train, fold.valid, fold.test))
     torch.manual_seed(job.settings.seed * 1_009 + number)
     net = job.start(number)
+    if job.targets:
+        train = (train[0], job.targets(number, *train, job.device))
     work = job.folder / f"fold{number}.unfinished"
     key = fingerprint({"run": job.key, "fold": number}, fold.train, fold.valid, fold.test)
     curves = fit(net, train, valid, job.settings, work, key, job.deadline, job.device, label=f"fold {number}")

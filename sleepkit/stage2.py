@@ -9,6 +9,7 @@ import numpy as np
 
 from sleepkit import crossval, jobs, paths, results
 from sleepkit.fold import SIDES, Fold
+from sleepkit.metrics import softmax
 from sleepkit.nested import changed
 from sleepkit.network import SleepNet, load_network
 from sleepkit.pruning.filters import (
@@ -22,10 +23,12 @@ from sleepkit.pruning.filters import (
 from sleepkit.results import NETWORK, SCORES, gather, write_table
 from sleepkit.search import SearchSettings
 from sleepkit.stage1 import run_plans, write_networks, write_runs
-from sleepkit.training import TrainSettings
+from sleepkit.training import TrainSettings, predict_logits
 
-METHODS = ("importance", "random", "l1", "scratch", "released")
+METHODS = ("importance", "random", "l1", "scratch", "released", "distilled")
 FRESH = ("scratch", "released")  # those that train a new network, for as many epochs as the others have had altogether
+APART = (*FRESH, "distilled")  # those whose rows are told apart by the end of the genotype's name
+SOFT = 0.5  # share of the full network's probabilities in what a distilled one is trained towards
 # Seeds of the authors' shuffled folds in stage 2 (method section 4) by data set and depth; 42 where none is listed.
 EPOCHWISE_SEEDS = {("edf20", 7): 49}
 
@@ -40,7 +43,7 @@ class Stage2:
     finetune_epochs : epochs after pruning, at a fifth of the learning rate
     ablation_seeds : seeds of table 8, each with searches of its own (none leaves table 8 out)
     ablation_search : dict of what changes in stage 1's settings for those searches; empty or None changes nothing
-    released : whether the released code's masks are trained too, as rows whose genotype ends in "-released"
+    beside : those of METHODS that are trained on all folds beside importance, as rows whose genotype ends in their name
     ratios : pruning ratios of figure 13 (none leaves the sweep out);  sweep_folds : its folds, empty takes all
     sweep_seeds : its seeds, empty takes stage 1's; of others the full network is trained on those folds first
     methods : those of METHODS that the sweep compares
@@ -58,7 +61,7 @@ class Stage2:
     ablation_seeds: tuple = (0, 1, 2)
     ablation_search: dict | None = None
     device: str = "cpu"
-    released: bool = False
+    beside: tuple = ()
     ratios: tuple = ()
     sweep_folds: tuple = (0,)
     sweep_seeds: tuple = ()
@@ -69,7 +72,7 @@ class Stage2:
 
     def __post_init__(self):
         jobs.require_place(self.where)
-        for name in ("subjects", "ablation_seeds", "ratios", "sweep_folds", "sweep_seeds", "methods"):
+        for name in ("subjects", "ablation_seeds", "ratios", "sweep_folds", "sweep_seeds", "methods", "beside"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("ratio", "balance"):
             if not 0 <= getattr(self, name) <= 1:
@@ -77,8 +80,9 @@ class Stage2:
         changed(SearchSettings(), self.ablation_search or {}, "ablation_search")
         if wrong := [ratio for ratio in self.ratios if not 0 <= ratio < 1]:
             raise ValueError(f"ratios: {wrong}: a share of channels to remove lies in [0, 1)")
-        if wrong := [method for method in self.methods if method not in METHODS]:
-            raise ValueError(f"methods: unknown {wrong}; known are {', '.join(METHODS)}")
+        for name, known in (("methods", METHODS), ("beside", APART)):
+            if wrong := [method for method in getattr(self, name) if method not in known]:
+                raise ValueError(f"{name}: unknown {wrong}; known are {', '.join(known)}")
 
     @property
     def folder(self):
@@ -185,7 +189,7 @@ def prune_and_finetune(epochs, trained, settings):
     data = {protocol: epochs_of(epochs, network, settings) for protocol, network in data.items()}
     plans = [
         pruning_plan(data[network.keys["protocol"]], network, settings, method, settings.ratio)
-        for method in (("importance", "released") if settings.released else ("importance",))
+        for method in ("importance", *settings.beside)
         for network in trained
     ]
     runs = run_plans(plans, settings)
@@ -227,20 +231,24 @@ def pruning_plan(epochs, network, settings, method, ratio, only=()):
     """The plan of a trained network with filters removed by one of METHODS.
 
     "scratch" is a fresh network as wide as the pruned one; "released" is what the authors' code did, a fresh network
-    whose weights are masked once and then trained freely.
+    whose weights are masked once and then trained freely; "distilled" is the network pruned by importance, trained as
+    the full one was, towards the stages and what the full one says of the same epochs.
     """
     keys = network.keys | {"pruned": ratio}
-    if method in FRESH:
+    train, targets = finetuning(network.train, settings), None
+    if method in APART:
         keys["genotype"] += f"-{method}"
+    if method in FRESH:
         train = replace(network.train, epochs=network.train.epochs + settings.finetune_epochs)
-    else:
-        train = finetuning(network.train, settings)
+    elif method == "distilled":
+        train, targets = network.train, partial(soft_targets, network.networks)
     start = partial(pruned_network, network.networks, ratio, settings.balance, method, network.keys["seed"])
     # A run's name is a hash of all that went into it, so what starts from a run is told apart by that name.
     config = keys | {"balance": settings.balance, "method": method, "from": _run_of(network)}
+    config |= {"soft": SOFT} if targets else {}
     folds, only = folds_of(epochs, network, settings), only or tuple(network.networks)
     return crossval.Plan(
-        epochs, folds, network.keys["protocol"], start, train, settings.work / "folds", config, tuple(only)
+        epochs, folds, network.keys["protocol"], start, train, settings.work / "folds", config, tuple(only), targets
     )
 
 
@@ -251,9 +259,19 @@ def pruned_network(networks, ratio, balance, method, seed, fold):
         return SleepNet(net.genotype, net.channels, len(net.cells), widths=prune_filters(net, ratio, balance).widths)
     if method == "released":
         return released_mask(SleepNet(net.genotype, net.channels, len(net.cells)), ratio)
-    scores = {"importance": lambda: filter_scores(net, balance), "l1": lambda: l1_scores(net)}
-    scores["random"] = lambda: random_scores(net, seed)
-    return prune_filters(net, ratio, balance, scores[method]())
+    scores = {"l1": lambda: l1_scores(net), "random": lambda: random_scores(net, seed)}
+    importance = partial(filter_scores, net, balance)
+    return prune_filters(net, ratio, balance, scores.get(method, importance)())
+
+
+def soft_targets(networks, fold, x, y, device):
+    """The mean of each epoch's stage and what the saved network of the fold makes of it (distillation after Hinton et
+    al. 2015, at temperature 1).
+
+    x : (n, samples) normalised;  y : (n,) stages.  returns (n, 5) float32 probabilities
+    """
+    prob = softmax(predict_logits(load_network(networks[fold])[0].to(device), x, device))
+    return (SOFT * prob + (1 - SOFT) * np.eye(prob.shape[1])[y]).astype(np.float32)
 
 
 def _run_of(network):

@@ -13,7 +13,7 @@ from sleepkit.metrics import scores
 from sleepkit.network import load_network
 from sleepkit.results import COLUMNS, write_table
 from sleepkit.stage1 import full_plan, run_plans
-from sleepkit.stage2 import Trained, family, first_fold, folds_of, pruned_network, pruning_plan
+from sleepkit.stage2 import APART, Trained, family, first_fold, folds_of, pruned_network, pruning_plan
 
 
 def sweep_ratios(epochs, trained, settings):
@@ -69,7 +69,7 @@ def sweep_networks(epochs, trained, settings):
 
 
 def _method(method, ratio):
-    return "importance" if ratio == 0 and method != "released" else method
+    return "importance" if ratio == 0 and method not in APART else method
 
 
 def regrowth(epochs, trained, settings, steps=60):

@@ -52,7 +52,8 @@ class Normalisation:
 def fit(net, train, valid, settings, folder, key, deadline=Deadline(), device="cpu", label="train"):
     """Train `net` in place and leave it, in eval mode, with the weights of its best epoch on `valid`.
 
-    train, valid : pairs (x (n, samples) float32 as normalised, y (n,) int64)
+    train, valid : pairs (x (n, samples) float32 as normalised, y (n,) int64 stages); those to train on may be (n, 5)
+        float32 probabilities instead
     folder : where the checkpoint of the unfinished fit lies;  key : names configuration and data
     returns the curves as a data frame (epoch, train_loss, valid_loss, valid_acc, valid_mf1), or None when the deadline
         came first

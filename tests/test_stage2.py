@@ -17,15 +17,15 @@ from sleepkit.ablation import SEARCHES, ablate
 from sleepkit.calibration import expected_calibration_error, fit_temperature, temper
 from sleepkit.context import fit_context, smooth
 from sleepkit.epochs import STAGES
-from sleepkit.fold import fold_probabilities
-from sleepkit.metrics import CELLS, confusion, scores
+from sleepkit.fold import fold_probabilities, normalisation
+from sleepkit.metrics import CELLS, confusion, scores, softmax
 from sleepkit.network import SleepNet, count_parameters, load_network, new_network
 from sleepkit.pruning.filters import prune_filters, released_mask
 from sleepkit.reference import published
 from sleepkit.release import CHOOSERS, release
 from sleepkit.scoring import load_model, score_recording
 from sleepkit.stage2 import Stage2, load_pruned, load_trained, prune_and_finetune
-from sleepkit.training import TrainSettings
+from sleepkit.training import TrainSettings, fit, predict_logits
 
 TRAIN = TrainSettings(lr=0.01, batch=32, epochs=3)
 
@@ -38,7 +38,7 @@ def made(tmp_path_factory):
     patch.setattr(paths, "ROOT", root)
     patch.setenv("SLEEPKIT_RUNS", str(root / "runs"))
     epochs, listed, nights = toy(6, samples=60), [], []
-    settings = Stage2("toy", finetune_epochs=2, ablation_seeds=(), released=True, ratios=(0, 0.5))
+    settings = Stage2("toy", finetune_epochs=2, ablation_seeds=(), beside=("released", "distilled"), ratios=(0, 0.5))
     folds = crossval.subject_folds(epochs.subject, 2, 1)
     kept = epochs.subset(np.arange(len(epochs)) % 9 > 0)
     for protocol, data, sides, seed in (
@@ -90,7 +90,7 @@ def test_every_network_is_pruned_and_tested_as_its_protocol_says(made):
     pooled = rows.query("fold == 'pooled' and context == 'none'").set_index(["genotype", "protocol", "seed"])
     assert sorted(pooled.index) == sorted(
         (genotype, protocol, seed)
-        for genotype in ("edf20-toy", "edf20-toy-released")
+        for genotype in ("edf20-toy", "edf20-toy-released", "edf20-toy-distilled")
         for protocol, seed in (("subjectwise", 0), ("subjectwise", 1), ("epochwise", 0))
     )
     assert (
@@ -103,6 +103,34 @@ def test_every_network_is_pruned_and_tested_as_its_protocol_says(made):
             assert count_parameters(load_network(path)[0]) == count_parameters(expected)
     sizes = results.read("toy", "stage2_prune/parameters.csv").set_index("genotype").params
     assert sizes["edf20-toy"] < sizes["edf20-toy-released"] == count_parameters(SleepNet(TINY, 4, 3))
+    assert sizes["edf20-toy-distilled"] == sizes["edf20-toy"]
+
+
+def test_distillation_trains_towards_the_stages_and_what_the_full_network_says(made):
+    """The targets by hand, the training by a plain call of `fit`, from the same pruned network: the same answers."""
+    epochs, _, trained, settings, _ = made
+    network, fold = trained[0], stage2.folds_of(epochs, trained[0], settings)[0]
+    scale = normalisation(epochs, fold, "subjectwise")
+    (x, y), valid, test = ((scale(epochs.x[rows]), epochs.y[rows]) for rows in (fold.train, fold.valid, fold.test))
+    full = load_network(network.networks[0])[0]
+    with torch.no_grad():
+        says = torch.softmax(full.double()(torch.from_numpy(x).double().unsqueeze(1)), dim=1).numpy()
+    targets = stage2.soft_targets(network.networks, 0, x, y, "cpu")
+    np.testing.assert_allclose(targets, (says + (y[:, None] == np.arange(5))) / 2, atol=1e-6)
+    assert targets.dtype == np.float32
+    net = prune_filters(load_network(network.networks[0])[0], 0.5)
+    fit(net, (x, targets), valid, network.train, paths.ROOT / "by_hand", "key")
+    plan = stage2.pruning_plan(epochs, network, settings, "distilled", 0.5)
+    assert plan.settings == network.train, "as long and as fast as the full network's"
+    kept = fold_probabilities(Path(plan.folder) / plan.key() / "fold0")
+    np.testing.assert_allclose(kept["prob"], softmax(predict_logits(net, test[0])), atol=1e-5)
+    plain = stage2.pruning_plan(epochs, network, settings, "importance", 0.5)
+    assert plain.targets is None and plain.settings.epochs == settings.finetune_epochs
+
+
+def test_methods_that_have_no_rows_of_their_own_are_refused():
+    with pytest.raises(ValueError, match="beside: unknown .'l1'.; known are scratch, released, distilled"):
+        Stage2("toy", beside=("l1",))
 
 
 # The sweep
@@ -121,15 +149,15 @@ def test_sweep_has_a_row_per_method_ratio_and_seed_on_the_first_fold(made, swept
     assert rows == {(m, r, s) for m in stage2.METHODS for r in (0, 0.5) for s in (0, 1)} - {
         ("scratch", 0, seed) for seed in (0, 1)
     }
-    assert len(swept) == 18
+    assert len(swept) == 22
     assert set(swept.n) == {len(stage2.folds_of(epochs, trained[0], settings)[0].test)}
     sizes = swept.set_index(["method", "ratio"]).params
     full = count_parameters(SleepNet(TINY, 4, 3))
     assert set(sizes["released"]) == {full}, "nothing is removed"
-    for method in ("importance", "random", "l1"):
+    for method in ("importance", "random", "l1", "distilled"):
         assert set(sizes[method, 0]) == {full} and (sizes[method, 0.5] < full).all()
     assert set(sizes["scratch", 0.5]) == set(sizes["importance", 0.5]), "as wide as the pruned network"
-    zero = swept[(swept.ratio == 0) & (swept.method != "released")].groupby("seed")
+    zero = swept[(swept.ratio == 0) & ~swept.method.isin(["released", "distilled"])].groupby("seed")
     assert (zero.acc.nunique() == 1).all(), "without pruning the methods are one"
 
 
@@ -255,15 +283,20 @@ def test_pruned_against_full_is_the_mean_over_seeds(made, capsys):
     frame = comparison.paired_differences(settings)
     assert "No comparison with AttnSleep: it staged epochs of 500 samples, these have 60." in capsys.readouterr().out
     assert list(frame) == results.COLUMNS["differences.csv"]
-    assert frame.comparison.tolist() == ["pruned - full"] * 4 + ["pruned - full, context"] * 4
+    names = [f"{way} - full{context}" for way in ("pruned", "distilled") for context in ("", ", context")]
+    assert frame.comparison.tolist() == np.repeat(names, 4).tolist()
     assert set(frame.seeds) == {2} and set(frame.subjects) == {6}
-    acc = [
-        [accuracy_score(y, prob.argmax(1)) for y, prob in (predicted(epochs, network) for network in networks[:2])]
-        for networks in (load_pruned(settings), trained)
-    ]
-    row = frame.set_index(["comparison", "metric"]).loc[("pruned - full", "acc")]
-    assert row.difference == pytest.approx(np.mean(acc[0]) - np.mean(acc[1]))
-    assert row.low <= row.difference <= row.high
+    plans = [stage2.pruning_plan(epochs, network, settings, "distilled", 0.5) for network in trained[:2]]
+    runs = [Path(plan.folder) / plan.key() for plan in plans]
+    distilled = [replace(network, networks={k: run / f"fold{k}" for k in (0, 1)}) for network, run in zip(trained, runs)]
+    acc = {
+        name: [accuracy_score(y, prob.argmax(1)) for y, prob in (predicted(epochs, one) for one in networks[:2])]
+        for name, networks in (("full", trained), ("pruned", load_pruned(settings)), ("distilled", distilled))
+    }
+    for way in ("pruned", "distilled"):
+        row = frame.set_index(["comparison", "metric"]).loc[(f"{way} - full", "acc")]
+        assert row.difference == pytest.approx(np.mean(acc[way]) - np.mean(acc["full"]))
+        assert row.low <= row.difference <= row.high
 
 
 def test_networks_that_were_tested_on_other_epochs_are_not_paired(made):

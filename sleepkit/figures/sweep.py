@@ -5,6 +5,7 @@ from sleepkit.figures.style import PAGE, add_note, new_figure, styled
 # method in sweep.csv: name, colour, marker, line
 METHODS = {
     "importance": ("importance (capacity and independence)", "#2A6F97", "o", "-"),
+    "distilled": ("importance, then distilled from the full one", "#3C8D6E", "P", (0, (6, 1.2, 1.2, 1.2))),
     "l1": ("L1 norm", "#E39B3A", "s", (0, (4, 1.2))),
     "random": ("at random", "#8A4FA3", "^", (0, (1.2, 1))),
     "scratch": ("as wide, trained from scratch", "#C2553A", "v", (0, (6, 1.5))),
