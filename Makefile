@@ -9,8 +9,12 @@
 # make .venv       the set-up alone, test tools included
 #
 # PROFILE=name takes notebooks/profiles/name/*.yaml; PYTHON=python3.12 takes another interpreter for .venv;
-# `make -j2 reproduce` runs the two stage-1 notebooks side by side. SLEEPKIT_RUNS moves runs/, SLEEPKIT_DATA names the recordings.
+# Two things at a time, as the two stage-1 notebooks or the halves of the tests; `make -j1` does one. SLEEPKIT_RUNS moves runs/, SLEEPKIT_DATA names the recordings.
 # The repository may lie in a folder whose name has spaces; SLEEPKIT_RUNS may not have any (make cannot).
+
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j2
+endif
 
 PROFILE ?= demo
 PYTHON  ?= python3
@@ -57,7 +61,7 @@ $(foreach name,$(NAMES),$(eval $(DONE)/$(name).ipynb: \
 
 # Each half keeps one core busy, about as long as the other, and neither writes where the other reads.
 test: .venv/stamp
-	@$(MAKE) --no-print-directory -k -j2 test-units test-notebooks
+	@$(MAKE) --no-print-directory -k test-units test-notebooks
 
 test-units: .venv/stamp
 	$(VENV) -m pytest --ignore=tests/test_notebooks.py
