@@ -8,13 +8,10 @@
 # make clean       remove runs/$(PROFILE) and the results and figures that git ignores
 # make .venv       the set-up alone, test tools included
 #
-# PROFILE=name takes notebooks/profiles/name/*.yaml; PYTHON=python3.12 takes another interpreter for .venv;
-# Two things at a time, as the two stage-1 notebooks or the halves of the tests; `make -j1` does one. SLEEPKIT_RUNS moves runs/, SLEEPKIT_DATA names the recordings.
+# PROFILE=name takes notebooks/profiles/name/*.yaml; PYTHON=python3.12 takes another interpreter for .venv.
+# The two stage-1 notebooks, and the halves of the tests, run side by side; `make -j1` runs one after the other.
+# SLEEPKIT_RUNS moves runs/, SLEEPKIT_DATA names the recordings.
 # The repository may lie in a folder whose name has spaces; SLEEPKIT_RUNS may not have any (make cannot).
-
-ifeq ($(MAKELEVEL),0)
-MAKEFLAGS += -j2
-endif
 
 PROFILE ?= demo
 PYTHON  ?= python3
@@ -26,6 +23,11 @@ SOURCES  := $(sort $(shell find sleepkit -name '*.py' -not -path 'sleepkit/bench
 PROFILES := demo $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard notebooks/profiles/*/*.yaml)))))
 START    := $(shell date +%s)
 VENV     := .venv/bin/python
+
+# Two at a time, but not where they would share one GPU, nor the goals of `make clean reproduce`, whose order matters.
+ifeq ($(MAKELEVEL)$(word 2,$(MAKECMDGOALS))$(shell grep -ls 'device: cuda' notebooks/profiles/$(PROFILE)/*.yaml),0)
+MAKEFLAGS += -j2
+endif
 
 ifneq ($(words $(RUNS)),1)
 $(error SLEEPKIT_RUNS must not contain spaces: "$(RUNS)")

@@ -45,7 +45,7 @@ ablation_search = {"epochs": 3}  # what differs in its searches from stage 1's; 
 ratios = [0.0, 0.5, 0.9]   # of the sweep (figure 13); an empty list leaves it out
 sweep_folds = [0]          # folds that the sweep is made on; an empty list takes all
 sweep_seeds = []           # its seeds; an empty list takes stage 1's, others are trained on those folds
-methods = ["importance", "random", "l1", "scratch", "released"]  # that the sweep compares
+methods = ["importance", "random", "l1", "scratch", "released"]  # that the sweep compares; also "distilled"
 beside = []                # what else is trained on every fold: "released", "scratch", "distilled" (rows of their own)
 cost_repeats = 20          # timed answers of each network, runtime and length of epoch
 where = "inline"           # where folds run: here, in "local" processes, or on a "slurm" cluster
@@ -90,8 +90,9 @@ figures.plot_importance(scores, note)
 # ## Prune and fine-tune
 #
 # Every fold's network is pruned and trained for a few more epochs on the same training subjects. `beside` adds other ways for
-# comparison, among them one that is not in the paper: *distilled* networks are trained as long and as fast as the full one was,
-# towards the mean of each epoch's stage and the probabilities that the full network gives it.
+# comparison, among them one that is not in the paper: *distilled* networks are trained as long and at the rate that the full one was,
+# towards the mean of each epoch's stage and the probabilities that the full network gives it. Targets, rate and length differ at once;
+# such a row says what pruned networks can reach, not which of the three it owes that to.
 
 # %%
 crossval = prune_and_finetune(epochs, trained, settings)

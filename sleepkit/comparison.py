@@ -30,8 +30,8 @@ def paired_differences(settings):
     each epoch for itself, and both sides with the context of the night. Likewise what was distilled after pruning.
 
     Reads confusion_by_night.csv of both stages; the seeds are those that were trained and pruned. Writes
-    differences.csv and returns it as a data frame: comparison ("pruned - full", "pruned - full, context" ...), genotype
-    of the full network, channels, cells, metric, difference (mean over seeds, pooled over folds), low and high (its
+    differences.csv and returns it as a data frame: comparison ("pruned - full", "distilled - full, context" ...),
+    genotype of the full network, channels, cells, metric, difference (mean over seeds, pooled over folds), low and high (its
     95 % bootstrap interval over subjects), seeds, subjects. Says why where AttnSleep is left out. Raises MissingResult
     when a stage has not run, ValueError when nothing was pruned, or on other epochs than those of stage 1.
     """
@@ -50,13 +50,13 @@ def paired_differences(settings):
         for ending, context in (("", "none"), (", context", "both")):
             sides = [side[(side.context == context) & side.seed.isin(seeds)] for side in (whole, small)]
             _require_same_epochs(pd.concat(sides), settings.folder)
-            full, pruned = map(_by_subject, sides)
-            comparisons[f"{way} - full{ending}"] = pruned, full
+            full, left = map(_by_subject, sides)
+            comparisons[f"{way} - full{ending}"] = left, full
             peer, reason = peer_confusions(sides[0][sides[0].seed == seeds[0]], samples, context == "both")
             if peer is not None:
                 if way == "pruned":
                     comparisons[f"full - AttnSleep{ending}"] = full, peer[None]
-                comparisons[f"{way} - AttnSleep{ending}"] = pruned, peer[None]
+                comparisons[f"{way} - AttnSleep{ending}"] = left, peer[None]
         if reason and way == "pruned":
             print(f"No comparison with AttnSleep: {reason}.")
         for name, (ours, other) in comparisons.items():

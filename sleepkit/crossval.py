@@ -73,7 +73,8 @@ class Plan:
         the run's folder
     only : numbers of the folds to run; empty runs all
     targets : picklable function of a fold's number, its training pair x and y, and a device that returns what to train
-        towards in place of y, (n, 5) probabilities; None trains towards the stages
+        towards in place of y, (n, 5) probabilities; None trains towards the stages. Like `start` it is not part of
+        the run's name: `config` must tell it apart
     """
 
     epochs: EpochSet

@@ -47,6 +47,7 @@ class FoldJob:
     """One fold of a plan, complete in itself.
 
     data : the epochs, or the folder that `share` wrote them to;  folder, key : of the plan's run
+    targets : of the plan, see there
     """
 
     data: EpochSet | Path

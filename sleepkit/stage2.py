@@ -26,7 +26,7 @@ from sleepkit.stage1 import run_plans, write_networks, write_runs
 from sleepkit.training import TrainSettings, predict_logits
 
 METHODS = ("importance", "random", "l1", "scratch", "released", "distilled")
-FRESH = ("scratch", "released")  # those that train a new network, for as many epochs as the others have had altogether
+FRESH = ("scratch", "released")  # those that train a new network, for as many epochs as what is fine-tuned has had
 APART = (*FRESH, "distilled")  # those whose rows are told apart by the end of the genotype's name
 SOFT = 0.5  # share of the full network's probabilities in what a distilled one is trained towards
 # Seeds of the authors' shuffled folds in stage 2 (method section 4) by data set and depth; 42 where none is listed.
@@ -43,7 +43,7 @@ class Stage2:
     finetune_epochs : epochs after pruning, at a fifth of the learning rate
     ablation_seeds : seeds of table 8, each with searches of its own (none leaves table 8 out)
     ablation_search : dict of what changes in stage 1's settings for those searches; empty or None changes nothing
-    beside : those of METHODS that are trained on all folds beside importance, as rows whose genotype ends in their name
+    beside : those of APART that are trained on all folds beside importance, as rows whose genotype ends in their name
     ratios : pruning ratios of figure 13 (none leaves the sweep out);  sweep_folds : its folds, empty takes all
     sweep_seeds : its seeds, empty takes stage 1's; of others the full network is trained on those folds first
     methods : those of METHODS that the sweep compares
@@ -82,7 +82,7 @@ class Stage2:
             raise ValueError(f"ratios: {wrong}: a share of channels to remove lies in [0, 1)")
         for name, known in (("methods", METHODS), ("beside", APART)):
             if wrong := [method for method in getattr(self, name) if method not in known]:
-                raise ValueError(f"{name}: unknown {wrong}; known are {', '.join(known)}")
+                raise ValueError(f"{name}: {wrong} is not among {', '.join(known)}")
 
     @property
     def folder(self):

@@ -22,8 +22,8 @@ def sweep_ratios(epochs, trained, settings):
     With the seeds of `sweep_networks`, on the folds `settings.sweep_folds`; their merged predictions are scored.
     Writes sweep.csv (method, ratio, seed, acc, mf1, kappa, mgm, params, macs, n) and returns it as a data frame;
     without ratios nothing is computed or written. At ratio 0 nothing is removed: "importance", "random" and "l1" are
-    one run, the full network with the same extra epochs, and "scratch" has no row. Raises ValueError when
-    `max_minutes` were over first.
+    one run, the full network with the same extra epochs, "distilled" is the full network that learns from itself, and
+    "scratch" has no row. Raises ValueError when `max_minutes` were over first.
     """
     networks = sweep_networks(epochs, trained, settings) if settings.ratios else []
     cases = [

@@ -52,6 +52,15 @@ def test_training_has_a_line_per_fold_and_side(found, rows):
     assert any("This run (subjectwise)" in word for word in words) == (found is not None)
 
 
+def test_training_leaves_distilled_networks_out():
+    """Their loss is another one."""
+    found = curves(2)
+    distilled = found[found.pruned > 0].assign(genotype=lambda rows: rows.genotype + "-distilled")
+    both = pd.concat([found, distilled], ignore_index=True)
+    figures = [plot_training(frame, published("training_curves")) for frame in (found, both)]
+    assert len({sum(len(ax.lines) for ax in figure.axes) for figure in figures}) == 1
+
+
 def test_training_leaves_an_empty_stage_empty():
     found = curves(3)
     figure = plot_training(found[found.pruned == 0], published("training_curves"), NOTE)
@@ -129,6 +138,16 @@ def test_tradeoff_shows_every_network_whose_size_is_known(crossval, parameters):
         assert len(line[2].lines) == len(others), "the list names every baseline"
     assert {"parameters, thousands", "MACs per epoch, millions", "accuracy, %"} <= set(words)
     assert ("this run" in words) == (crossval is not None)
+
+
+def test_tradeoff_names_what_has_the_size_of_another_network():
+    frames = []
+    for frame, better in zip(networks(), ({"acc": 0.75}, {}), strict=True):
+        pruned = frame[frame.pruned > 0]
+        frames += [pd.concat([frame, pruned.assign(genotype=pruned.genotype + "-distilled", **better)])]
+    crossval, parameters = frames
+    apart = crossval[crossval.protocol == "subjectwise"]
+    assert assert_readable(plot_tradeoff(apart, parameters, NOTE)).count("distilled") == 4  # data sets times quantities
 
 
 def test_every_baseline_protocol_has_its_kind():

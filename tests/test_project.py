@@ -30,8 +30,8 @@ NOT_PINNED = ("nvidia", "cuda", "triton", "setuptools")  # what torch brings for
 def make(*arguments, **environment):
     if not shutil.which("make"):
         pytest.skip("needs make")
-    # what an outer `make test -j2` leaves in the environment is not for this make
-    environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "PROFILE")} | environment
+    # what an outer `make test` leaves in the environment is not for this make
+    environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "PROFILE")} | environment
     return subprocess.run(["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
@@ -121,6 +121,18 @@ def test_make_repeats_what_is_stale_only(tmp_path):
     planned = make("-n", "reproduce", "PROFILES=p", "PROFILE=p", "left_by=Makefile", SLEEPKIT_RUNS=str(tmp_path))
     assert planned.returncode == 0, planned.stderr
     assert re.findall(r"sleepkit run (\w+)", planned.stdout) == ["stage1_edf78", "stage2_prune", "figures"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [(["show"], "-j2"), (["show", "PROFILE=paper"], ""), (["show", "clean"], ""), (["-j1", "show"], "")],
+    ids=["two at a time", "not on one GPU", "not where goals follow one another", "not against the user's word"],
+)
+def test_make_runs_two_things_at_a_time(tmp_path, arguments, flag):
+    path = tmp_path / "show.mk"
+    path.write_text("include Makefile\nshow: ; @echo flag:$(filter -j2,$(MAKEFLAGS))\nclean:\n")
+    shown = make("-f", str(path), *arguments, MAKELEVEL="0", SLEEPKIT_RUNS=str(tmp_path))
+    assert f"flag:{flag}\n" in shown.stdout, shown.stderr
 
 
 def test_make_refuses_an_unknown_profile():

@@ -129,7 +129,7 @@ def test_distillation_trains_towards_the_stages_and_what_the_full_network_says(m
 
 
 def test_methods_that_have_no_rows_of_their_own_are_refused():
-    with pytest.raises(ValueError, match="beside: unknown .'l1'.; known are scratch, released, distilled"):
+    with pytest.raises(ValueError, match="beside: .'l1'. is not among scratch, released, distilled"):
         Stage2("toy", beside=("l1",))
 
 
@@ -181,7 +181,7 @@ def test_the_sweep_compares_the_methods_that_are_asked_for(made, swept):
     rows = sweep.sweep_ratios(epochs, trained, chosen)
     expected = swept[swept.method.isin(chosen.methods)]
     pd.testing.assert_frame_equal(rows, expected.sort_values("method", kind="stable").reset_index(drop=True))
-    with pytest.raises(ValueError, match="methods: unknown .'l2'.; known are importance"):
+    with pytest.raises(ValueError, match="methods: .'l2'. is not among importance, random"):
         replace(settings, methods=("l2",))
 
 

@@ -67,6 +67,5 @@ def save(figure, profile, key):
         path = items.path(profile, key, ending)
         with written(path) as temporary:
             figure.savefig(temporary, format=ending, metadata=metadata)
-        figure.set_layout_engine("none")  # laid out once: all pictures are one, and laying out takes longer than drawing
         saved.append(path)
     return saved

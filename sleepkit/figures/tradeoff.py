@@ -47,14 +47,14 @@ def plot_tradeoff(crossval, parameters, note=""):
 
 
 def draw_points(ax, points, column, unit):
-    """Every network whose `column` is known into `ax`; others carry their number of the list."""
+    """Every network whose `column` is known into `ax`; others carry their number of the list, ours a word."""
     points = points[points[column].notna() & points.acc.notna()]
     sizes = points[column] / unit
     for x, row in zip(sizes, points.itertuples(), strict=True):
         look = _look(row.source, row.kind) | {"marker": "D" if row.pruned else "o"}
         ax.errorbar(x, row.acc, None if pd.isna(row.sd) else row.sd, linewidth=0, elinewidth=0.8, **look)
-        if row.source == "others":
-            further = sizes[points.source == "others"] / x
+        if row.number:
+            further = sizes[points.number != ""] / x
             side, shift = ("right", -3.5) if further.between(1, 1.6, inclusive="right").any() else ("left", 3.5)
             ax.annotate(
                 row.number, (x, row.acc), (shift, 0), textcoords="offset points", ha=side, va="center", fontsize=7
@@ -119,7 +119,9 @@ def _found(dataset, crossval, parameters):
     sizes = parameters[["genotype", "channels", "cells", "pruned", "params", "macs"]].drop_duplicates()
     frame = frame.merge(sizes, on=["genotype", "channels", "cells", "pruned"])
     frame = frame.assign(kind=frame.protocol.map(protocol_kind), source="this run", number="", name=frame.genotype)
-    return frame.assign(pruned=frame.pruned > 0).rename(columns={"mean": "acc", "std": "sd"})
+    # Of one size, told apart by a word: what was searched inside the folds, distilled, or trained from scratch.
+    kinds = frame.genotype.str.extract(r"-(nested|distilled|scratch|released)$", expand=False).fillna("")
+    return frame.assign(pruned=frame.pruned > 0, number=kinds).rename(columns={"mean": "acc", "std": "sd"})
 
 
 def _look(source, kind):

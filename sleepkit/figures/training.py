@@ -17,7 +17,8 @@ def plot_training(found, published, note=""):
     """Loss and accuracy per training epoch, a line per fold: the published folds over those of this run.
 
     found : data frame as training_curves.csv of all notebooks, or None; its held-out side are validation subjects
-        (subjectwise) or the test fold (epochwise)
+        (subjectwise) or the test fold (epochwise). Distilled networks are left out: their training side has other
+        targets, and with them another loss
     published : data frame dataset, layers, model, fold, epoch, train_loss, val_loss, val_acc; held out is the test fold
     returns a matplotlib figure at page width
     """
@@ -70,7 +71,8 @@ def _published(curves):
 
 
 def _found(curves):
-    return curves[curves.context == "none"].assign(pruned=curves.pruned > 0)
+    shown = (curves.context == "none") & ~curves.genotype.str.endswith("-distilled")
+    return curves[shown].assign(pruned=curves.pruned > 0)
 
 
 def _key(colours):
