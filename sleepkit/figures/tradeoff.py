@@ -53,15 +53,20 @@ def draw_points(ax, points, column, unit):
     for x, row in zip(sizes, points.itertuples(), strict=True):
         look = _look(row.source, row.kind) | {"marker": "D" if row.pruned else "o"}
         ax.errorbar(x, row.acc, None if pd.isna(row.sd) else row.sd, linewidth=0, elinewidth=0.8, **look)
-        if row.number:
-            further = sizes[points.number != ""] / x
+        if row.source == "others":
+            further = sizes[points.source == "others"] / x
             side, shift = ("right", -3.5) if further.between(1, 1.6, inclusive="right").any() else ("left", 3.5)
             ax.annotate(
                 row.number, (x, row.acc), (shift, 0), textcoords="offset points", ha=side, va="center", fontsize=7
             )
+        elif row.number:
+            side, shift = ("bottom", 3.5) if row.pruned else ("top", -3.5)
+            ax.annotate(
+                row.number, (x, row.acc), (0, shift), textcoords="offset points", ha="center", va=side, fontsize=7
+            )
     steps = np.array([step * 10.0**power for power in range(-3, 10) for step in (1, 3)])
     ax.set_xscale("log")
-    ax.set_xlim(steps[steps < sizes.min() / 1.1].max(), steps[steps > 1.1 * sizes.max()].min())
+    ax.set_xlim(steps[steps < sizes.min() / 1.3].max(), steps[steps > 1.1 * sizes.max()].min())
     ax.set_xticks(steps[(steps >= ax.get_xlim()[0]) & (steps <= ax.get_xlim()[1])])
     ax.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,.0f}" if size >= 1 else f"{size:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
