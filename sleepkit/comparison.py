@@ -31,9 +31,10 @@ def paired_differences(settings):
 
     Reads confusion_by_night.csv of both stages; the seeds are those that were trained and pruned. Writes
     differences.csv and returns it as a data frame: comparison ("pruned - full", "distilled - full, context" ...),
-    genotype of the full network, channels, cells, metric, difference (mean over seeds, pooled over folds), low and high (its
-    95 % bootstrap interval over subjects), seeds, subjects. Says why where AttnSleep is left out. Raises MissingResult
-    when a stage has not run, ValueError when nothing was pruned, or on other epochs than those of stage 1.
+    genotype of the full network, channels, cells, metric, difference (mean over seeds, pooled over folds), low and high
+    (its 95 % bootstrap interval over subjects), seeds, subjects. Says why where AttnSleep is left out. Raises
+    MissingResult when a stage has not run, ValueError when nothing was pruned, or on other epochs than those of
+    stage 1.
     """
     stages = (f"stage1_{settings.dataset}", "stage2_prune")
     first, second = (read(settings.profile, f"{stage}/confusion_by_night.csv") for stage in stages)

@@ -260,8 +260,8 @@ def pruned_network(networks, ratio, balance, method, seed, fold):
     if method == "released":
         return released_mask(SleepNet(net.genotype, net.channels, len(net.cells)), ratio)
     scores = {"l1": lambda: l1_scores(net), "random": lambda: random_scores(net, seed)}
-    importance = partial(filter_scores, net, balance)
-    return prune_filters(net, ratio, balance, scores.get(method, importance)())
+    scores["importance"] = scores["distilled"] = lambda: filter_scores(net, balance)
+    return prune_filters(net, ratio, balance, scores[method]())
 
 
 def soft_targets(networks, fold, x, y, device):
