@@ -121,8 +121,12 @@ def provenance(profile, notebook="stage1_edf20", seeds=()):
     )
     if of_data is None or of_data.empty:
         return text + "."
-    protocols, seeds = sorted(of_data.protocol.unique()), seeds or sorted(of_data.seed.unique())
-    return f"{text}; {' and '.join(protocols)} folds, training seed {', '.join(map(str, seeds))}."
+    protocols = sorted(of_data.protocol.unique())
+    all_seeds = sorted(of_data.seed.unique())
+    of_network = of_data.groupby([key for key in NETWORK if key != "seed"]).seed.nunique()
+    some = " (not all for every network)" if not seeds and of_network.min() < len(all_seeds) else ""
+    names = ", ".join(map(str, seeds or all_seeds))
+    return f"{text}; {' and '.join(protocols)} folds, training seed {names}{some}."
 
 
 def write_table(frame, path):

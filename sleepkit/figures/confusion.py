@@ -27,9 +27,7 @@ def plot_confusion(dataset, found, note=""):
     if found is not None:
         found = found[(found.context == "none") & found.genotype.str.startswith(dataset)]
         for (protocol, genotype), rows in found.groupby(["protocol", "genotype"]):
-            seeds = ", ".join(str(seed) for seed in sorted(rows.seed.unique()))
-            several = "seeds" if "," in seeds else "seed"
-            blocks.append((f"This run · {genotype} · {protocol}, {several} {seeds}", _found(rows)))
+            blocks.append((f"This run · {genotype} · {protocol}, {_seeds(rows)}", _found(rows)))
     lines = [sum(-(-len(panels) // COLUMNS) for panels in stages) for _, stages in blocks]
     heights = [2.35 * n + 0.25 for n in lines]
     figure = new_figure(PAGE, sum(heights) + 0.25)
@@ -90,6 +88,17 @@ def _published(dataset):
         ]
         for model in ("full", "pruned")
     ]
+
+
+def _seeds(rows):
+    """The seeds whose counts add up, by depth where not all depths have the same."""
+    words = {}
+    for cells, part in rows.groupby("cells"):
+        seeds = ", ".join(map(str, sorted(part.seed.unique())))
+        words[cells] = f"{'seeds' if ',' in seeds else 'seed'} {seeds}"
+    if len(set(words.values())) == 1:
+        return words.popitem()[1]
+    return "; ".join(f"L = {cells}: {seeds}" for cells, seeds in words.items())
 
 
 def _found(rows):
