@@ -22,10 +22,10 @@ PROFILE = "first5s-cpu"
 NAMES = ("edf20_first5s_L7", "edf20_first5s_L7_pruned", "fold0_L7", "fold0_L7_pruned")
 
 
-def row(pruned, context, fold, seed=0):
+def row(pruned, context, fold, seed=0, cells=7):
     """The row of the profile's crossval.csv that belongs to a network."""
     rows = results.gather(PROFILE, "crossval.csv")
-    keys = {"protocol": "subjectwise", "genotype": "edf20-published", "channels": 8, "cells": 7, "seed": seed}
+    keys = {"protocol": "subjectwise", "genotype": "edf20-published", "channels": 8, "cells": cells, "seed": seed}
     keys |= {"pruned": 0.5 * pruned, "context": context, "fold": fold}
     assert set(keys) == {*NETWORK, "fold"}
     (chosen,) = rows[np.logical_and.reduce([rows[name] == value for name, value in keys.items()])].to_dict("records")
@@ -88,20 +88,21 @@ def test_scoring_the_nights_of_fold_0_gives_the_accuracy_of_the_cross_validation
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_the_ten_networks_beside_the_results_stage_the_people_they_never_met_as_crossval_says(prepared, seed):
+@pytest.mark.parametrize("name, cells, seed", [("seed1", 7, 1), ("seed2", 7, 2), ("L9_seed0", 9, 0)])
+def test_the_ten_networks_beside_the_results_stage_the_people_they_never_met_as_crossval_says(prepared, name, cells, seed):
     """Every epoch of the 20 people, by the network of its fold."""
     epochs, matrices = EpochSet.load(prepared), []
     for number, pair in enumerate(EDF20_PAIRS):
-        net, about = load_network(results.paths.results(PROFILE) / f"stage1_edf20/networks/seed{seed}_fold{number}")
+        net, about = load_network(results.paths.results(PROFILE) / f"stage1_edf20/networks/{name}_fold{number}")
+        assert len(net.cells) == cells
         sides = about["training"]
         assert sides["test"] == sorted(pair) and not set(pair) & {*sides["train"], *sides["valid"]}
         test = epochs.subset(np.isin(epochs.subject, pair))
         said = predict_logits(net, Normalisation(**about["normalisation"])(test.x)).argmax(1)
         matrices.append(confusion(test.y, said))
-        measured = row(False, "none", str(number), seed)
+        measured = row(False, "none", str(number), seed, cells)
         assert scores(matrices[-1])["acc"] == pytest.approx(measured["acc"], abs=0.001)
     pooled = scores(sum(matrices))
-    measured = row(False, "none", "pooled", seed)
+    measured = row(False, "none", "pooled", seed, cells)
     assert {key: pooled[key] for key in SCORES} == pytest.approx({key: measured[key] for key in SCORES}, abs=0.001)
     assert np.sum(matrices) == measured["n"] == 42_308
