@@ -54,6 +54,7 @@ protocols = ["subjectwise"]   # "epochwise" is the authors' own, which tests on 
 folds = 4                     # subjectwise folds (EDF-78 in the field: 10)
 validation_subjects = 1       # training subjects that choose the epoch to keep (full data: 3)
 seeds = [0]
+beside = []                   # ["hum"]: all networks once more, trained with mains hum in a quarter of the epochs (rows of their own)
 only_folds = []               # numbers of the subjectwise folds to run; an empty list runs all
 where = "inline"              # where folds run: here, in "local" processes, or on a "slurm" cluster
 max_minutes = 0               # that search and training may take each; then run again to go on (0: no limit)
@@ -75,7 +76,7 @@ search = SearchSettings(search_channels, search_cells, search_nodes, search_epoc
                         operation_pruning=operation_pruning, seed=search_seed)
 train = TrainSettings(lr=lr, schedule=schedule, batch=train_batch, epochs=train_epochs, patience=patience)
 settings = Stage1(profile, "edf78", search, train, subjects, origins, network_channels, network_cells, protocols, folds,
-                  validation_subjects, seeds, device, only_folds, where, max_minutes or None)
+                  validation_subjects, seeds, device, only_folds, where, max_minutes or None, beside=beside)
 settings
 
 # %% [markdown]

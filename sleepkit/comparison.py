@@ -1,8 +1,6 @@
 """Full beside pruned networks, and both beside a peer, on the same epochs: differences paired by subject, and
 calibration. Files in, files out."""
 
-from itertools import product
-
 import numpy as np
 import pandas as pd
 
@@ -26,61 +24,76 @@ WAYS = {"pruned": "", "distilled": "-distilled"}
 
 
 def paired_differences(settings):
-    """Every subject-wise network: pruned against full, and both against AttnSleep where it staged the same epochs;
-    each epoch for itself, and both sides with the context of the night. Likewise what was distilled after pruning.
+    """Every subject-wise network against AttnSleep where it staged the same epochs, full and pruned, pruned against
+    full, and trained with hum against without; each epoch for itself, and both sides with the context of the night.
+    Likewise what was distilled after pruning.
 
-    Reads confusion_by_night.csv of both stages; the seeds are those that were trained and pruned. Writes
-    differences.csv and returns it as a data frame: comparison ("pruned - full", "distilled - full, context" ...),
-    genotype of the full network, channels, cells, metric, difference (mean over seeds, pooled over folds), low and high
-    (its 95 % bootstrap interval over subjects), seeds, subjects. Says why where AttnSleep is left out. Raises
-    MissingResult when a stage has not run, ValueError when nothing was pruned, or on other epochs than those of
-    stage 1.
+    Reads confusion_by_night.csv of both stages; the seeds are those that both sides have. Writes differences.csv and
+    returns it as a data frame: comparison ("pruned - full", "distilled - full, context" ...), genotype of the full
+    network, channels, cells, metric, difference (mean over seeds, pooled over folds), low and high (its 95 % bootstrap
+    interval over subjects), seeds, subjects. Says why where AttnSleep is left out. Raises MissingResult when a stage
+    has not run, ValueError when nothing was pruned, or on other epochs than those of stage 1.
     """
     stages = (f"stage1_{settings.dataset}", "stage2_prune")
     first, second = (read(settings.profile, f"{stage}/confusion_by_night.csv") for stage in stages)
     samples = read(settings.profile, f"{stages[1]}/parameters.csv").samples.iloc[0]
+    first = first[first.protocol == "subjectwise"]
     second = second[(second.protocol == "subjectwise") & np.isclose(second.pruned, settings.ratio)]
-    names, rows = ["genotype", "channels", "cells"], []
-    networks = first[first.protocol == "subjectwise"].groupby(names, sort=False)
-    for (key, whole), (way, suffix) in product(networks, WAYS.items()):
-        small = second[(second[names] == [key[0] + suffix, *key[1:]]).all(axis=1)]
-        seeds = sorted(set(whole.seed) & set(small.seed))
-        if not seeds:
-            continue
-        comparisons = {}
-        for ending, context in (("", "none"), (", context", "both")):
-            sides = [side[(side.context == context) & side.seed.isin(seeds)] for side in (whole, small)]
+    rows, unstaged = [], set()
+    for name, key, ours, other in _pairs(first, second):
+        seeds = sorted(set(ours.seed) if other is None else set(ours.seed) & set(other.seed))
+        for ending, context in (("", "none"), (", context", "both")) if seeds else ():
+            sides = [
+                side[(side.context == context) & side.seed.isin(seeds)] for side in (ours, other) if side is not None
+            ]
             _require_same_epochs(pd.concat(sides), settings.folder)
-            full, left = map(_by_subject, sides)
-            comparisons[f"{way} - full{ending}"] = left, full
-            peer, reason = peer_confusions(sides[0][sides[0].seed == seeds[0]], samples, context == "both")
-            if peer is not None:
-                if way == "pruned":
-                    comparisons[f"full - AttnSleep{ending}"] = full, peer[None]
-                comparisons[f"{way} - AttnSleep{ending}"] = left, peer[None]
-        if reason and way == "pruned":
-            print(f"No comparison with AttnSleep: {reason}.")
-        for name, (ours, other) in comparisons.items():
-            facts = {"comparison": name} | dict(zip(names, key, strict=True))
+            if other is None:
+                peer, reason = peer_confusions(sides[0][sides[0].seed == seeds[0]], samples, context == "both")
+                if peer is None:
+                    unstaged.add(reason)
+                    continue
+            left, right = (*map(_by_subject, sides), *([peer[None]] if other is None else []))
+            facts = {"comparison": name + ending} | key
             for metric in SCORES:
-                difference, low, high = confusion_difference(ours, other, metric, seed=0)
+                difference, low, high = confusion_difference(left, right, metric, seed=0)
                 row = {"metric": metric, "difference": difference, "low": low, "high": high}
-                rows.append(facts | row | {"seeds": len(seeds), "subjects": ours.shape[1]})
-    if not rows:
+                rows.append(facts | row | {"seeds": len(seeds), "subjects": left.shape[1]})
+    for reason in sorted(unstaged):
+        print(f"No comparison with AttnSleep: {reason}.")
+    frame = pd.DataFrame(rows, columns=COLUMNS["differences.csv"])
+    if not frame.comparison.str.endswith("- full").any():
         raise ValueError(
             f"{settings.folder / 'confusion_by_night.csv'}: no network of {settings.dataset} pruned by "
             f"{settings.ratio:g} with a seed of stage 1; run the notebook stage2_prune again"
         )
-    frame = pd.DataFrame(rows, columns=COLUMNS["differences.csv"])
     write_table(frame, settings.folder / "differences.csv")
     return frame
+
+
+def _pairs(first, second):
+    """Whom to compare: (name, key of the full network, nights of the one, those of the other or None for AttnSleep)."""
+    names = ["genotype", "channels", "cells"]
+    for values, whole in first.groupby(names, sort=False):
+        key = dict(zip(names, values, strict=True))
+
+        def named(nights, genotype):
+            return nights[(nights[names] == [genotype, *values[1:]]).all(axis=1)]
+
+        yield "full - AttnSleep", key, whole, None
+        if values[0].endswith("-hum"):
+            yield "full - without hum", key, whole, named(first, values[0].removesuffix("-hum"))
+        for way, suffix in WAYS.items():
+            small = named(second, values[0] + suffix)
+            yield f"{way} - full", key, small, whole
+            yield f"{way} - AttnSleep", key, small, None
 
 
 def _require_same_epochs(nights, folder):
     """Every network must have tested as many epochs of each stage of every night: else nothing is paired."""
     stages = pd.DataFrame(nights[CELLS].to_numpy().reshape(-1, 5, 5).sum(axis=2)).assign(night=nights.night.to_numpy())
     number = nights.night.nunique()
-    if len(stages.drop_duplicates()) != number or (nights.groupby(["seed", "pruned"]).night.nunique() != number).any():
+    staged = nights.groupby(["genotype", "seed", "pruned"]).night.nunique()
+    if len(stages.drop_duplicates()) != number or (staged != number).any():
         raise ValueError(
             f"{folder / 'confusion_by_night.csv'}: the networks of stage 1, or its seeds, were tested on other epochs "
             "than these; run the stage-1 notebook and then stage2_prune again"

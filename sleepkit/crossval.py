@@ -101,7 +101,10 @@ class Plan:
         sample = self.epochs.x[:: max(len(self.epochs) // 64, 1)]
         in_order = sorted(self.folds, key=lambda fold: fold.number)
         sides = [side for fold in in_order for side in (fold.train, fold.valid, fold.test)]
-        facts = {"protocol": self.protocol, **self.config, **asdict(self.settings)}
+        settings = asdict(self.settings)
+        if not settings["hum"]:
+            del settings["hum"]  # runs from before there was hum keep their names
+        facts = {"protocol": self.protocol, **self.config, **settings}
         return fingerprint(facts, self.epochs.id, self.epochs.y, sample, *sides)
 
 

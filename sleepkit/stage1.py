@@ -22,6 +22,7 @@ from sleepkit.training import TrainSettings
 
 PROTOCOLS = ("subjectwise", "epochwise")
 ORIGINS = ("searched", "published")
+BESIDE = {"hum": {"hum": 0.25}}  # what networks trained another way change in the training
 MAPPED = 2**30  # bytes; larger signals are mapped into memory, not read into it (EDF-78 at 30 s: 2.3 GB)
 
 
@@ -39,6 +40,7 @@ class Stage1:
         each; then ValueError, and the next call goes on
     nested : dict of what changes in the search's settings when it is repeated inside every subject-wise fold
         (sleepkit.nested); empty or None leaves that out
+    beside : those of BESIDE: every network once more, trained so, as rows whose genotype ends in that name
     """
 
     profile: str
@@ -58,9 +60,10 @@ class Stage1:
     where: str = "inline"
     max_minutes: float | None = None
     nested: dict | None = None
+    beside: tuple = ()
 
     def __post_init__(self):
-        for name, known in (("protocols", PROTOCOLS), ("origins", ORIGINS)):
+        for name, known in (("protocols", PROTOCOLS), ("origins", ORIGINS), ("beside", BESIDE)):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             wrong = [value for value in getattr(self, name) if value not in known]
             if wrong:
@@ -190,7 +193,8 @@ def train_networks(epochs, found, settings):
     data = {protocol: epochs if protocol == "subjectwise" else epochs.subset(kept) for protocol in settings.protocols}
     folds = {protocol: make_folds(data[protocol], protocol, settings) for protocol in settings.protocols}
     plans = [
-        network_plan(data[protocol], folds[protocol], settings, label, genotype, protocol, cells, seed)
+        network_plan(data[protocol], folds[protocol], so, label + end, genotype, protocol, cells, seed)
+        for so, end in trained_so(settings)
         for label, genotype in genotypes(found, settings).items()
         for protocol in settings.protocols
         for cells in settings.network_cells
@@ -207,6 +211,12 @@ def train_networks(epochs, found, settings):
     # Not among the networks above: stage 2 prunes those that are one architecture over all folds.
     nested = run_plans(nested_plans(epochs, folds["subjectwise"], settings), settings)
     return write_runs([*runs, merged(nested)], settings.folder)
+
+
+def trained_so(settings):
+    """Pairs (settings, end of the genotype's name) of the ways in which every network is trained."""
+    changed = {f"-{name}": replace(settings.train, **BESIDE[name]) for name in settings.beside}
+    return [(settings, ""), *((replace(settings, train=train), end) for end, train in changed.items())]
 
 
 def network_plan(epochs, folds, settings, label, genotype, protocol, cells, seed):

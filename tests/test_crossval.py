@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
@@ -14,14 +15,14 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix,
 
 from sleepkit import crossval, metrics, results
 from sleepkit import fold as one_fold
-from sleepkit.checkpoint import Deadline
+from sleepkit.checkpoint import Deadline, fingerprint
 from sleepkit.context import fit_context, fit_weight, smooth
-from sleepkit.crossval import cross_validate, epoch_folds, fold_context, manifest, score_rows, subject_folds
+from sleepkit.crossval import Plan, cross_validate, epoch_folds, fold_context, manifest, score_rows, subject_folds
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.fold import fold_probabilities, normalisation
 from sleepkit.genotype import Genotype
 from sleepkit.metrics import softmax
-from sleepkit.network import load_network, new_network
+from sleepkit.network import SleepNet, load_network, new_network
 from sleepkit.paths import ROOT
 from sleepkit.training import TrainSettings, predict_logits
 
@@ -290,6 +291,16 @@ def test_another_configuration_has_a_folder_of_its_own(whole, folder_of_whole, t
     epochs = toy()
     epochs.x[0] += 1
     assert validate(tmp_path, epochs, settings=TrainSettings(lr=0.02, batch=32, epochs=1))[2] != other[2]
+
+
+def test_runs_from_before_there_was_hum_keep_their_names(tmp_path):
+    epochs, folds = toy(), subject_folds(toy().subject, 3, 1)
+    plan = Plan(epochs, folds, "subjectwise", SleepNet, SETTINGS, tmp_path, {"seed": 42})
+    before = {name: value for name, value in asdict(SETTINGS).items() if name != "hum"}
+    sides = [side for fold in folds for side in (fold.train, fold.valid, fold.test)]
+    facts = {"protocol": "subjectwise", "seed": 42, **before}
+    assert plan.key() == fingerprint(facts, epochs.id, epochs.y, epochs.x, *sides)
+    assert replace(plan, settings=replace(SETTINGS, hum=0.25)).key() != plan.key()
 
 
 def test_other_folds_have_a_folder_of_their_own(whole, folder_of_whole):

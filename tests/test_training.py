@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from sleepkit import training
 from sleepkit.genotype import Genotype
 from sleepkit.network import SleepNet
-from sleepkit.training import Normalisation, TrainSettings, fit, predict_logits
+from sleepkit.training import Normalisation, TrainSettings, add_hum, fit, predict_logits
 
 TINY = Genotype((("sep_conv_1x3", 0), ("conv_1x1", 1)), (("dil_conv_1x3", 0), ("max_pool_3x3", 1)))
 SETTINGS = TrainSettings(lr=0.01, batch=16, epochs=5, patience=15)
@@ -181,6 +181,35 @@ def test_the_learning_rate_stays_or_falls_along_a_cosine_also_when_resumed(tmp_p
     np.testing.assert_allclose(whole, 0.005 * (1 + np.cos(np.pi * np.arange(len(whole)) / len(whole))))
     first = rates(monkeypatch, settings, tmp_path / "parts", deadline=Once(2))
     np.testing.assert_array_equal(np.append(first, rates(monkeypatch, settings, tmp_path / "parts")), whole)
+
+
+def test_hum_goes_up_and_down_in_its_share_of_the_epochs_and_leaves_the_rest():
+    torch.manual_seed(0)
+    x = torch.from_numpy(toy(4_000, 0)[0]).div(20)
+    assert torch.equal(add_hum(x, 0), x)
+    torch.manual_seed(1)
+    added = add_hum(x, 0.25) - x
+    hums = (added != 0).any(dim=1)
+    assert hums.float().mean() == pytest.approx(0.25, abs=0.02)
+    assert ((added[hums][:, 1:] * added[hums][:, :-1]) <= 0).all()  # at half the sampling rate
+    # loudness is even from nothing to LOUDEST: half of that in the mean, whichever sample comes first
+    assert added[hums].abs().mean() == pytest.approx(training.LOUDEST / 2, rel=0.05)
+    assert (added[hums][:, 24] > 0).float().mean() == pytest.approx(0.5, abs=0.05)
+    assert add_hum(torch.ones(8, 48), 1.0).abs().max() <= 1
+
+
+def test_with_hum_in_pieces_as_in_one(tmp_path, whole):
+    settings = replace(SETTINGS, hum=0.5)
+    net, curves = run(tmp_path / "one", settings)
+    assert run(tmp_path / "pieces", settings, deadline=Once(2))[1] is None
+    other, same = run(tmp_path / "pieces", settings)
+    pd.testing.assert_frame_equal(same, curves, check_exact=True)
+    assert same_weights(net, other) and not same_weights(net, whole[0])
+
+
+def test_a_share_of_hum_beyond_all_epochs_is_refused():
+    with pytest.raises(ValueError, match="hum=2: a share lies between 0 and 1"):
+        TrainSettings(hum=2)
 
 
 def test_an_unknown_schedule_is_refused():

@@ -124,8 +124,8 @@ def _found(dataset, crossval, parameters):
     sizes = parameters[["genotype", "channels", "cells", "pruned", "params", "macs"]].drop_duplicates()
     frame = frame.merge(sizes, on=["genotype", "channels", "cells", "pruned"])
     frame = frame.assign(kind=frame.protocol.map(protocol_kind), source="this run", number="", name=frame.genotype)
-    # Of one size, told apart by a word: what was searched inside the folds, distilled, or trained from scratch.
-    kinds = frame.genotype.str.extract(r"-(nested|distilled|scratch|released)$", expand=False).fillna("")
+    # Of one size, told apart by words: searched inside the folds, trained with hum, distilled, or from scratch.
+    kinds = frame.genotype.str.extract(r"-((?:nested|hum|distilled|scratch|released|-)+)$", expand=False).fillna("")
     return frame.assign(pruned=frame.pruned > 0, number=kinds).rename(columns={"mean": "acc", "std": "sd"})
 
 
