@@ -89,7 +89,7 @@ def test_scoring_the_nights_of_fold_0_gives_the_accuracy_of_the_cross_validation
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name, cells, seed", [("seed1", 7, 1), ("seed2", 7, 2), ("L9_seed0", 9, 0)])
-def test_the_ten_networks_beside_the_results_stage_the_people_they_never_met_as_crossval_says(prepared, name, cells, seed):
+def test_ten_networks_beside_the_results_stage_whom_they_never_met_as_crossval_says(prepared, name, cells, seed):
     """Every epoch of the 20 people, by the network of its fold."""
     epochs, matrices = EpochSet.load(prepared), []
     for number, pair in enumerate(EDF20_PAIRS):
