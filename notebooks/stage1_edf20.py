@@ -171,9 +171,10 @@ figures.plot_cells(published_genotype("edf20"), found.genotype, "reduce", note)
 # subjects among them. The rows `edf20-nested` are without that, too: every fold searches for a cell of its own, and prunes data, on
 # its training and validation subjects, in a search that is smaller than the one above, as there are as many as folds.
 #
-# Not in the paper, and not in the demo: with `beside = ["hum"]` every network is also trained with mains hum added to a quarter of the
-# epochs of every batch (rows `...-hum`). At 100 samples a second the mains' 50 Hz goes up with one sample and down with the next. On one
-# of the 39 nights of EDF-20, SC4111E0, it is louder than the EEG; a network that has not met it stages a third of that night as the expert.
+# Not in the paper, and not in the demo: with `beside = ["hum"]` every network but the nested one is also trained with mains hum added to
+# about a quarter of the epochs (rows `...-hum`). At 100 samples a second the mains' 50 Hz goes up with one sample and down with the next.
+# On one of the 39 nights of EDF-20, SC4111E0, it is louder than the EEG; a network that has not met it stages a third of that night as
+# the expert does.
 
 # %%
 manifest(epochs, subject_folds(epochs.subject, folds, validation_subjects))

@@ -104,11 +104,11 @@ comparison.round(3)
 # %% [markdown]
 # The same people staged twice: the difference per subject, its mean over the seeds, and an interval that 95 % of 10,000 draws of
 # subjects fall into; each epoch alone, and both sides with the context of the night. Where a peer's predictions for the same epochs are
-# known, the differences to it stand below.
+# known, the differences to it stand with them, as do those between networks that were trained with hum and without.
 
 # %% tags=["nbval-ignore-output"]
 differences = paired_differences(settings)
-differences[["comparison", "cells", "metric", "difference", "low", "high", "seeds", "subjects"]].round(4)
+differences[["comparison", "genotype", "cells", "metric", "difference", "low", "high", "seeds", "subjects"]].round(4)
 
 # %% [markdown]
 # ## How much can go?

@@ -95,8 +95,8 @@ def _require_same_epochs(nights, folder):
     staged = nights.groupby(["genotype", "seed", "pruned"]).night.nunique()
     if len(stages.drop_duplicates()) != number or (staged != number).any():
         raise ValueError(
-            f"{folder / 'confusion_by_night.csv'}: the networks of stage 1, or its seeds, were tested on other epochs "
-            "than these; run the stage-1 notebook and then stage2_prune again"
+            f"{folder / 'confusion_by_night.csv'}: the networks of stage 1, or seeds of either stage, were tested on "
+            "other epochs than these; run the stage-1 notebook and then stage2_prune again"
         )
 
 

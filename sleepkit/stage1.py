@@ -40,7 +40,7 @@ class Stage1:
         each; then ValueError, and the next call goes on
     nested : dict of what changes in the search's settings when it is repeated inside every subject-wise fold
         (sleepkit.nested); empty or None leaves that out
-    beside : those of BESIDE: every network once more, trained so, as rows whose genotype ends in that name
+    beside : those of BESIDE: every network but the nested one once more, trained so, as rows whose genotype ends so
     """
 
     profile: str

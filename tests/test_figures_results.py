@@ -52,11 +52,11 @@ def test_training_has_a_line_per_fold_and_side(found, rows):
     assert any("This run (subjectwise)" in word for word in words) == (found is not None)
 
 
-def test_training_leaves_distilled_networks_out():
-    """Their loss is another one."""
+@pytest.mark.parametrize("way", ["-distilled", "-hum", "-hum-distilled"])
+def test_training_leaves_networks_with_another_loss_out(way):
     found = curves(2)
-    distilled = found[found.pruned > 0].assign(genotype=lambda rows: rows.genotype + "-distilled")
-    both = pd.concat([found, distilled], ignore_index=True)
+    others = found[found.pruned > 0].assign(genotype=lambda rows: rows.genotype + way)
+    both = pd.concat([found, others], ignore_index=True)
     figures = [plot_training(frame, published("training_curves")) for frame in (found, both)]
     assert len({sum(len(ax.lines) for ax in figure.axes) for figure in figures}) == 1
 

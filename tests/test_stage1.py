@@ -8,7 +8,7 @@ from test_crossval import toy
 from sleepkit import paths, stage1
 from sleepkit.comparison import paired_differences
 from sleepkit.metrics import CELLS, scores
-from sleepkit.results import SCORES, read
+from sleepkit.results import SCORES, read, write_table
 from sleepkit.search import SearchSettings
 from sleepkit.stage1 import Stage1
 from sleepkit.stage2 import Stage2, load_trained, prune_and_finetune
@@ -54,6 +54,12 @@ def test_networks_trained_with_hum_have_rows_of_their_own_after_the_others(root)
     expected = totals["edf20-searched-hum"].mean() - totals["edf20-searched"].mean()
     assert found["edf20-searched-hum", "full - without hum, context", "acc"] == pytest.approx(expected)
     assert "full - without hum" not in found["edf20-searched"]
+
+    path = run.folder / "confusion_by_night.csv"
+    alone = read("both", "stage1_edf20/confusion_by_night.csv").query("genotype == 'edf20-searched-hum'")
+    write_table(alone, path)
+    left = paired_differences(second)
+    assert set(left.comparison) == {"pruned - full", "pruned - full, context"}
 
 
 def test_another_way_to_train_is_refused():

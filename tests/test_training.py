@@ -191,7 +191,8 @@ def test_hum_goes_up_and_down_in_its_share_of_the_epochs_and_leaves_the_rest():
     added = add_hum(x, 0.25) - x
     hums = (added != 0).any(dim=1)
     assert hums.float().mean() == pytest.approx(0.25, abs=0.02)
-    assert ((added[hums][:, 1:] * added[hums][:, :-1]) <= 0).all()  # at half the sampling rate
+    # at half the sampling rate, but where a drift of 3.3 sd turns it round
+    assert (added[hums][:, 1:] * added[hums][:, :-1] <= 0).float().mean() > 0.999
     # loudness is even from nothing to LOUDEST: half of that in the mean, whichever sample comes first
     assert added[hums].abs().mean() == pytest.approx(training.LOUDEST / 2, rel=0.05)
     assert (added[hums][:, 24] > 0).float().mean() == pytest.approx(0.5, abs=0.05)

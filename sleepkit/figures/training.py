@@ -17,8 +17,8 @@ def plot_training(found, published, note=""):
     """Loss and accuracy per training epoch, a line per fold: the published folds over those of this run.
 
     found : data frame as training_curves.csv of all notebooks, or None; its held-out side are validation subjects
-        (subjectwise) or the test fold (epochwise). Distilled networks are left out: their training side has other
-        targets, and with them another loss
+        (subjectwise) or the test fold (epochwise). Networks that were distilled or trained with hum are left out: their
+        training side has other targets or other signals, and so another loss
     published : data frame dataset, layers, model, fold, epoch, train_loss, val_loss, val_acc; held out is the test fold
     returns a matplotlib figure at page width
     """
@@ -71,7 +71,7 @@ def _published(curves):
 
 
 def _found(curves):
-    shown = (curves.context == "none") & ~curves.genotype.str.endswith("-distilled")
+    shown = (curves.context == "none") & ~curves.genotype.str.contains("-distilled|-hum")
     return curves[shown].assign(pruned=curves.pruned > 0)
 
 
