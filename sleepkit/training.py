@@ -31,7 +31,7 @@ class TrainSettings:
     patience: int = 15  # epochs without a better score on the validation epochs
     select_by: str = "mf1"  # score that chooses the epoch: subjectwise macro-F1, epochwise acc
     seed: int = 42
-    hum: float = 0.0  # chance of an epoch to have mains hum added, drawn anew each time (`add_hum`, beyond the paper)
+    hum: float = 0.0  # chance of an epoch to get mains hum, drawn anew each time (`add_hum`, beyond the paper)
 
     def __post_init__(self):
         if not 0 <= self.hum <= 1:
