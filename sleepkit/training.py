@@ -15,8 +15,8 @@ from sleepkit.metrics import confusion, scores
 from sleepkit.paths import progress
 
 SCHEDULES = ("constant", "cosine")
-# Amplitude of the loudest hum as network input, 50 µV at Sleep-EDF's sd of 21. Neither this nor the drift in `add_hum` is
-# part of a run's name: hum of another kind must have another name than `hum`.
+# Amplitude of the loudest hum as network input, 50 µV at Sleep-EDF's sd of 21. Neither this nor the drift in `add_hum`
+# is part of a run's name: hum of another kind must have another name than `hum`.
 LOUDEST = 0.8
 
 
