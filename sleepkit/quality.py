@@ -76,9 +76,17 @@ def signal_facts(x):
     }
 
 
-def unlike(x, facts):
-    """Windows that lie outside of what 99 % of the training windows fill: (n, samples) µV -> (n,) bool."""
+def unlike(found, facts):
+    """Windows that lie outside of what 99 % of the training windows fill: (n, 3) of `features` -> (n,) bool."""
     ranges = np.array([[facts[name][0], facts[name][-1]] for name in FEATURES], dtype=float)
     slack = MARGIN * (ranges[:, 1] - ranges[:, 0])
-    found = features(x)
     return ((found < ranges[:, 0] - slack) | (found > ranges[:, 1] + slack)).any(axis=1)
+
+
+def humming(found):
+    """Windows in which neighbouring samples rather oppose each other than agree: (n, 3) of `features` -> (n,) bool.
+
+    With r the correlation of neighbours, mobility is sqrt(2 (1 - r)): above sqrt(2), the power beyond a quarter of the
+    sampling rate outweighs what lies below it, as mains hum at 50 Hz does in 100 samples a second. EEG never does.
+    """
+    return found[:, FEATURES.index("mobility")] > np.sqrt(2)

@@ -14,16 +14,14 @@ from sleepkit.epochs import STAGES
 from sleepkit.metrics import softmax
 from sleepkit.night import EPOCH_SECONDS, Night, read_night
 from sleepkit.paths import WEIGHTS
-from sleepkit.quality import FEATURES, amplitude_problem, typical_amplitude, unlike
+from sleepkit.quality import FEATURES, amplitude_problem, features, humming, typical_amplitude, unlike
 from sleepkit.recordings.hypnogram import read_hypnogram
 from sleepkit.recordings.polygraph import parse_start
 
 DEFAULT = WEIGHTS / "edf20_first5s_L7"
 UNSCORED = "?"  # in the column of stages; Sleep-EDF's "Sleep stage ?" in a hypnogram
 BATCH = 48  # windows at a time: what a layer makes of more no longer fits into a core's cache
-STRANGE = (
-    0.2  # share of windows unlike the training data from which on it is said; of Sleep-EDF's nights 1 in 39 has it
-)
+STRANGE = 0.2  # share of windows, unlike the training data or humming, from which on it is said
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,15 +249,18 @@ def _doubts(night, model):
         return ["no epoch can be scored: the channel is flat or clipped throughout"]
     if problem := amplitude_problem(typical_amplitude(x)):
         return [problem]
-    facts = model.facts.get("training_signal")
-    if not isinstance(facts, dict) or not all(name in facts for name in FEATURES):
+    found, facts = features(x), model.facts.get("training_signal")
+    known = isinstance(facts, dict) and all(name in facts for name in FEATURES)
+    if known and (share := unlike(found, facts).mean()) > STRANGE:
+        what = "are unlike the training data in amplitude or spectrum"
+        why = "another channel, another filter, mains hum, a loose electrode?"
+    # A night like one of the training data is not unlike them: those of Sleep-EDF hold one that hums.
+    elif (share := humming(found).mean()) > STRANGE:
+        what = f"have most of their power above {model.fs / 4:g} Hz, where EEG has little"
+        why = "mains hum?"
+    else:
         return []
-    share = unlike(x, facts).mean()
-    if share <= STRANGE:
-        return []
-    why = "another channel, another filter, mains hum, a loose electrode?"
-    share = f"{100 * share:.0f} % of the windows"
-    return [f"{share} are unlike the training data in amplitude or spectrum ({why}): do not rely on these stages"]
+    return [f"{100 * share:.0f} % of the windows {what} ({why}): do not rely on these stages"]
 
 
 def _expert(path, night):

@@ -29,7 +29,7 @@ from sleepkit.context import Context, smooth
 from sleepkit.epochs import STAGES
 from sleepkit.network import load_network
 from sleepkit.paths import ROOT
-from sleepkit.quality import bad_seconds, signal_facts, unlike
+from sleepkit.quality import bad_seconds, features, humming, signal_facts, unlike
 from sleepkit.recordings.montage import find_channel
 from sleepkit.recordings.trace import read_trace
 from sleepkit.report import ENDINGS, HEADER, score_files
@@ -325,11 +325,11 @@ def test_signals_unlike_the_training_data():
     training = np.cumsum(random.standard_normal((400, 500)), axis=1)
     training -= training.mean(axis=1, keepdims=True)
     facts = json.loads(json.dumps(signal_facts(training)))
-    assert unlike(training, facts).mean() <= 0.03
-    assert unlike(training * 30, facts).mean() > 0.9
+    assert unlike(features(training), facts).mean() <= 0.03
+    assert unlike(features(training * 30), facts).mean() > 0.9
     hum = training + 60 * np.sin(np.arange(500) * np.pi * 0.8)
-    assert unlike(hum, facts).mean() > 0.9
-    assert unlike(random.standard_normal((50, 500)) * training.std(), facts).all()
+    assert unlike(features(hum), facts).mean() > 0.9
+    assert unlike(features(random.standard_normal((50, 500)) * training.std()), facts).all()
 
 
 def test_a_strange_signal_is_said_to_be_strange(tmp_path):
@@ -341,6 +341,18 @@ def test_a_strange_signal_is_said_to_be_strange(tmp_path):
     assert any("100 % of the windows are unlike" in n for n in score(write_night(night, x=noise), model).notes)
 
 
+def test_a_night_that_hums_is_said_to_hum_even_if_the_training_data_did(tmp_path):
+    """Half of it: at 100 samples a second, the mains' 50 Hz are one sample up and one down."""
+    x = brain(300, 100)
+    x[15_000:] += 40 * (1 - 2 * (np.arange(15_000) % 2))
+    facts = signal_facts(np.float32(x).reshape(-1, 500))
+    for name, known in (("met", {"training_signal": facts}), ("not", {})):
+        notes = score(write_night(tmp_path / "a.edf", x=x), load_model(save_tiny(tmp_path / name, **known))).notes
+        assert any("50 % of the windows have most of their power above 25 Hz" in note for note in notes)
+        quiet = score(write_night(tmp_path / "b.edf"), load_model(tmp_path / name)).notes
+        assert not any("25 Hz" in note for note in quiet)
+
+
 def test_no_real_night_of_eeg_is_strange_to_the_others(shared):
     data = np.load(shared / "data/sleepedf20_first5s.npz", allow_pickle=False)
 
@@ -350,8 +362,16 @@ def test_no_real_night_of_eeg_is_strange_to_the_others(shared):
 
     facts = signal_facts(np.concatenate([signal(f"SC40{subject}1E0") for subject in range(6)]))
     for night in ("SC4071E0", "SC4102E0", "SC4121E0", "SC4171E0"):
-        assert unlike(signal(night), facts).mean() < scoring.STRANGE / 2
-    assert unlike(signal("SC4001E0") * 0.1, facts).mean() > scoring.STRANGE
+        assert unlike(features(signal(night)), facts).mean() < scoring.STRANGE / 2
+    assert unlike(features(signal("SC4001E0") * 0.1), facts).mean() > scoring.STRANGE
+
+
+def test_one_night_of_sleep_edf_hums(shared):
+    data = np.load(shared / "data/sleepedf20_first5s.npz", allow_pickle=False)
+    nights = [name.removesuffix("_x") for name in data.files if name.endswith("_x")]
+    share = {night: humming(features(data[f"{night}_x"].astype(np.float32))).mean() for night in nights}
+    assert len(nights) == 39 and [night for night in nights if share[night] > scoring.STRANGE] == ["SC4111E0"]
+    assert sorted(share.values())[-2] < scoring.STRANGE / 10
 
 
 # models
