@@ -141,13 +141,18 @@ def test_tradeoff_shows_every_network_whose_size_is_known(crossval, parameters):
 
 
 def test_tradeoff_names_what_has_the_size_of_another_network():
+    """Above and below the marks, or beside them where others of their size lie."""
     frames = []
-    for frame, better in zip(networks(), ({"acc": 0.75}, {}), strict=True):
-        pruned = frame[frame.pruned > 0]
-        frames += [pd.concat([frame, pruned.assign(genotype=pruned.genotype + "-distilled", **better)])]
+    for frame, *better in zip(networks(), ({"acc": 0.75}, {}), ({"acc": 0.74}, {}), strict=True):
+        pruned, called = frame[frame.pruned > 0], lambda rows, end: rows.assign(genotype=rows.genotype + end)
+        frames += [
+            pd.concat([frame, called(pruned, "-distilled").assign(**better[0]), called(frame, "-hum").assign(**better[1])])
+        ]
     crossval, parameters = frames
     apart = crossval[crossval.protocol == "subjectwise"]
-    assert assert_readable(plot_tradeoff(apart, parameters, NOTE)).count("distilled") == 4  # data sets times quantities
+    words = assert_readable(plot_tradeoff(apart, parameters, NOTE))
+    assert words.count("distilled") == 4  # data sets times quantities
+    assert words.count("hum") == 8  # and full and pruned
 
 
 def test_every_baseline_protocol_has_its_kind():
