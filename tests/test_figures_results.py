@@ -144,10 +144,9 @@ def test_tradeoff_names_what_has_the_size_of_another_network():
     """Above and below the marks, or beside them where others of their size lie."""
     frames = []
     for frame, *better in zip(networks(), ({"acc": 0.75}, {}), ({"acc": 0.74}, {}), strict=True):
-        pruned, called = frame[frame.pruned > 0], lambda rows, end: rows.assign(genotype=rows.genotype + end)
-        frames += [
-            pd.concat([frame, called(pruned, "-distilled").assign(**better[0]), called(frame, "-hum").assign(**better[1])])
-        ]
+        distilled, hum = frame[frame.pruned > 0].assign(**better[0]), frame.assign(**better[1])
+        ways = ((distilled, "-distilled"), (hum, "-hum"))
+        frames += [pd.concat([frame, *(rows.assign(genotype=rows.genotype + way) for rows, way in ways)])]
     crossval, parameters = frames
     apart = crossval[crossval.protocol == "subjectwise"]
     words = assert_readable(plot_tradeoff(apart, parameters, NOTE))
