@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from figure_checks import NOTE, assert_readable
 from IPython.display import Markdown
+from matplotlib.image import imsave
 from matplotlib.patches import FancyBboxPatch, PathPatch
 
 from sleepkit import figures, items, paths, tables
@@ -309,6 +310,16 @@ def test_the_overview_shows_every_figure_once_under_its_title(profile):
         assert box.height / box.width == pytest.approx(height / width, rel=0.01), "no picture is distorted"
     for a, b in itertools.combinations((ax.get_position() for ax in figure.axes), 2):
         assert a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0, "no picture covers another"
+
+
+def test_the_overview_shows_the_upper_part_of_a_very_long_figure(profile):
+    paths.figures(profile).mkdir(parents=True)
+    shades = np.linspace(0, 1, 4000)[:, None].repeat(300, axis=1)
+    imsave(items.path(profile, "fig09", "png"), shades, cmap="gray", vmin=0, vmax=1)
+    (ax,) = plot_overview(profile).axes
+    shown = np.asarray(ax.get_images()[0].get_array())
+    assert shown.shape[:2] == (500, 300) and shown[0, 0, 0] < 0.01 and shown[-1, 0, 0] < 0.15
+    assert ax.get_window_extent().width / ax.get_window_extent().height == pytest.approx(0.6, abs=0.01)
 
 
 # What published numbers and genotypes alone allow; the others need results of a run.

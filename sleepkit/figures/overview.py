@@ -10,17 +10,19 @@ from sleepkit.paths import written
 
 MARGIN, GAP, HEAD, LINE = 0.12, 0.14, 0.34, 0.13  # inches; LINE is that of a caption
 TALLEST = 1.6  # inches of a thumbnail: a row takes pictures until they fit the page at this height
+SLIMMEST = 0.6  # width of a thumbnail by its height: of a figure longer than that the upper part is shown
 CHARACTER = 0.058  # inches, of a caption's letters
 
 
 @styled
 def plot_overview(profile):
-    """Thumbnails of the figures that stand in figures/<profile>/, in rows of equal height, each under its caption.
+    """Thumbnails of the figures that stand in figures/<profile>/, in rows of equal height, each under its caption;
+    of a very long one the upper part.
 
     returns a matplotlib figure at page width, or None where the profile has no figure
     """
     pictures = [(entry, items.path(profile, entry.key, "png")) for entry in items.ITEMS if entry.key.startswith("fig")]
-    pictures = [(entry, imread(path)) for entry, path in pictures if path.exists()]
+    pictures = [(entry, _upper_part(imread(path))) for entry, path in pictures if path.exists()]
     if not pictures:
         return None
     drawn, top = [], HEAD
@@ -45,6 +47,10 @@ def plot_overview(profile):
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set(visible=True, color="#DDDDDD")
     return figure
+
+
+def _upper_part(picture):
+    return picture[: int(picture.shape[1] / SLIMMEST)]
 
 
 def _rows(pictures):
