@@ -103,7 +103,8 @@ def table_stage(dataset, pruned, crossval=None, by_stage=None, parameters=None):
     crossval, by_stage, parameters : data frames as crossval.csv, per_class.csv and parameters.csv of this run, of
         which the networks whose genotype belongs to the data set are taken; None shows the published ones alone
     returns data frame measure, stage, and a column per network. All scores are of the merged predictions of all folds
-    (of several seeds: their mean), each epoch scored alone; rows "sd over folds" say how much the folds differ.
+    (where the row "seeds" says that there are several, their mean), each epoch scored alone; rows "sd over folds" say
+    how much the folds differ.
     A column "difference" is this run minus the published network of the same depth, whatever the two protocols.
     """
     model = "pruned" if pruned else "full"
@@ -130,7 +131,8 @@ def _published_column(dataset, cells, model):
     # The released pruning zeroed weights and removed none, so the published network keeps its size.
     zeroed = size.params_nonzero_after_pruning if model == "pruned" else size.params_total
     sizes = (int(size.params_total), int(zeroed), float("nan"))
-    return _column(scores(matrix), folds, per_class(matrix), sizes, int(matrix.sum()), PROTOCOL.split(" (")[0])
+    heads = {"protocol": PROTOCOL.split(" (")[0], "seeds": 1, "epochs scored": int(matrix.sum())}
+    return _column(heads, scores(matrix), folds, per_class(matrix), sizes)
 
 
 def _found_column(keys, crossval, by_stage, parameters):
@@ -142,12 +144,13 @@ def _found_column(keys, crossval, by_stage, parameters):
         raise ValueError(f"parameters.csv has no row for the network {keys} of crossval.csv; run its notebook again")
     size = rows.iloc[0]
     sizes = (int(size.params), int(size.params), size.macs / 1e6)
-    return _column(pooled[SCORES].mean(), folds, classes, sizes, int(pooled.n.iloc[0]), keys["protocol"])
+    heads = {"protocol": keys["protocol"], "seeds": pooled.seed.nunique(), "epochs scored": int(pooled.n.iloc[0])}
+    return _column(heads, pooled[SCORES].mean(), folds, classes, sizes)
 
 
-def _column(values, folds, classes, sizes, n, protocol):
+def _column(heads, values, folds, classes, sizes):
     """One network's numbers in the rows of `table_stage`."""
-    column = {("protocol", ""): protocol, ("epochs scored", ""): n}
+    column = {(head, ""): value for head, value in heads.items()}
     for key in SCORES:
         column[HEADS[key], ""] = round(values[key] * factor(key), 6)
     for key in SCORES:
