@@ -7,6 +7,7 @@ start leaves 186 and the layout libraries at hand (rust-sugiyama through fast-su
 """
 
 from collections import defaultdict
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ class Vertex(NamedTuple):
     layer: int
 
 
+@lru_cache(maxsize=64)  # a figure asks for a cell's size before it draws it
 def layered(entries, height=0.24, wire=0.13):
     """Lay out a cell, e.g. `genotype.normal`.
 
@@ -88,7 +90,7 @@ def _improved(order, segments, sweeps=12):
 
             def centre(vertex, near=near, joined=joined, here=here):
                 places = [near[other] for other in joined[vertex]]
-                return np.mean(places) if places else here[vertex]
+                return sum(places) / len(places) if places else here[vertex]
 
             order[layer].sort(key=centre)
         order = _swapped(order, segments)
@@ -98,13 +100,20 @@ def _improved(order, segments, sweeps=12):
 
 
 def _swapped(order, segments):
+    """Swap neighbours in `order` wherever their own connections cross less the other way round."""
+    joined = defaultdict(list)
+    for left, right in segments:
+        joined[left].append(right)
+        joined[right].append(left)
+    place = {vertex: position for layer in order for position, vertex in enumerate(layer)}
     for layer in order:
-        near = [s for s in segments if layer[0].layer in (s[0].layer, s[1].layer)]
+        # (layer, place) of the vertices that each one is joined to; those layers stand still meanwhile
+        ends = {vertex: [(other.layer, place[other]) for other in joined[vertex]] for vertex in layer}
         for i in range(len(layer) - 1):
-            now = crossings(order, near)
-            layer[i], layer[i + 1] = layer[i + 1], layer[i]
-            if crossings(order, near) >= now:
+            pairs = [(a, b) for on, a in ends[layer[i]] for beside, b in ends[layer[i + 1]] if on == beside]
+            if sum(a < b for a, b in pairs) < sum(a > b for a, b in pairs):
                 layer[i], layer[i + 1] = layer[i + 1], layer[i]
+        place |= {vertex: position for position, vertex in enumerate(layer)}
     return order
 
 
