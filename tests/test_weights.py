@@ -74,8 +74,15 @@ def nights(prepared):
     return found
 
 
-@pytest.mark.parametrize("name", ["fold0_L7", "fold0_L7_pruned"])
-@pytest.mark.parametrize("context", ["none", "both"])
+@pytest.mark.parametrize(
+    "name, context",
+    [
+        ("fold0_L7", "both"),
+        ("fold0_L7_pruned", "none"),
+        pytest.param("fold0_L7", "none", marks=pytest.mark.slow),
+        pytest.param("fold0_L7_pruned", "both", marks=pytest.mark.slow),
+    ],
+)
 def test_scoring_the_nights_of_fold_0_gives_the_accuracy_of_the_cross_validation(name, context, nights):
     model, hits, n = load_model(WEIGHTS / name), 0, 0
     for night in nights:
