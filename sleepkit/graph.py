@@ -10,9 +10,10 @@ import json
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from torch import nn
 
+from sleepkit.blocks import BLOCK, Graph
 from sleepkit.cells import DepthwisePointwise, FactorizedReduce, Pool
 from sleepkit.epochs import STAGES
 
@@ -20,7 +21,6 @@ OPSET, IR_VERSION = 17, 8  # what onnxruntime 1.13 of 2022 and later read
 INPUT, OUTPUT = "eeg", "logits"
 # Measured on one core: up to so many channels, separable convolutions of one state take less time side by side.
 JOINED_WIDTH = 8
-BLOCK = 8  # channels; onnxruntime computes convolutions in blocks of 8 (AVX2) or 16 (AVX-512)
 
 
 def network_graph(net, samples, normalisation=None, facts=None):
@@ -33,15 +33,16 @@ def network_graph(net, samples, normalisation=None, facts=None):
         step of the graph, whose input is in µV; None where the input is normalised already
     facts : dict that json can hold, kept in the file (metadata `facts`)
     """
-    graph = _Graph()
+    graph = Graph(INPUT)
     x = graph.add("Identity", INPUT) if normalisation is None else _normalise(graph, INPUT, normalisation)
     x = graph.add("Unsqueeze", x, graph.constant([2], np.int64))
     before_last = last = graph.relu(_convolution(graph, x, net.stem[0], net.stem[1]))
-    for cell in net.cells:
-        before_last, last = last, _cell(graph, cell, before_last, last)
+    for cell, widths in zip(net.cells, net.widths.cells, strict=True):
+        before_last, last = last, _cell(graph, cell, widths, before_last, last)
     mean = graph.add("Flatten", graph.add("GlobalAveragePool", last))
-    weight, bias = (graph.constant(_array(tensor)) for tensor in (net.classifier.weight, net.classifier.bias))
-    graph.add("Gemm", mean, weight, bias, transB=1, output=OUTPUT)
+    weight, bias = (_array(tensor) for tensor in (net.classifier.weight, net.classifier.bias))
+    weight = graph.channels[mean].spread(weight, axis=1)
+    graph.add("Gemm", mean, graph.constant(weight), graph.constant(bias), transB=1, output=OUTPUT)
     by_position = normalisation is not None and np.ndim(normalisation.mean) > 0
     shapes = ["batch", 1, samples if by_position else "samples"], ["batch", net.classifier.out_features]
     model = helper.make_model(
@@ -79,43 +80,6 @@ def shorten_names(model):
     return model
 
 
-class _Graph:
-    """Nodes and constants in the order in which they were added; every output has the name of its node."""
-
-    def __init__(self):
-        self.nodes, self.constants, self.relus = [], [], {}
-
-    def add(self, kind, *inputs, output=None, **attributes):
-        output = output or f"{kind}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
-        return output
-
-    def constant(self, array, dtype=np.float32):
-        name = f"constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array, dtype), name))
-        return name
-
-    def relu(self, x):
-        """The ReLU of a value, computed once for all operations that begin with it."""
-        if x not in self.relus:
-            self.relus[x] = self.add("Relu", x)
-        return self.relus[x]
-
-    def convolve(self, x, weight, bias, stride=1, padding=0, dilation=1, groups=1, after=None):
-        """Convolution with `weight` (filters, inputs, taps); `after` is the padding behind the signal, if different."""
-        inputs = [self.constant(weight[:, :, None])] + ([] if bias is None else [self.constant(bias)])
-        return self.add(
-            "Conv",
-            x,
-            *inputs,
-            kernel_shape=[1, weight.shape[2]],
-            strides=[1, stride],
-            pads=[0, padding, 0, padding if after is None else after],
-            dilations=[1, dilation],
-            group=groups,
-        )
-
-
 def _normalise(graph, x, normalisation):
     """(x - mean) / sd, clipped to +-3 and divided by 3: the same as x / 3 sd - mean / 3 sd, clipped to +-1."""
     mean, sd = (np.asarray(value, dtype=np.float64) for value in (normalisation.mean, normalisation.sd))
@@ -124,25 +88,45 @@ def _normalise(graph, x, normalisation):
     return graph.add("Clip", shifted, graph.constant(-1), graph.constant(1))
 
 
-def _cell(graph, cell, before_last, last):
+def _cell(graph, cell, widths, before_last, last):
     states = [_layer(graph, before_last, cell.preprocess0), _layer(graph, last, cell.preprocess1)]
     halfway = {}
-    for node in range(0, len(cell.operations), 2):
+    for node, first in zip(range(0, len(cell.operations), 2), _firsts(cell, widths), strict=True):
         if _twins(cell, node):
-            states.append(_sum_of_twins(graph, states[cell.sources[node]], cell.operations[node : node + 2]))
+            states.append(_sum_of_twins(graph, states[cell.sources[node]], cell.operations[node : node + 2], first))
             continue
         terms = []
         for k in (node, node + 1):
             source, operation = cell.sources[k], cell.operations[k]
             siblings = [j for j, other in enumerate(cell.sources) if other == source and _joins(cell.operations[j])]
             if len(siblings) < 2 or k not in siblings:
-                terms.append(_layer(graph, states[source], operation))
+                terms.append(_layer(graph, states[source], operation, first))
                 continue
             if source not in halfway:
                 halfway[source] = _halfway(graph, states[source], [cell.operations[j] for j in siblings])
-            terms.append(_last_step(graph, *halfway[source], siblings.index(k), operation))
+            terms.append(_last_step(graph, *halfway[source], siblings.index(k), operation, first))
         states.append(graph.add("Add", *terms))
-    return graph.add("Concat", *states[2:], axis=1)
+    return graph.concatenate(states[2:])
+
+
+def _firsts(cell, widths):
+    """Place of every node's first channel in its block: where all are half a block wide, two nodes share one.
+
+    A pool leaves channels where they are, so a node lies where what it pools lies (a cell's two inputs in the first
+    half); the others are dealt out to both halves. Where a node pools from both, all lie in the first.
+    """
+    nodes = range(0, len(cell.operations), 2)
+    if {2 * width for width in widths.states} != {BLOCK}:
+        return [0] * len(nodes)
+    firsts = [0, 0]
+    for node in nodes:
+        terms = zip(cell.operations[node : node + 2], cell.sources[node : node + 2], strict=True)
+        pooled = {firsts[source] for operation, source in terms if isinstance(operation, (nn.Identity, Pool))}
+        if len(pooled) > 1:
+            return [0] * len(nodes)
+        fewer = min((0, BLOCK // 2), key=firsts[2:].count)
+        firsts.append(pooled.pop() if pooled else fewer)
+    return firsts[2:]
 
 
 def _twins(cell, node):
@@ -158,11 +142,11 @@ def _twins(cell, node):
     )
 
 
-def _sum_of_twins(graph, x, twins):
+def _sum_of_twins(graph, x, twins, first):
     scales, biases = zip(*(_batch_norm(twin.bn) for twin in twins), strict=True)
     weight = sum(_dense(twin) * scale for twin, scale in zip(twins, scales, strict=True))
     stride, padding, dilation, _ = _geometry(twins[0].depthwise)
-    return graph.convolve(graph.relu(x), weight, sum(biases), stride, padding, dilation)
+    return graph.convolve(graph.relu(x), weight, sum(biases), stride, padding, dilation, first=first)
 
 
 def _joins(operation):
@@ -175,9 +159,8 @@ def _halfway(graph, x, operations):
     """Separable convolutions of one state side by side, as far as their last, pointwise convolution.
 
     A first round (depthwise, pointwise, BatchNorm) is one convolution, those of all operations are one with more
-    filters, and the depthwise convolutions of the second round are one with more channels. Filters of zeros fill the
-    last block of the processor's vectors.
-    returns the value and the first channel of every operation in it, its width last
+    filters, and the depthwise convolutions of the second round are one with more channels.
+    returns the value and the first channel of every operation in it, the number of channels last
     """
     rounds = [(first, second, *_batch_norm(first.bn)) for first, second in operations]
     taps = max(first.depthwise.kernel_size[0] for first, *_ in rounds)
@@ -185,20 +168,17 @@ def _halfway(graph, x, operations):
     bias = np.concatenate([bias for *_, bias in rounds])
     depthwise = np.concatenate([_widened(_array(second.depthwise.weight), taps) for _, second, *_ in rounds])
     starts = np.cumsum([0, *(len(bias) for *_, bias in rounds)])
-    spare = -len(bias) % BLOCK
-    weight, bias, depthwise = (np.concatenate([a, np.zeros((spare, *a.shape[1:]))]) for a in (weight, bias, depthwise))
-    stride, width = rounds[0][0].depthwise.stride[0], len(bias)
-    x = graph.relu(graph.convolve(graph.relu(x), weight, bias, stride, taps // 2))
-    return graph.convolve(x, depthwise, None, padding=taps // 2, groups=width), [*starts[:-1], width]
+    x = graph.convolve(graph.relu(x), weight, bias, rounds[0][0].depthwise.stride[0], taps // 2)
+    return graph.convolve(graph.relu(x), depthwise, None, padding=taps // 2, groups=len(bias)), starts
 
 
-def _last_step(graph, x, starts, number, operation):
+def _last_step(graph, x, starts, number, operation, first):
     """The pointwise convolution of operation `number` of those side by side in x; the others' channels count zero."""
     scale, bias = _batch_norm(operation[1].bn)
     own = _array(operation[1].pointwise.weight) * scale
     weight = np.zeros((len(own), starts[-1], 1))
     weight[:, starts[number] : starts[number] + own.shape[1]] = own
-    return graph.convolve(x, weight, bias)
+    return graph.convolve(x, weight, bias, first=first)
 
 
 def _dense(module):
@@ -212,39 +192,38 @@ def _widened(weight, taps):
     return np.pad(weight, ((0, 0), (0, 0), (beyond, beyond)))
 
 
-def _layer(graph, x, module):
-    """One operation of a cell, or a preprocessing, by the kind of its module."""
+def _layer(graph, x, module, first=0):
+    """One operation of a cell, or a preprocessing, by the kind of its module; `first` as convolve takes it."""
     if isinstance(module, nn.Identity):
         return x
     if isinstance(module, DepthwisePointwise):
         scale, bias = _batch_norm(module.bn)
         x = graph.convolve(graph.relu(x), _array(module.depthwise.weight), None, *_geometry(module.depthwise))
-        return graph.convolve(x, _array(module.pointwise.weight) * scale, bias)
+        return graph.convolve(x, _array(module.pointwise.weight) * scale, bias, first=first)
     if isinstance(module, FactorizedReduce):
-        return _factorized_reduce(graph, x, module)
+        return _factorized_reduce(graph, x, module, first)
     if isinstance(module, Pool):
         return _pool(graph, x, module)
     if isinstance(module, nn.Sequential) and isinstance(module[0], nn.ReLU):
-        return _convolution(graph, graph.relu(x), module[1], module[2])
+        return _convolution(graph, graph.relu(x), module[1], module[2], first)
     if isinstance(module, nn.Sequential):
-        for part in module:
-            x = _layer(graph, x, part)
-        return x
+        inner, outer = module
+        return _layer(graph, _layer(graph, x, inner), outer, first)
     raise TypeError(f"{type(module).__name__}: no ONNX form of this layer; add it to sleepkit.graph")
 
 
-def _convolution(graph, x, conv, bn):
+def _convolution(graph, x, conv, bn, first=0):
     scale, bias = _batch_norm(bn)
-    return graph.convolve(x, _array(conv.weight) * scale, bias, *_geometry(conv))
+    return graph.convolve(x, _array(conv.weight) * scale, bias, *_geometry(conv), first=first)
 
 
-def _factorized_reduce(graph, x, module):
+def _factorized_reduce(graph, x, module, first):
     """Its two 1x1 convolutions, on x and on x shifted by a sample, are one of two taps; a length that is odd is padded
     right with a zero, and one that is even ends before it."""
     scale, bias = _batch_norm(module.bn)
     convs = ((module.conv_1, (0, 1)), (module.conv_2, (1, 0)))
     halves = [np.pad(_array(conv.weight), ((0, 0), (0, 0), zeros)) for conv, zeros in convs if conv is not None]
-    return graph.convolve(graph.relu(x), np.concatenate(halves) * scale, bias, stride=2, after=1)
+    return graph.convolve(graph.relu(x), np.concatenate(halves) * scale, bias, stride=2, after=1, first=first)
 
 
 def _pool(graph, x, module):

@@ -14,6 +14,7 @@ from torch import nn
 
 from sleepkit import export as module
 from sleepkit.__main__ import main
+from sleepkit.blocks import BLOCK
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.export import TOLERANCE, export, export_onnx, logit_difference, quantise
 from sleepkit.genotype import Genotype, random_genotype
@@ -69,6 +70,7 @@ NETWORKS = {
     "mixed": lambda: SleepNet(MIXED, 5, 4),
     "mixed, one channel left": lambda: prune_filters(lively(SleepNet(MIXED, 4, 3)), 0.9),
     **{f"random {seed}": lambda seed=seed: SleepNet(random_genotype(4, seed), 3 + 2 * seed, 5) for seed in range(5)},
+    **{f"random, half a block {seed}": lambda seed=seed: SleepNet(random_genotype(5, seed), 4, 3) for seed in range(6)},
 }
 
 
@@ -113,6 +115,22 @@ def test_batch_norm_is_folded_and_narrow_convolutions_share_their_work():
     assert kinds.count("Conv") < separate
     wide = network_graph(lively(SleepNet(published_genotype("edf20"), 16, 7)), 500)
     assert [node.op_type for node in wide.graph.node].count("Conv") == separate
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75, 0.9])
+def test_what_is_half_a_block_of_channels_or_more_fills_whole_blocks(ratio):
+    net = prune_filters(lively(SleepNet(published_genotype("edf20"), 8, 7)), ratio)
+    graph = network_graph(net, 500).graph
+    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    filters = [len(weights[node.input[1]]) for node in graph.node if node.op_type == "Conv"]
+    assert all(n % BLOCK == 0 or n < BLOCK / 2 for n in filters)
+
+
+def test_nodes_of_half_a_block_share_one():
+    net = prune_filters(lively(SleepNet(published_genotype("edf20"), 8, 7)))
+    joined = [len(node.input) for node in network_graph(net, 500).graph.node if node.op_type == "Concat"]
+    nodes = [len(cell.operations) // 2 for cell in net.cells]
+    assert [2 * n for n in joined[:2]] == nodes[:2] and joined[2:] == nodes[2:], "the first two cells have 4 channels"
 
 
 def test_export_leaves_the_network_alone(tmp_path):
