@@ -1,6 +1,9 @@
 """The gallery of a profile: every item drawn from the result files there are, saved, shown, and listed in an index."""
 
-from IPython.display import Markdown
+import io
+
+from IPython.display import Image, Markdown
+from PIL import Image as Picture
 
 from sleepkit import figures, items, paths, tables
 from sleepkit.checks import checks
@@ -13,20 +16,23 @@ DRAWN = (
     "All are drawn by the notebook `figures` from result files (`{}`); the table says which notebook computed their "
     "numbers. Figures are PNG (300 dpi) and SVG, tables CSV, Markdown and LaTeX (booktabs)."
 )
+DOTS = 120  # per inch, on a screen
 CROSSVAL_FILES = ("crossval.csv", "per_class.csv", "parameters.csv")
 
 
 def draw(profile, key):
     """Draw an item ("fig06") from the results of a profile and save it under figures/<profile>/.
 
-    returns the figure, or the table; where there are no results to draw it from, a line that says which command makes
-    them
+    returns what a notebook shows: the saved picture at the size of a screen (arranging and drawing the figure once
+        more would take as long as saving it), or the table; where there are no results to draw it from, a line that says
+        which command makes them
     """
-    drawn = _figure(profile, key) if key.startswith("fig") else _table(profile, key)
+    drawn = plot(profile, key) if key.startswith("fig") else _table(profile, key)
     if drawn is None:
         return Markdown(f"**{key}** is missing: `{command(profile, item(key).notebook)}` makes its results.")
     if key.startswith("fig"):
         saved = figures.save(drawn, profile, key)
+        drawn = _on_screen(saved[0])
     else:
         note = _note(profile, key)
         if key == "tab08":
@@ -141,7 +147,18 @@ def _gap(profile):
     return tables.protocol_gap(gather(profile, "crossval.csv"), "edf20", predictions, kept)
 
 
-def _figure(profile, key):
+def _on_screen(path):
+    """A saved picture, fewer dots of it, for IPython to show."""
+    with Picture.open(path, formats=["PNG"]) as picture:
+        share, content = DOTS / picture.info["dpi"][0], io.BytesIO()
+        size = [round(side * share) for side in picture.size]
+        small = picture.convert("RGB").resize(size, Picture.Resampling.HAMMING)
+        small.quantize(256, dither=Picture.Dither.NONE).save(content, "PNG")  # a third of the size
+    return Image(content.getvalue(), format="png")
+
+
+def plot(profile, key):
+    """The matplotlib figure of an item ("fig06") from the results of a profile, not saved; None where it has none."""
     note, dataset = _note(profile, key), _dataset(key)
     if key == "fig01":
         return figures.plot_framework()

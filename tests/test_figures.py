@@ -1,5 +1,6 @@
 """Every figure shows what it was given, nothing is cut, no words overlap, and the same input gives the same bytes."""
 
+import io
 import itertools
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from figure_checks import NOTE, assert_readable
 from IPython.display import Markdown
-from matplotlib.image import imsave
+from matplotlib.image import imread, imsave
 from matplotlib.patches import FancyBboxPatch, PathPatch
 
 from sleepkit import figures, items, paths, tables
@@ -20,7 +21,7 @@ from sleepkit.figures.confusion import matrix_of
 from sleepkit.figures.curves import pruning_epochs
 from sleepkit.figures.layout import crossings, layered
 from sleepkit.figures.style import HYPNOGRAM, PAGE, STAGE_COLOURS
-from sleepkit.gallery import draw, write_index
+from sleepkit.gallery import draw, plot, write_index
 from sleepkit.genotype import OPERATIONS, Genotype
 from sleepkit.reference import SEARCH_SAMPLES, published, published_confusion, published_genotype
 from sleepkit.results import COLUMNS, NETWORK
@@ -337,8 +338,11 @@ def test_a_profile_without_results_has_every_item_that_published_numbers_allow(p
     index = write_index("paper").read_text()
     assert f"{len(WITHOUT_A_RUN)} of 28" in index and index.count("| missing |") == len(missing)
     assert capsys.readouterr().out.count("fig14_cost_accuracy.png") == 1
-    for figure in (shown[key] for key in WITHOUT_A_RUN if key.startswith("fig")):
-        assert_readable(figure)
+    for key in (key for key in WITHOUT_A_RUN if key.startswith("fig")):
+        assert_readable(plot("paper", key))
+        saved, on_screen = imread(items.path("paper", key, "png")), imread(io.BytesIO(shown[key].data))
+        assert on_screen.shape[:2] == tuple(round(0.4 * side) for side in saved.shape[:2])
+        assert abs(on_screen[..., :3].mean() - saved[..., :3].mean()) < 0.005, "the same picture with fewer dots"
 
 
 def test_the_sweep_names_the_seeds_of_its_own(tmp_path, monkeypatch):
@@ -347,8 +351,7 @@ def test_the_sweep_names_the_seeds_of_its_own(tmp_path, monkeypatch):
     sweep = tmp_path / "results" / "stage2_prune" / "sweep.csv"
     pd.read_csv(sweep).query("seed < 2").to_csv(sweep, index=False)
     monkeypatch.setattr(paths, "results", lambda profile: tmp_path / "results")
-    monkeypatch.setattr(paths, "figures", lambda profile: tmp_path)
-    said = {key: " ".join(draw("first5s-cpu", key).get_supxlabel().split()) for key in ("fig13", "fig14")}
+    said = {key: " ".join(plot("first5s-cpu", key).get_supxlabel().split()) for key in ("fig13", "fig14")}
     assert said["fig13"].endswith("training seed 0, 1.")
     assert said["fig14"].endswith("training seed 0, 1, 2 (not all for every network).")
 

@@ -10,7 +10,7 @@ from matplotlib.testing.compare import compare_images
 
 from sleepkit import paths
 from sleepkit.figures.style import styled
-from sleepkit.gallery import draw
+from sleepkit.gallery import plot
 
 IMAGES = Path(__file__).with_name("images")
 DOTS = 60  # per inch: letters blur, but a box, a line or a colour that moves or goes is seen
@@ -28,7 +28,7 @@ def nothing_but_published_numbers(tmp_path, monkeypatch):
 
 @styled
 def picture(key, path):
-    draw("paper", key).savefig(path, dpi=DOTS, metadata={"Software": None})
+    plot("paper", key).savefig(path, dpi=DOTS, metadata={"Software": None})
     return path
 
 
@@ -51,7 +51,7 @@ def test_a_figure_that_lacks_one_line_or_word_is_another_picture(tmp_path):
         ("fig09", lambda figure: figure.axes[0].images[0].set_clim(0, 3)),
         ("fig14", lambda figure: figure.axes[0].containers[0].remove()),
     ):
-        figure = draw("paper", key)
+        figure = plot("paper", key)
         spoil(figure)
         path = tmp_path / f"{key}.png"
         figure.savefig(path, dpi=DOTS)
