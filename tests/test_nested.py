@@ -88,6 +88,7 @@ def test_left_by_keeps_what_both_halves_kept(root):
     assert set(epochs.id[left.train]) == set(epochs.id[fold.train]) - removed
 
 
+@pytest.mark.slow  # test_crossval shows it of folds with every run
 def test_searches_in_other_processes_find_the_same(root, plans):
     epochs = some_epochs()
     others = nested_plans(epochs, folds_of(epochs), settings("apart", where="local"))
