@@ -104,7 +104,8 @@ comparison.round(3)
 # %% [markdown]
 # The same people staged twice: the difference per subject, its mean over the seeds, and an interval that 95 % of 10,000 draws of
 # subjects fall into; each epoch alone, and both sides with the context of the night. Where a peer's predictions for the same epochs are
-# known, the differences to it stand with them, as do those between networks that were trained with hum and without.
+# known, the differences to it stand with them; so do those between networks that were trained with hum and without, and between deeper
+# ones and that of fewest cells.
 
 # %% tags=["nbval-ignore-output"]
 differences = paired_differences(settings)

@@ -25,8 +25,8 @@ WAYS = {"pruned": "", "distilled": "-distilled"}
 
 def paired_differences(settings):
     """Every subject-wise network against AttnSleep where it staged the same epochs, full and pruned, pruned against
-    full, and trained with hum against without; each epoch for itself, and both sides with the context of the night.
-    Likewise what was distilled after pruning.
+    full, trained with hum against without, and deeper against the one of fewest cells; each epoch for itself, and both
+    sides with the context of the night. Likewise what was distilled after pruning.
 
     Reads confusion_by_night.csv of both stages; the seeds are those that both sides have. Writes differences.csv and
     returns it as a data frame: comparison ("pruned - full", "distilled - full, context" ...), genotype of the full
@@ -73,17 +73,22 @@ def paired_differences(settings):
 def _pairs(first, second):
     """Whom to compare: (name, key of the full network, nights of the one, those of the other or None for AttnSleep)."""
     names = ["genotype", "channels", "cells"]
+    shallowest = first.groupby(names[:2]).cells.min()
     for values, whole in first.groupby(names, sort=False):
         key = dict(zip(names, values, strict=True))
+        genotype, channels, cells = values
 
-        def named(nights, genotype):
-            return nights[(nights[names] == [genotype, *values[1:]]).all(axis=1)]
+        def named(nights, genotype, cells=cells):
+            return nights[(nights[names] == [genotype, channels, cells]).all(axis=1)]
 
         yield "full - AttnSleep", key, whole, None
-        if values[0].endswith("-hum"):
-            yield "full - without hum", key, whole, named(first, values[0].removesuffix("-hum"))
+        if genotype.endswith("-hum"):
+            yield "full - without hum", key, whole, named(first, genotype.removesuffix("-hum"))
+        fewest = shallowest[genotype, channels]
+        if cells > fewest:
+            yield f"full - L = {fewest}", key, whole, named(first, genotype, fewest)
         for way, suffix in WAYS.items():
-            small = named(second, values[0] + suffix)
+            small = named(second, genotype + suffix)
             yield f"{way} - full", key, small, whole
             yield f"{way} - AttnSleep", key, small, None
 

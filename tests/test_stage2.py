@@ -357,6 +357,12 @@ def test_differences_of_the_real_nights_follow_from_the_confusions_beside_them(m
         total = scores(rows[CELLS].to_numpy().sum(0).reshape(5, 5))
         assert [total[name] for name in results.SCORES] == pytest.approx(pooled.loc[key, results.SCORES].tolist())
         assert rows[CELLS].to_numpy().sum() == 42_308 == pooled.loc[key].n and len(rows) == 39
+    first = pooled.xs(("subjectwise", "edf20-published", 8), level=["protocol", "genotype", "channels"]).reset_index()
+    full = first[(first.pruned == 0) & (first.context == "both") & (first.seed == 0)].set_index("cells")
+    found = frame.set_index(["genotype", "comparison", "cells", "metric"]).difference["edf20-published"]
+    for cells, kappa in full.kappa.drop(7).items():
+        assert found["full - L = 7, context", cells, "kappa"] == pytest.approx(kappa - full.kappa[7])
+    assert set(found["full - L = 7"].index.get_level_values("cells")) == set(full.index) - {7} >= {9}
 
 
 def test_calibration_scales_every_fold_by_its_own_validation_subjects(made):
