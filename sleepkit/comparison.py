@@ -8,9 +8,9 @@ from sleepkit.calibration import expected_calibration_error, fit_temperature, re
 from sleepkit.cost import measure_cost
 from sleepkit.epochs import parse_night
 from sleepkit.fold import fold_probabilities
-from sleepkit.metrics import CELLS, confusion_difference
+from sleepkit.metrics import CELLS, confusion_differences
 from sleepkit.reference import published
-from sleepkit.results import COLUMNS, SCORES, read, write_table
+from sleepkit.results import COLUMNS, read, write_table
 from sleepkit.stage2 import families, family, load_pruned
 
 # AttnSleep on the first 5 s of every epoch of EDF-20: its confusions per night, from the predictions that the public
@@ -54,8 +54,7 @@ def paired_differences(settings):
                     continue
             left, right = (*map(_by_subject, sides), *([peer[None]] if other is None else []))
             facts = {"comparison": name + ending} | key
-            for metric in SCORES:
-                difference, low, high = confusion_difference(left, right, metric, seed=0)
+            for metric, (difference, low, high) in confusion_differences(left, right, seed=0).items():
                 row = {"metric": metric, "difference": difference, "low": low, "high": high}
                 rows.append(facts | row | {"seeds": len(seeds), "subjects": left.shape[1]})
     for reason in sorted(unstaged):

@@ -64,12 +64,12 @@ def scores(matrix):
     }
 
 
-def confusion_difference(a, b, metric, seed, n=10_000):
-    """How much a pooled score of predictions `a` lies above that of `b` on the same epochs, paired by subject.
+def confusion_differences(a, b, seed, n=10_000):
+    """How much the pooled scores of predictions `a` lie above those of `b` on the same epochs, paired by subject.
 
     a, b : the subjects' confusion matrices, (seeds, subjects, 5, 5) each, for the same subjects in the same order
-    metric : a key of `scores`;  seed, n : of the bootstrap, and its number of resamples
-    returns a Difference
+    seed, n : of the bootstrap, and its number of resamples
+    returns a dict, from the keys of `scores` to a Difference
     Subjects are drawn with replacement, the same ones for both sides and all seeds, their matrices summed and scored;
     the interval runs from the 2.5th to the 97.5th percentile of the differences (percentile bootstrap).
     """
@@ -78,14 +78,19 @@ def confusion_difference(a, b, metric, seed, n=10_000):
         raise ValueError(f"{subjects} subjects against {b.shape[1]}: a paired difference needs the same ones")
     once = np.ones((1, subjects))
     draws = np.random.default_rng(seed).multinomial(subjects, np.full(subjects, 1 / subjects), size=n)
-    mean, resampled = (_pooled(a, times, metric) - _pooled(b, times, metric) for times in (once, draws))
-    return Difference(float(mean[0]), *(float(end) for end in np.percentile(resampled, (2.5, 97.5))))
+    (mean, of_a), (other_mean, of_b) = ([_pooled(side, times) for times in (once, draws)] for side in (a, b))
+    found = {}
+    for metric in mean:
+        low, high = np.percentile(of_a[metric] - of_b[metric], (2.5, 97.5))
+        found[metric] = Difference(float(mean[metric][0] - other_mean[metric][0]), float(low), float(high))
+    return found
 
 
-def _pooled(matrices, times, metric):
-    """Score of the subjects' matrices pooled with multiplicities: (seeds, subjects, 5, 5), (n, subjects) -> (n,)."""
+def _pooled(matrices, times):
+    """Scores of the subjects' matrices pooled with multiplicities, mean over seeds: (seeds, subjects, 5, 5),
+    (n, subjects) -> a dict of (n,)."""
     summed = np.einsum("ns,ksij->nkij", times, matrices, optimize=True)
-    return scores(summed)[metric].mean(axis=1)
+    return {metric: values.mean(axis=1) for metric, values in scores(summed).items()}
 
 
 def _by_class(matrix):

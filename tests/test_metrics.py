@@ -7,7 +7,7 @@ from sklearn import metrics as reference
 from sleepkit.epochs import STAGES
 from sleepkit.metrics import (
     confusion,
-    confusion_difference,
+    confusion_differences,
     group_confusions,
     per_class,
     scores,
@@ -106,7 +106,7 @@ def night_shift(seed, subjects=8, per_subject=60):
 def paired_difference(y, a, b, subject, metric, seed, n=10_000):
     """The difference of predictions, (epochs,) or (seeds, epochs), through the subjects' confusion matrices."""
     matrices = [[group_confusions(y, predicted, subject) for predicted in np.atleast_2d(each)] for each in (a, b)]
-    return confusion_difference(*map(np.array, matrices), metric, seed, n)
+    return confusion_differences(*map(np.array, matrices), seed, n)[metric]
 
 
 SCIKIT = {
@@ -160,7 +160,7 @@ def test_a_difference_from_itself_is_nothing_and_the_seed_decides_the_draws():
 
 def test_other_subjects_are_refused():
     with pytest.raises(ValueError, match="3 subjects against 2"):
-        confusion_difference(np.ones((1, 3, 5, 5)), np.ones((1, 2, 5, 5)), "acc", 0)
+        confusion_differences(np.ones((1, 3, 5, 5)), np.ones((1, 2, 5, 5)), 0)
 
 
 def test_softmax_of_extreme_logits():
