@@ -1,5 +1,9 @@
 """Fitting one network: the plain recipe, the epoch that is kept, and runs in pieces."""
 
+import os
+import platform
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +15,7 @@ from torch.nn import functional as F
 from sleepkit import training
 from sleepkit.genotype import Genotype
 from sleepkit.network import SleepNet
+from sleepkit.notebooks import kernel_environment
 from sleepkit.training import Normalisation, TrainSettings, add_hum, fit, predict_logits
 
 TINY = Genotype((("sep_conv_1x3", 0), ("conv_1x1", 1)), (("dil_conv_1x3", 0), ("max_pool_3x3", 1)))
@@ -245,3 +250,26 @@ def test_normalisation_by_hand():
     assert scaled.dtype == np.float32
     mean, sd = np.array([10, 10, 390, 0.0], dtype=np.float32), np.array([1, 2, 10, 1000.0], dtype=np.float32)
     np.testing.assert_allclose(Normalisation(mean, sd)(x), [[0, 1 / 3, 1 / 3, -0.4 / 3]], rtol=1e-6)
+
+
+STEPS = """
+import resource
+import torch
+from torch.nn import functional as F
+from sleepkit.network import SleepNet
+from sleepkit.reference import published_genotype
+
+net, x, y = SleepNet(published_genotype("edf20"), 8, 7), torch.zeros(64, 1, 500), torch.zeros(64, dtype=torch.long)
+for _ in range(4):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    F.cross_entropy(net(x), y).backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the variables are read by the GNU C library")
+def test_a_step_in_a_notebook_takes_no_new_memory(tmp_path):
+    """Otherwise 30,000 pages of it."""
+    environment = os.environ | kernel_environment(tmp_path)
+    steps = subprocess.run([sys.executable, "-c", STEPS], env=environment, check=True, capture_output=True, text=True)
+    assert int(steps.stdout) < 1000
