@@ -149,7 +149,17 @@ def carry_out(plans, device="cpu", deadline=Deadline(), where="inline"):
         missing = [fold for fold in plan.chosen() if not (run / f"fold{fold.number}.npz").exists()]
         if missing:
             data = plan.epochs if where == "inline" else share(plan.epochs, Path(plan.folder).absolute())
-            of_run = (plan.protocol, plan.start, plan.settings, run, run.name, plan.config, device, deadline, plan.targets)
+            of_run = (
+                plan.protocol,
+                plan.start,
+                plan.settings,
+                run,
+                run.name,
+                plan.config,
+                device,
+                deadline,
+                plan.targets,
+            )
             todo |= {(run, fold.number): FoldJob(data, fold, *of_run) for fold in missing}
     gpus, folder = int(device.startswith("cuda")), Path(plans[0].folder) / "jobs"
     if not all(jobs.map(run_fold, todo.values(), where, folder, gpus=gpus, label="folds")):

@@ -195,7 +195,9 @@ def test_several_seeds_add_up():
 
 
 def test_confusion_names_the_seeds_of_every_depth():
-    of_depths = [("subjectwise", "edf20-searched", 8, cells, 0.0, "none", seed) for cells, seed in ((7, 0), (7, 1), (9, 0))]
+    of_depths = [
+        ("subjectwise", "edf20-searched", 8, cells, 0.0, "none", seed) for cells, seed in ((7, 0), (7, 1), (9, 0))
+    ]
     words = assert_readable(plot_confusion("edf20", confusion_rows(of_depths)))
     assert "This run · edf20-searched · subjectwise, L = 7: seeds 0, 1; L = 9: seed 0" in words
 

@@ -31,7 +31,9 @@ def make(*arguments, **environment):
     if not shutil.which("make"):
         pytest.skip("needs make")
     # what an outer `make test` leaves in the environment is not for this make
-    environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "PROFILE")} | environment
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "PROFILE")
+    } | environment
     return subprocess.run(["make", *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 

@@ -50,7 +50,11 @@ def test_networks_trained_with_hum_have_rows_of_their_own_after_the_others(root)
     ]
     found = paired_differences(second).set_index(["genotype", "comparison", "metric"]).difference
     nights = read("both", "stage1_edf20/confusion_by_night.csv").query("context == 'both'")
-    totals = nights.groupby(["genotype", "seed"])[CELLS].sum().apply(lambda row: scores(row.to_numpy().reshape(5, 5))["acc"], axis=1)
+    totals = (
+        nights.groupby(["genotype", "seed"])[CELLS]
+        .sum()
+        .apply(lambda row: scores(row.to_numpy().reshape(5, 5))["acc"], axis=1)
+    )
     expected = totals["edf20-searched-hum"].mean() - totals["edf20-searched"].mean()
     assert found["edf20-searched-hum", "full - without hum, context", "acc"] == pytest.approx(expected)
     assert "full - without hum" not in found["edf20-searched"]

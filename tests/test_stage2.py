@@ -288,7 +288,9 @@ def test_pruned_against_full_is_the_mean_over_seeds(made, capsys):
     assert set(frame.seeds) == {2} and set(frame.subjects) == {6}
     plans = [stage2.pruning_plan(epochs, network, settings, "distilled", 0.5) for network in trained[:2]]
     runs = [Path(plan.folder) / plan.key() for plan in plans]
-    distilled = [replace(network, networks={k: run / f"fold{k}" for k in (0, 1)}) for network, run in zip(trained, runs)]
+    distilled = [
+        replace(network, networks={k: run / f"fold{k}" for k in (0, 1)}) for network, run in zip(trained, runs)
+    ]
     acc = {
         name: [accuracy_score(y, prob.argmax(1)) for y, prob in (predicted(epochs, one) for one in networks[:2])]
         for name, networks in (("full", trained), ("pruned", load_pruned(settings)), ("distilled", distilled))

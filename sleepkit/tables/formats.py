@@ -150,7 +150,9 @@ def _stack(lines, right):
     """A head of one or more lines, the last one on the line of the others' last ones."""
     if len(lines) == 1:
         return _tex(lines[0])
-    return f"\\begin{{tabular}}[b]{{@{{}}{'r' if right else 'l'}@{{}}}}" + r"\\".join(map(_tex, lines)) + r"\end{tabular}"
+    return (
+        f"\\begin{{tabular}}[b]{{@{{}}{'r' if right else 'l'}@{{}}}}" + r"\\".join(map(_tex, lines)) + r"\end{tabular}"
+    )
 
 
 def _tex(text):
