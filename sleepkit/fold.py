@@ -3,6 +3,7 @@
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -95,6 +96,8 @@ def run_fold(job):
             path, id=epochs.id[fold.test], prob=prob, valid_id=epochs.id[fold.valid], valid_prob=valid_prob
         )
     (work / "fit.pt").unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or it keeps a damaged checkpoint
+        work.rmdir()
     return True
 
 

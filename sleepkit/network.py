@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 from torch.nn import functional as F
 
@@ -168,7 +168,8 @@ def save_network(net, path, facts):
         "parameters": count_parameters(net),
     }
     with written(path.with_name(path.name + ".safetensors")) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, temporary)
+        # not save_file, which lets nobody else read what it writes: on a cluster's shared folder others do
+        temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in net.state_dict().items()}))
     with written(path.with_name(path.name + ".json")) as temporary:
         temporary.write_text(json.dumps(description, indent=1) + "\n")
 

@@ -321,7 +321,7 @@ def test_killed_between_training_and_the_result(whole, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             validate(tmp_path)
     frames(validate(tmp_path), whole)
-    assert not [name for _, _, names in os.walk(tmp_path) for name in names if name == "fit.pt" or name.startswith(".")]
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".") or "unfinished" in str(path)]
 
 
 def test_a_deadline_stops_cleanly_and_the_next_call_goes_on(whole, tmp_path):

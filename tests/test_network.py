@@ -119,6 +119,8 @@ def test_a_saved_network_comes_back(tmp_path, ratio):
         assert loaded.widths == net.widths
         assert description["fs"] == 100.0
         assert description["parameters"] == count_parameters(net) == count_parameters(loaded)
+    weights, text = (tmp_path / f"net{ending}" for ending in (".safetensors", ".json"))
+    assert weights.stat().st_mode == text.stat().st_mode, "whoever may read the one may read the other"
 
 
 def test_facts_do_not_replace_what_rebuilds_the_network(tmp_path):
