@@ -64,10 +64,13 @@ def draw_points(ax, points, column, unit):
             # that is as good to a tenth of a point is the same mark.
             better = points.acc[(points.source == "this run") & (sizes == x)] - row.acc
             if (better > 0.1).any() if row.pruned else (better < -0.1).any():
-                side, place, shift = ("right", "center", (-4, 0)) if row.pruned else ("left", "center", (7, 0))
+                side, place, shift = ("right", "center", (-4, 0)) if row.pruned else ("left", "center", (9, 9))
             else:
                 side, place, shift = ("center", "bottom", (0, 3.5)) if row.pruned else ("center", "top", (0, -3.5))
-            ax.annotate(row.number, (x, row.acc), shift, textcoords="offset points", ha=side, va=place, fontsize=7)
+            # A line leads to a mark that has deeper networks, of about its accuracy, to the right of it.
+            line = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2} if side == "left" else None
+            how = {"textcoords": "offset points", "fontsize": 7, "arrowprops": line}
+            ax.annotate(row.number, (x, row.acc), shift, ha=side, va=place, **how)
     steps = np.array([step * 10.0**power for power in range(-3, 10) for step in (1, 3)])
     ax.set_xscale("log")
     ax.set_xlim(steps[steps < sizes.min() / 1.3].max(), steps[steps > 1.1 * sizes.max()].min())
