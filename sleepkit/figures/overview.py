@@ -2,7 +2,8 @@
 
 import textwrap
 
-from matplotlib.image import imread
+import numpy as np
+from PIL import Image
 
 from sleepkit import items, paths
 from sleepkit.figures.style import PAGE, new_figure, styled
@@ -10,6 +11,7 @@ from sleepkit.paths import written
 
 MARGIN, GAP, HEAD, LINE = 0.12, 0.14, 0.34, 0.13  # inches; LINE is that of a caption
 TALLEST = 1.6  # inches of a thumbnail: a row takes pictures until they fit the page at this height
+DPI = 200
 SLIMMEST = 0.6  # width of a thumbnail by its height: of a figure longer than that the upper part is shown
 CHARACTER = 0.058  # inches, of a caption's letters
 
@@ -22,7 +24,7 @@ def plot_overview(profile):
     returns a matplotlib figure at page width, or None where the profile has no figure
     """
     pictures = [(entry, items.path(profile, entry.key, "png")) for entry in items.ITEMS if entry.key.startswith("fig")]
-    pictures = [(entry, _upper_part(imread(path))) for entry, path in pictures if path.exists()]
+    pictures = [(entry, _thumbnail(path)) for entry, path in pictures if path.exists()]
     if not pictures:
         return None
     drawn, top = [], HEAD
@@ -49,8 +51,12 @@ def plot_overview(profile):
     return figure
 
 
-def _upper_part(picture):
-    return picture[: int(picture.shape[1] / SLIMMEST)]
+def _thumbnail(path):
+    """(height, width, 3) uint8, no higher than twice what is shown: all figures whole would take 3 GB of memory."""
+    with Image.open(path) as picture:
+        picture = picture.crop((0, 0, picture.width, min(picture.height, int(picture.width / SLIMMEST)))).convert("RGB")
+    picture.thumbnail((picture.width, int(2 * TALLEST * DPI)))
+    return np.asarray(picture)
 
 
 def _rows(pictures):
@@ -94,5 +100,5 @@ def save_overview(profile):
         return None
     path = paths.figures(profile) / "overview.png"
     with written(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=200, metadata={"Software": None})
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
     return path
