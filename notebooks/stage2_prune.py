@@ -92,7 +92,8 @@ figures.plot_importance(scores, note)
 # Every fold's network is pruned and trained for a few more epochs on the same training subjects. `beside` adds other ways for
 # comparison, among them one that is not in the paper: *distilled* networks are trained as long and at the rate that the full one was,
 # towards the mean of each epoch's stage and the probabilities that the full network gives it. Targets, rate and length differ at once;
-# such a row says what pruned networks can reach, not which of the three it owes that to.
+# such a row says what pruned networks can reach, not which of the three it owes that to. The full network is then trained again in the
+# same way: what pruning costs shows where both sides had as many epochs.
 
 # %%
 crossval = prune_and_finetune(epochs, trained, settings)

@@ -26,7 +26,8 @@ WAYS = {"pruned": "", "distilled": "-distilled"}
 def paired_differences(settings):
     """Every subject-wise network against AttnSleep where it staged the same epochs, full and pruned, pruned against
     full, trained with hum against without, and deeper against the one of fewest cells; each epoch for itself, and both
-    sides with the context of the night. Likewise what was distilled after pruning.
+    sides with the context of the night. Likewise what was distilled after pruning, against the full network and against
+    the full network distilled from itself, which had as many epochs.
 
     Reads confusion_by_night.csv of both stages; the seeds are those that both sides have. Writes differences.csv and
     returns it as a data frame: comparison ("pruned - full", "distilled - full, context" ...), genotype of the full
@@ -38,9 +39,10 @@ def paired_differences(settings):
     first, second = (read(settings.profile, f"{stage}/confusion_by_night.csv") for stage in stages)
     samples = read(settings.profile, f"{stages[1]}/parameters.csv").samples.iloc[0]
     first = first[first.protocol == "subjectwise"]
-    second = second[(second.protocol == "subjectwise") & np.isclose(second.pruned, settings.ratio)]
+    second = second[second.protocol == "subjectwise"]
+    pruned, again = second[np.isclose(second.pruned, settings.ratio)], second[second.pruned == 0]
     rows, unstaged = [], set()
-    for name, key, ours, other in _pairs(first, second):
+    for name, key, ours, other in _pairs(first, pruned, again):
         seeds = sorted(set(ours.seed) if other is None else set(ours.seed) & set(other.seed))
         for ending, context in (("", "none"), (", context", "both")) if seeds else ():
             sides = [
@@ -60,7 +62,7 @@ def paired_differences(settings):
     for reason in sorted(unstaged):
         print(f"No comparison with AttnSleep: {reason}.")
     frame = pd.DataFrame(rows, columns=COLUMNS["differences.csv"])
-    if not frame.comparison.str.endswith("- full").any():
+    if "pruned - full" not in set(frame.comparison):
         raise ValueError(
             f"{settings.folder / 'confusion_by_night.csv'}: no network of {settings.dataset} pruned by "
             f"{settings.ratio:g} with a seed of stage 1; run the notebook stage2_prune again"
@@ -69,8 +71,11 @@ def paired_differences(settings):
     return frame
 
 
-def _pairs(first, second):
-    """Whom to compare: (name, key of the full network, nights of the one, those of the other or None for AttnSleep)."""
+def _pairs(first, pruned, again):
+    """Whom to compare: (name, key of the full network, nights of the one, those of the other or None for AttnSleep).
+
+    first, pruned, again : nights of stage 1, of what stage 2 pruned, and of what it trained again whole
+    """
     names = ["genotype", "channels", "cells"]
     shallowest = first.groupby(names[:2]).cells.min()
     for values, whole in first.groupby(names, sort=False):
@@ -87,9 +92,13 @@ def _pairs(first, second):
         if cells > fewest:
             yield f"full - L = {fewest}", key, whole, named(first, genotype, fewest)
         for way, suffix in WAYS.items():
-            small = named(second, genotype + suffix)
+            small = named(pruned, genotype + suffix)
             yield f"{way} - full", key, small, whole
             yield f"{way} - AttnSleep", key, small, None
+        small, taught = (named(nights, genotype + WAYS["distilled"]) for nights in (pruned, again))
+        yield "full distilled - full", key, taught, whole
+        yield "full distilled - AttnSleep", key, taught, None
+        yield "distilled - full distilled", key, small, taught
 
 
 def _require_same_epochs(nights, folder):

@@ -43,7 +43,8 @@ class Stage2:
     finetune_epochs : epochs after pruning, at a fifth of the learning rate
     ablation_seeds : seeds of table 8, each with searches of its own (none leaves table 8 out)
     ablation_search : dict of what changes in stage 1's settings for those searches; empty or None changes nothing
-    beside : those of APART that are trained on all folds beside importance, as rows whose genotype ends in their name
+    beside : those of APART that are trained on all folds beside importance, as rows whose genotype ends in their name;
+        "distilled" does the same to the full network, too: what pruning costs shows where both had as many epochs
     ratios : pruning ratios of figure 13 (none leaves the sweep out);  sweep_folds : its folds, empty takes all
     sweep_seeds : its seeds, empty takes stage 1's; of others the full network is trained on those folds first
     methods : those of METHODS that the sweep compares
@@ -187,9 +188,12 @@ def prune_and_finetune(epochs, trained, settings):
     """
     data = {network.keys["protocol"]: network for network in trained}
     data = {protocol: epochs_of(epochs, network, settings) for protocol, network in data.items()}
+    ways = [(method, settings.ratio) for method in ("importance", *settings.beside)]
+    if "distilled" in settings.beside and settings.ratio:
+        ways.append(("distilled", 0.0))
     plans = [
-        pruning_plan(data[network.keys["protocol"]], network, settings, method, settings.ratio)
-        for method in ("importance", *settings.beside)
+        pruning_plan(data[network.keys["protocol"]], network, settings, method, ratio)
+        for method, ratio in ways
         for network in trained
     ]
     runs = run_plans(plans, settings)

@@ -87,23 +87,24 @@ def test_epochwise_folds_are_those_of_the_authors_second_stage(made, dataset, ce
 
 def test_every_network_is_pruned_and_tested_as_its_protocol_says(made):
     epochs, kept, trained, settings, rows = made
-    pooled = rows.query("fold == 'pooled' and context == 'none'").set_index(["genotype", "protocol", "seed"])
+    pooled = rows.query("fold == 'pooled' and context == 'none'").set_index(["genotype", "pruned", "protocol", "seed"])
+    ways = (("edf20-toy", 0.5), ("edf20-toy-released", 0.5), ("edf20-toy-distilled", 0.5), ("edf20-toy-distilled", 0))
     assert sorted(pooled.index) == sorted(
-        (genotype, protocol, seed)
-        for genotype in ("edf20-toy", "edf20-toy-released", "edf20-toy-distilled")
+        (genotype, pruned, protocol, seed)
+        for genotype, pruned in ways
         for protocol, seed in (("subjectwise", 0), ("subjectwise", 1), ("epochwise", 0))
     )
     assert (
-        pooled.n == [len(kept) if protocol == "epochwise" else len(epochs) for _, protocol, _ in pooled.index]
+        pooled.n == [len(kept) if protocol == "epochwise" else len(epochs) for _, _, protocol, _ in pooled.index]
     ).all()
     for full, pruned in zip(trained, load_pruned(settings), strict=True):
         assert pruned.keys == full.keys | {"pruned": 0.5}
         for fold, path in pruned.networks.items():
             expected = prune_filters(load_network(full.networks[fold])[0], 0.5)
             assert count_parameters(load_network(path)[0]) == count_parameters(expected)
-    sizes = results.read("toy", "stage2_prune/parameters.csv").set_index("genotype").params
-    assert sizes["edf20-toy"] < sizes["edf20-toy-released"] == count_parameters(SleepNet(TINY, 4, 3))
-    assert sizes["edf20-toy-distilled"] == sizes["edf20-toy"]
+    sizes = results.read("toy", "stage2_prune/parameters.csv").set_index(["genotype", "pruned"]).params
+    small, masked, distilled, again = (sizes[way] for way in ways)
+    assert small == distilled < masked == again == count_parameters(SleepNet(TINY, 4, 3))
 
 
 def test_distillation_trains_towards_the_stages_and_what_the_full_network_says(made):
@@ -283,21 +284,25 @@ def test_pruned_against_full_is_the_mean_over_seeds(made, capsys):
     frame = comparison.paired_differences(settings)
     assert "No comparison with AttnSleep: it staged epochs of 500 samples, these have 60." in capsys.readouterr().out
     assert list(frame) == results.COLUMNS["differences.csv"]
-    names = [f"{way} - full{context}" for way in ("pruned", "distilled") for context in ("", ", context")]
+    pairs = ("pruned - full", "distilled - full", "full distilled - full", "distilled - full distilled")
+    names = [pair + context for pair in pairs for context in ("", ", context")]
     assert frame.comparison.tolist() == np.repeat(names, 4).tolist()
     assert set(frame.seeds) == {2} and set(frame.subjects) == {6}
-    plans = [stage2.pruning_plan(epochs, network, settings, "distilled", 0.5) for network in trained[:2]]
-    runs = [Path(plan.folder) / plan.key() for plan in plans]
-    distilled = [
-        replace(network, networks={k: run / f"fold{k}" for k in (0, 1)}) for network, run in zip(trained, runs)
-    ]
+
+    def distilled(ratio):
+        plans = [stage2.pruning_plan(epochs, network, settings, "distilled", ratio) for network in trained[:2]]
+        runs = [Path(plan.folder) / plan.key() for plan in plans]
+        return [replace(network, networks={k: run / f"fold{k}" for k in (0, 1)}) for network, run in zip(trained, runs)]
+
+    sides = {"full": trained, "pruned": load_pruned(settings), "distilled": distilled(0.5)}
     acc = {
         name: [accuracy_score(y, prob.argmax(1)) for y, prob in (predicted(epochs, one) for one in networks[:2])]
-        for name, networks in (("full", trained), ("pruned", load_pruned(settings)), ("distilled", distilled))
+        for name, networks in (sides | {"full distilled": distilled(0.0)}).items()
     }
-    for way in ("pruned", "distilled"):
-        row = frame.set_index(["comparison", "metric"]).loc[(f"{way} - full", "acc")]
-        assert row.difference == pytest.approx(np.mean(acc[way]) - np.mean(acc["full"]))
+    for pair in pairs:
+        row = frame.set_index(["comparison", "metric"]).loc[(pair, "acc")]
+        left, right = (np.mean(acc[name]) for name in pair.split(" - "))
+        assert row.difference == pytest.approx(left - right)
         assert row.low <= row.difference <= row.high
 
 
