@@ -194,12 +194,18 @@ def test_several_seeds_add_up():
     assert matrix_of(rows).tolist() == (2 * 97 * np.arange(25).reshape(5, 5)).tolist()
 
 
-def test_confusion_names_the_seeds_of_every_depth():
-    of_depths = [
-        ("subjectwise", "edf20-searched", 8, cells, 0.0, "none", seed) for cells, seed in ((7, 0), (7, 1), (9, 0))
-    ]
-    words = assert_readable(plot_confusion("edf20", confusion_rows(of_depths)))
-    assert "This run · edf20-searched · subjectwise, L = 7: seeds 0, 1; L = 9: seed 0" in words
+@pytest.mark.parametrize(
+    ("networks", "seeds"),
+    [
+        ([(7, 0.0, 0), (7, 0.0, 1), (9, 0.0, 0)], "L = 7: seeds 0, 1; L = 9: seed 0"),
+        ([(7, 0.0, 1), (7, 0.5, 1), (7, 0.5, 2)], "L = 7, full: seed 1; L = 7, pruned: seeds 1, 2"),
+        ([(7, 0.0, 1), (7, 0.5, 1), (9, 0.0, 1)], "seed 1"),
+    ],
+)
+def test_confusion_names_the_seeds_of_every_depth_and_stage(networks, seeds):
+    rows = [("subjectwise", "edf20-searched", 8, cells, pruned, "none", seed) for cells, pruned, seed in networks]
+    words = assert_readable(plot_confusion("edf20", confusion_rows(rows)))
+    assert f"This run · edf20-searched · subjectwise, {seeds}" in words
 
 
 # --- figure 15

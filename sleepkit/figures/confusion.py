@@ -91,14 +91,19 @@ def _published(dataset):
 
 
 def _seeds(rows):
-    """The seeds whose counts add up, by depth where not all depths have the same."""
-    words = {}
-    for cells, part in rows.groupby("cells"):
+    """The seeds whose counts add up, by depth where not all depths have the same, by depth and stage where not all
+    stages have."""
+    found = {}
+    for (cells, pruned), part in rows.groupby(["cells", rows.pruned > 0]):
         seeds = ", ".join(map(str, sorted(part.seed.unique())))
-        words[cells] = f"{'seeds' if ',' in seeds else 'seed'} {seeds}"
-    if len(set(words.values())) == 1:
-        return words.popitem()[1]
-    return "; ".join(f"L = {cells}: {seeds}" for cells, seeds in words.items())
+        found[f"L = {cells}", "pruned" if pruned else "full"] = f"{'seeds' if ',' in seeds else 'seed'} {seeds}"
+    for length in (0, 1, 2):
+        words = {}
+        for key, seeds in found.items():
+            words.setdefault(", ".join(key[:length]), set()).add(seeds)
+        if all(len(seeds) == 1 for seeds in words.values()):
+            break
+    return "; ".join(f"{key}: {seeds}" if key else seeds for key, (seeds,) in words.items())
 
 
 def _found(rows):
