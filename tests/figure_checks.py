@@ -14,7 +14,7 @@ def texts_drawn(figure):
 
     def draw(self, renderer):
         if self.get_visible() and self.get_text().strip():
-            drawn.append((self, self.get_window_extent(renderer)))
+            drawn.append((self, Text.get_window_extent(self, renderer)))  # of an annotation without its arrow
         return original(self, renderer)
 
     Text.draw = draw

@@ -154,6 +154,16 @@ def test_tradeoff_names_what_has_the_size_of_another_network():
     assert words.count("hum") == 8  # and full and pruned
 
 
+def test_tradeoff_puts_words_of_one_size_above_one_another():
+    crossval, parameters = networks()
+    full = crossval[(crossval.protocol == "subjectwise") & (crossval.pruned == 0)]
+    ways = (("", 0.73), ("-distilled", 0.7360), ("-hum", 0.7365))
+    same = pd.concat([full.assign(genotype=full.genotype + way, acc=acc) for way, acc in ways])
+    sizes = pd.concat([parameters.assign(genotype=parameters.genotype + way) for way, _ in ways])
+    words = assert_readable(plot_tradeoff(same, sizes, NOTE))
+    assert words.count("hum") == words.count("distilled") == 4, "data sets times quantities"
+
+
 def test_every_baseline_protocol_has_its_kind():
     kinds = {protocol: protocol_kind(protocol) for protocol in published("baselines").protocol}
     assert kinds["20-fold subject-wise; best epoch on the test fold"] == "test fold"

@@ -62,9 +62,12 @@ def draw_points(ax, points, column, unit):
         elif row.number:
             # Above what is pruned, below what is full; beside the mark where another one of its size lies there. One
             # that is as good to a tenth of a point is the same mark.
-            better = points.acc[(points.source == "this run") & (sizes == x)] - row.acc
+            alike = points[(points.source == "this run") & (sizes == x)]
+            better = alike.acc - row.acc
             if (better > 0.1).any() if row.pruned else (better < -0.1).any():
-                side, place, shift = ("right", "center", (-4, 0)) if row.pruned else ("left", "center", (9, 9))
+                lines = ((alike.number != "") & (better < 0)).sum()  # of words that stand below this one
+                beside = ("right", "center", (-4, 0)), ("left", "center", (9 - 5 * lines, 9 + 9 * lines))
+                side, place, shift = beside[0] if row.pruned else beside[1]
             else:
                 side, place, shift = ("center", "bottom", (0, 3.5)) if row.pruned else ("center", "top", (0, -3.5))
             # A line leads to a mark that has deeper networks, of about its accuracy, to the right of it.
