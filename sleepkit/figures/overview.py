@@ -11,7 +11,7 @@ from sleepkit.paths import written
 
 MARGIN, GAP, HEAD, LINE = 0.12, 0.14, 0.34, 0.13  # inches; LINE is that of a caption
 TALLEST = 1.6  # inches of a thumbnail: a row takes pictures until they fit the page at this height
-DPI = 200
+DPI = 200  # of the sheet
 SLIMMEST = 0.6  # width of a thumbnail by its height: of a figure longer than that the upper part is shown
 CHARACTER = 0.058  # inches, of a caption's letters
 

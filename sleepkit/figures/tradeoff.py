@@ -66,8 +66,8 @@ def draw_points(ax, points, column, unit):
             better = alike.acc - row.acc
             if (better > 0.1).any() if row.pruned else (better < -0.1).any():
                 lines = ((alike.number != "") & (better < 0)).sum()  # of words that stand below this one
-                beside = ("right", "center", (-4, 0)), ("left", "center", (9 - 5 * lines, 9 + 9 * lines))
-                side, place, shift = beside[0] if row.pruned else beside[1]
+                place = "center"
+                side, shift = ("right", (-4, 0)) if row.pruned else ("left", (9 - 5 * lines, 9 + 9 * lines))
             else:
                 side, place, shift = ("center", "bottom", (0, 3.5)) if row.pruned else ("center", "top", (0, -3.5))
             # A line leads to a mark that has deeper networks, of about its accuracy, to the right of it.
