@@ -306,6 +306,24 @@ def test_pruned_against_full_is_the_mean_over_seeds(made, capsys):
         assert row.low <= row.difference <= row.high
 
 
+def test_the_full_network_trained_again_is_a_side_of_its_own(made):
+    """Were it right everywhere, what it gains on the full one and what pruning costs against it would still add up."""
+    settings = made[3]
+    path = settings.folder / "confusion_by_night.csv"
+    whole = pd.read_csv(path)
+    right, again = whole.copy(), whole.pruned == 0
+    counts = right.loc[again, CELLS].to_numpy().reshape(-1, 5, 5).sum(axis=2)
+    right.loc[again, CELLS] = (counts[:, :, None] * np.eye(5, dtype=int)).reshape(-1, 25)
+    try:
+        results.write_table(right, path)
+        acc = comparison.paired_differences(settings).query("metric == 'acc'").set_index("comparison").difference
+    finally:
+        results.write_table(whole, path)
+        comparison.paired_differences(settings)
+    assert acc["full distilled - full"] > 0.5 and acc["distilled - full distilled"] < -0.5
+    assert acc["full distilled - full"] + acc["distilled - full distilled"] == pytest.approx(acc["distilled - full"])
+
+
 def test_networks_that_were_tested_on_other_epochs_are_not_paired(made):
     """One epoch of one night with another stage, a night that one side lacks, a ratio that nobody pruned by."""
     settings = made[3]
