@@ -74,9 +74,10 @@ settings
 epochs = load_epochs(settings)
 trained = load_trained(settings)
 scores = score_filters(trained[0].networks[0], settings)
-print(f"{len(scores)} filters in {scores.layer.nunique()} layers, {int(scores.kept.sum())} kept")
+print(f"{scores.kept.mean():.0%} of the filters kept")
 
 # %% tags=["nbval-ignore-output"]
+print(f"{len(scores)} filters in {scores.layer.nunique()} layers, {int(scores.kept.sum())} kept; the first layers:")
 scores.groupby("layer", sort=False).agg({"capacity": "mean", "independence": "mean", "filter": "size", "kept": "sum"}).round(3).head(8)
 
 # %% tags=["nbval-ignore-output"]

@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import accuracy_score
 from test_crossval import TINY, toy
 
-from sleepkit import comparison, crossval, paths, results, stage2, sweep
+from sleepkit import comparison, crossval, paths, results, stage2, sweep, verdicts
 from sleepkit.ablation import SEARCHES, ablate
 from sleepkit.calibration import expected_calibration_error, fit_temperature, temper
 from sleepkit.context import fit_context, smooth
@@ -105,6 +105,20 @@ def test_every_network_is_pruned_and_tested_as_its_protocol_says(made):
     sizes = results.read("toy", "stage2_prune/parameters.csv").set_index(["genotype", "pruned"]).params
     small, masked, distilled, again = (sizes[way] for way in ways)
     assert small == distilled < masked == again == count_parameters(SleepNet(TINY, 4, 3))
+
+
+def test_the_verdict_fails_where_a_network_is_not_as_it_was_pruned(made, monkeypatch):
+    """The first network kept whole, or all pruned by another ratio than the settings say."""
+    epochs, _, trained, settings, rows = made
+    good = verdicts.pruning_checks(epochs, trained, rows, [], settings)
+    grown = "networks that grew back in fine-tuning"
+    assert good.set_index("claim").holds.drop("better than chance: kappa of the pruned networks").all()
+    pruned = load_pruned(settings)
+    monkeypatch.setattr(verdicts, "load_pruned", lambda settings: [trained[0], *pruned[1:]])
+    bad = verdicts.pruning_checks(epochs, trained, rows, [], settings).set_index("claim")
+    assert bad.measured[grown] == str(len(trained[0].networks)) and not bad.holds[grown]
+    unpruned = verdicts.pruning_checks(epochs, trained, rows, [], replace(settings, ratio=0.25)).set_index("claim")
+    assert not unpruned.holds[grown]
 
 
 def test_distillation_trains_towards_the_stages_and_what_the_full_network_says(made):
