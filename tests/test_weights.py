@@ -97,7 +97,7 @@ def test_scoring_the_nights_of_fold_0_gives_the_accuracy_of_the_cross_validation
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name, cells, seed",
-    [("seed1", 7, 1), ("seed2", 7, 2), ("L9_seed0", 9, 0), ("L11_seed0", 11, 0), ("hum_seed1", 7, 1)],
+    [("seed1", 7, 1), ("seed2", 7, 2), ("seed3", 7, 3), ("L9_seed0", 9, 0), ("L11_seed0", 11, 0), ("hum_seed1", 7, 1)],
 )
 def test_ten_networks_beside_the_results_stage_whom_they_never_met_as_crossval_says(prepared, name, cells, seed):
     """Every epoch of the 20 people, by the network of its fold."""
