@@ -13,7 +13,7 @@ from sleepkit.figures import plot_calibration, plot_latency, plot_sweep, plot_tr
 from sleepkit.figures.tradeoff import protocol_kind
 from sleepkit.network import SleepNet
 from sleepkit.reference import FULL_MACS, published, published_genotype
-from sleepkit.results import COLUMNS, NETWORK
+from sleepkit.results import COLUMNS, NETWORK, gather
 from sleepkit.stage2 import METHODS
 
 # --- figure 11
@@ -154,14 +154,25 @@ def test_tradeoff_names_what_has_the_size_of_another_network():
     assert words.count("hum") == 8  # and full and pruned
 
 
-def test_tradeoff_puts_words_of_one_size_above_one_another():
+@pytest.mark.parametrize("distilled", [0.7360, 0.7304], ids=["better", "level"])
+def test_tradeoff_puts_words_of_one_size_above_one_another(distilled):
+    """Also where the word of a somewhat smaller network stands below them."""
     crossval, parameters = networks()
     full = crossval[(crossval.protocol == "subjectwise") & (crossval.pruned == 0)]
-    ways = (("", 0.73), ("-distilled", 0.7360), ("-hum", 0.7365))
-    same = pd.concat([full.assign(genotype=full.genotype + way, acc=acc) for way, acc in ways])
-    sizes = pd.concat([parameters.assign(genotype=parameters.genotype + way) for way, _ in ways])
-    words = assert_readable(plot_tradeoff(same, sizes, NOTE))
-    assert words.count("hum") == words.count("distilled") == 4, "data sets times quantities"
+    ways = (("", 0.73, 1), ("-distilled", distilled, 1), ("-hum", 0.7365, 1), ("-nested", 0.7314, 0.77))
+    same = pd.concat([full.assign(genotype=full.genotype + way, acc=acc) for way, acc, _ in ways])
+    sizes = []
+    for way, _, share in ways:
+        smaller = {name: parameters[name] * share for name in ("params", "macs")}
+        sizes.append(parameters.assign(genotype=parameters.genotype + way, **smaller))
+    words = assert_readable(plot_tradeoff(same, pd.concat(sizes), NOTE))
+    for word in ("hum", "distilled", "nested"):
+        assert words.count(word) == 4, "data sets times quantities"
+
+
+def test_tradeoff_of_the_real_nights_can_be_read():
+    crossval, parameters = (gather("first5s-cpu", f"{name}.csv") for name in ("crossval", "parameters"))
+    assert "nested" in assert_readable(plot_tradeoff(crossval, parameters, NOTE))
 
 
 def test_every_baseline_protocol_has_its_kind():

@@ -54,17 +54,19 @@ def draw_points(ax, points, column, unit):
         look = _look(row.source, row.kind) | {"marker": "D" if row.pruned else "o"}
         ax.errorbar(x, row.acc, None if pd.isna(row.sd) else row.sd, linewidth=0, elinewidth=0.8, **look)
         if row.source == "others":
-            further = sizes[points.source == "others"] / x
+            further = sizes[(points.acc - row.acc).abs() < 3] / x  # of marks about as high
             side, shift = ("right", -3.5) if further.between(1, 1.6, inclusive="right").any() else ("left", 3.5)
             ax.annotate(
                 row.number, (x, row.acc), (shift, 0), textcoords="offset points", ha=side, va="center", fontsize=7
             )
         elif row.number:
-            # Above what is pruned, below what is full; beside the mark where another one of its size lies there. One
-            # that is as good to a tenth of a point is the same mark.
-            alike = points[(points.source == "this run") & (sizes == x)]
+            # Above what is pruned, below what is full; beside the mark where another one of its size lies there, or the
+            # word of a somewhat smaller one. One that is as good to a tenth of a point is the same mark.
+            ours = points.source == "this run"
+            alike = points[ours & (sizes == x)]
             better = alike.acc - row.acc
-            if (better > 0.1).any() if row.pruned else (better < -0.1).any():
+            smaller = points[ours & ~points.pruned & (sizes < x) & (sizes > x / 2)]
+            if (better > 0.1).any() if row.pruned else (better < -0.1).any() or (smaller.number != "").any():
                 lines = ((alike.number != "") & (better < 0)).sum()  # of words that stand below this one
                 place = "center"
                 side, shift = ("right", (-4, 0)) if row.pruned else ("left", (9 - 5 * lines, 9 + 9 * lines))
