@@ -100,7 +100,7 @@ def _changed_sizes(trained, settings):
     """How many pruned networks, as saved, have other sizes than pruning gives the full ones they came from."""
     changed = 0
     for full, pruned in zip(trained, load_pruned(settings), strict=True):
-        for fold, path in pruned.networks.items():
-            wanted = prune_filters(load_network(full.networks[fold])[0], settings.ratio, settings.balance)
-            changed += count_parameters(load_network(path)[0]) != count_parameters(wanted)
+        net = load_network(full.networks[min(pruned.networks)])[0]  # the widths of one fold are those of all
+        wanted = count_parameters(prune_filters(net, settings.ratio, settings.balance))
+        changed += sum(count_parameters(load_network(path)[0]) != wanted for path in pruned.networks.values())
     return changed

@@ -54,7 +54,7 @@ def draw_points(ax, points, column, unit):
         look = _look(row.source, row.kind) | {"marker": "D" if row.pruned else "o"}
         ax.errorbar(x, row.acc, None if pd.isna(row.sd) else row.sd, linewidth=0, elinewidth=0.8, **look)
         if row.source == "others":
-            further = sizes[(points.acc - row.acc).abs() < 3] / x  # of marks about as high
+            further = sizes[(points.acc - row.acc).abs() < 3] / x  # of marks within 3 points of accuracy
             side, shift = ("right", -3.5) if further.between(1, 1.6, inclusive="right").any() else ("left", 3.5)
             ax.annotate(
                 row.number, (x, row.acc), (shift, 0), textcoords="offset points", ha=side, va="center", fontsize=7
