@@ -141,7 +141,6 @@ def test_tradeoff_shows_every_network_whose_size_is_known(crossval, parameters):
 
 
 def test_tradeoff_names_what_has_the_size_of_another_network():
-    """Above and below the marks, or beside them where others of their size lie."""
     frames = []
     for frame, *better in zip(networks(), ({"acc": 0.75}, {}), ({"acc": 0.74}, {}), strict=True):
         distilled, hum = frame[frame.pruned > 0].assign(**better[0]), frame.assign(**better[1])
@@ -152,6 +151,10 @@ def test_tradeoff_names_what_has_the_size_of_another_network():
     words = assert_readable(plot_tradeoff(apart, parameters, NOTE))
     assert words.count("distilled") == 4  # data sets times quantities
     assert words.count("hum") == 8  # and full and pruned
+    assert "searched" not in words  # as all are
+    known = [frame.assign(genotype=frame.genotype.str.replace("searched", "published")) for frame in networks()]
+    both = (pd.concat([frame, more]) for frame, more in zip(networks(), known, strict=True))
+    assert assert_readable(plot_tradeoff(*both, NOTE)).count("searched") == 16  # two protocols
 
 
 @pytest.mark.parametrize("distilled", [0.7360, 0.7304], ids=["better", "level"])

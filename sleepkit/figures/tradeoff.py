@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from sleepkit.figures.labels import label_marks
 from sleepkit.figures.style import INK, PAGE, add_note, new_figure, styled
 from sleepkit.metrics import scores
 from sleepkit.reference import FULL_MACS, published, published_confusion
@@ -30,6 +31,7 @@ def plot_tradeoff(crossval, parameters, note=""):
     """
     baselines = published("baselines")
     figure = new_figure(PAGE, 6.3)
+    places = []
     axes = figure.subplots(2, 3, width_ratios=(1, 1, 1.12))
     for line, letters, (dataset, name) in zip(
         axes, ("ab", "cd"), (("edf20", "EDF-20"), ("edf78", "EDF-78")), strict=True
@@ -38,44 +40,27 @@ def plot_tradeoff(crossval, parameters, note=""):
         points = pd.concat([others, _published(dataset), _found(dataset, crossval, parameters)], ignore_index=True)
         quantities = (("params", 1e3, "parameters, thousands"), ("macs", 1e6, "MACs per epoch, millions"))
         for ax, letter, (column, unit, label) in zip(line, letters, quantities, strict=False):
-            draw_points(ax, points, column, unit)
+            places.append((ax, *draw_points(ax, points, column, unit)))
             ax.set(title=f"{letter}  {name}", xlabel=label, ylabel="accuracy, %")
         draw_ranking(line[2], others)
     figure.legend(handles=_key(crossval is not None), loc="outside upper left", ncols=3, columnspacing=1.4)
     add_note(figure, note)
+    figure.draw_without_rendering()  # lays the figure out
+    for place in places:
+        label_marks(*place)
     return figure
 
 
 def draw_points(ax, points, column, unit):
-    """Every network whose `column` is known into `ax`; others carry their number of the list, ours a word."""
+    """Every network whose `column` is known into `ax`, as a mark with a bar of one sd.
+
+    returns what `label_marks` wants: places, sds, and words: others' number of the list, ours what tells it apart
+    """
     points = points[points[column].notna() & points.acc.notna()]
     sizes = points[column] / unit
     for x, row in zip(sizes, points.itertuples(), strict=True):
         look = _look(row.source, row.kind) | {"marker": "D" if row.pruned else "o"}
         ax.errorbar(x, row.acc, None if pd.isna(row.sd) else row.sd, linewidth=0, elinewidth=0.8, **look)
-        if row.source == "others":
-            further = sizes[(points.acc - row.acc).abs() < 3] / x  # of marks within 3 points of accuracy
-            side, shift = ("right", -3.5) if further.between(1, 1.6, inclusive="right").any() else ("left", 3.5)
-            ax.annotate(
-                row.number, (x, row.acc), (shift, 0), textcoords="offset points", ha=side, va="center", fontsize=7
-            )
-        elif row.number:
-            # Above what is pruned, below what is full; beside the mark where another one of its size lies there, or the
-            # word of a somewhat smaller one. One that is as good to a tenth of a point is the same mark.
-            ours = points.source == "this run"
-            alike = points[ours & (sizes == x)]
-            better = alike.acc - row.acc
-            smaller = points[ours & ~points.pruned & (sizes < x) & (sizes > x / 2)]
-            if (better > 0.1).any() if row.pruned else (better < -0.1).any() or (smaller.number != "").any():
-                lines = ((alike.number != "") & (better < 0)).sum()  # of words that stand below this one
-                place = "center"
-                side, shift = ("right", (-4, 0)) if row.pruned else ("left", (9 - 5 * lines, 9 + 9 * lines))
-            else:
-                side, place, shift = ("center", "bottom", (0, 3.5)) if row.pruned else ("center", "top", (0, -3.5))
-            # A line leads to a mark that has deeper networks, of about its accuracy, to the right of it.
-            line = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2} if side == "left" else None
-            how = {"textcoords": "offset points", "fontsize": 7, "arrowprops": line}
-            ax.annotate(row.number, (x, row.acc), shift, ha=side, va=place, **how)
     steps = np.array([step * 10.0**power for power in range(-3, 10) for step in (1, 3)])
     ax.set_xscale("log")
     ax.set_xlim(steps[steps < sizes.min() / 1.3].max(), steps[steps > 1.1 * sizes.max()].min())
@@ -85,6 +70,7 @@ def draw_points(ax, points, column, unit):
     ax.margins(y=0.12)
     ax.grid(linewidth=0.3, color="#E4E4E4")
     ax.set_axisbelow(True)
+    return sizes.to_numpy(), points.acc.to_numpy(), points.sd.to_numpy(float), points.number.tolist()
 
 
 def draw_ranking(ax, others):
@@ -136,9 +122,11 @@ def _found(dataset, crossval, parameters):
     sizes = parameters[["genotype", "channels", "cells", "pruned", "params", "macs"]].drop_duplicates()
     frame = frame.merge(sizes, on=["genotype", "channels", "cells", "pruned"])
     frame = frame.assign(kind=frame.protocol.map(protocol_kind), source="this run", number="", name=frame.genotype)
-    # Of one size, told apart by words: searched inside the folds, trained with hum, distilled, or from scratch.
-    kinds = frame.genotype.str.extract(r"-((?:nested|hum|distilled|scratch|released|-)+)$", expand=False).fillna("")
-    return frame.assign(pruned=frame.pruned > 0, number=kinds).rename(columns={"mean": "acc", "std": "sd"})
+    # Of about one size, told apart by words: searched inside the folds, trained with hum, distilled, or from scratch,
+    # and found by a search where the published genotype was trained, too.
+    found = "searched|" if frame.genotype.str.contains("-published").any() else ""
+    kinds = frame.genotype.str.extract(f"-((?:{found}nested|hum|distilled|scratch|released|-)+)$", expand=False)
+    return frame.assign(pruned=frame.pruned > 0, number=kinds.fillna("")).rename(columns={"mean": "acc", "std": "sd"})
 
 
 def _look(source, kind):

@@ -1,0 +1,65 @@
+"""Words beside marks, where there is room for them."""
+
+from itertools import product
+
+import numpy as np
+
+MARK = 3.5  # half the width of a mark, points
+GAP = 1.0  # between a word and whatever is next to it, points
+DISTANCES = range(0, 40, 3)  # points that a word may stand away from its mark
+ANGLES = np.arange(16) * np.pi / 8  # directions, to the right first
+
+
+def label_marks(ax, x, y, sd, words):
+    """Annotate marks one after another, each word as near to its mark as it covers neither marks nor what is written;
+    a line leads to a mark from a word that does not stand next to it.
+
+    x, y, sd : (n,) places of all marks in data units and half the lengths of their vertical bars, nan without one
+    words : n words, "" for a mark without one
+    The axes must have their final limits and place in the figure. Where room is lacking, the word covers the least.
+    """
+    unit = ax.figure.dpi / 72  # pixels in a point
+    bar = np.nan_to_num(sd)
+    centre, low, high = (ax.transData.transform(np.column_stack([x, y + side * bar])) / unit for side in (0, -1, 1))
+    marks, written = np.hstack([low - MARK, high + MARK]), np.empty((0, 4))
+    frame = ax.get_window_extent().extents / unit
+    for i in [i for i, word in enumerate(words) if word]:
+        how = {"fontsize": 7, "ha": "center", "va": "center"}
+        text = ax.text(x[i], y[i], words[i], **how)
+        size = text.get_window_extent().size / unit + 2 * GAP
+        text.remove()
+        ways = [_way(centre[i], size, *way) for way in product(DISTANCES, ANGLES)]
+        others = np.delete(marks, i, axis=0)
+        place, box, line = min(ways, key=lambda way: _badness(way, others, written, frame))
+        written = np.vstack([written, box, np.hstack([line, line])])
+        nearest = (np.clip(centre[i], box[:2], box[2:]) - box[:2]) / size
+        leads = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2, "relpos": nearest}
+        how |= {"textcoords": "offset points", "arrowprops": leads if len(line) else None}
+        ax.annotate(words[i], (x[i], y[i]), place, **how).set_in_layout(False)
+
+
+def _way(centre, size, distance, angle):
+    """(offset of a word's centre from its mark's, box (x0, y0, x1, y1) of the word, dots (m, 2) of the line between
+    them), all in points; a word next to its mark has no line."""
+    towards = np.array([np.cos(angle), np.sin(angle)]).round(9)
+    reach = MARK + distance
+    offset = towards * reach + np.clip(1.5 * towards, -1, 1) * size / 2
+    box = np.concatenate([centre + offset - size / 2, centre + offset + size / 2])
+    end = np.clip(centre, box[:2], box[2:])
+    line = centre + np.arange(0, 1, 2 / reach)[:, None] * (end - centre)
+    return offset, box, line[: len(line) * bool(distance)]
+
+
+def _badness(way, marks, written, frame):
+    """0 for a word next to its mark that covers nothing. To cover something is worst, then a line over words."""
+    _, box, line = way
+    outside = (box[:2] < frame[:2]).any() or (box[2:] > frame[2:]).any()
+    covered = _overlaps(box[None], np.vstack([marks, written])) + outside
+    dots = np.hstack([line, line])
+    return 100 * covered + 40 * _overlaps(dots, written) + 4 * _overlaps(dots, marks) + 2 * len(line)
+
+
+def _overlaps(boxes, others):
+    """How often one of the boxes (m, 4) lies over one of the others (n, 4)."""
+    boxes = boxes[:, None]
+    return int(((others[:, :2] < boxes[..., 2:]) & (boxes[..., :2] < others[:, 2:])).all(axis=-1).sum())
