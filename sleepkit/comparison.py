@@ -25,9 +25,10 @@ WAYS = {"pruned": "", "distilled": "-distilled"}
 
 def paired_differences(settings):
     """Every subject-wise network against AttnSleep where it staged the same epochs, full and pruned, pruned against
-    full, trained with hum against without, and deeper against the one of fewest cells; each epoch for itself, and both
-    sides with the context of the night. Likewise what was distilled after pruning, against the full network and against
-    the full network distilled from itself, which had as many epochs.
+    full, trained with hum against without, deeper against the one of fewest cells, and of a found genotype against the
+    published one; each epoch for itself, and both sides with the context of the night. Likewise what was distilled
+    after pruning, against the full network and against the full network distilled from itself, which had as many
+    epochs.
 
     Reads confusion_by_night.csv of both stages; the seeds are those that both sides have. Writes differences.csv and
     returns it as a data frame: comparison ("pruned - full", "distilled - full, context" ...), genotype of the full
@@ -86,6 +87,8 @@ def _pairs(first, pruned, again):
             return nights[(nights[names] == [genotype, channels, cells]).all(axis=1)]
 
         yield "full - AttnSleep", key, whole, None
+        if (origin := genotype.split("-")[1]) != "published":
+            yield "full - published genotype", key, whole, named(first, genotype.replace(origin, "published"))
         if genotype.endswith("-hum"):
             yield "full - without hum", key, whole, named(first, genotype.removesuffix("-hum"))
         fewest = shallowest[genotype, channels]
