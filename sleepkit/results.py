@@ -15,6 +15,8 @@ NOTEBOOKS = ("stage1_edf20", "stage1_edf78", "stage2_prune")
 # What tells one trained network from another in crossval.csv and its companions.
 NETWORK = ["protocol", "genotype", "channels", "cells", "pruned", "context", "seed"]
 SCORES = ["acc", "mf1", "kappa", "mgm"]
+# Ends of the genotype's name: networks that stage 2 trains beside those that it prunes and fine-tunes.
+APART = ("scratch", "released", "distilled")
 
 COLUMNS = {
     "nights.csv": ["dataset", "night", "subject", *STAGES, "n_epochs", "movement", "unscored", "trimmed"],
@@ -102,6 +104,12 @@ def merge_crossval(profile):
         raise ValueError(f"profile {profile}: notebooks disagree on the same network and fold:\n{rows}")
     write_table(frame, paths.results(profile) / "crossval.csv")
     return frame
+
+
+def of_stage_2(rows):
+    """Which rows of crossval.csv or a companion are of networks that stage 2 made, pruned or trained again whole, as a
+    bool series."""
+    return (rows.pruned > 0) | rows.genotype.str.endswith(tuple(f"-{way}" for way in APART))
 
 
 def provenance(profile, notebook="stage1_edf20", seeds=()):

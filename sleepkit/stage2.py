@@ -20,14 +20,13 @@ from sleepkit.pruning.filters import (
     random_scores,
     released_mask,
 )
-from sleepkit.results import NETWORK, SCORES, gather, write_table
+from sleepkit.results import APART, NETWORK, SCORES, gather, write_table
 from sleepkit.search import SearchSettings
 from sleepkit.stage1 import run_plans, write_networks, write_runs
 from sleepkit.training import TrainSettings, predict_logits
 
 METHODS = ("importance", "random", "l1", "scratch", "released", "distilled")
 FRESH = ("scratch", "released")  # those that train a new network, for as many epochs as what is fine-tuned has had
-APART = (*FRESH, "distilled")  # those whose rows are told apart by the end of the genotype's name
 SOFT = 0.5  # share of the full network's probabilities in what a distilled one is trained towards
 # Seeds of the authors' shuffled folds in stage 2 (method section 4) by data set and depth; 42 where none is listed.
 EPOCHWISE_SEEDS = {("edf20", 7): 49}

@@ -11,9 +11,9 @@ from sleepkit import crossval
 from sleepkit.fold import normalisation
 from sleepkit.metrics import scores
 from sleepkit.network import load_network
-from sleepkit.results import COLUMNS, write_table
+from sleepkit.results import APART, COLUMNS, write_table
 from sleepkit.stage1 import full_plan, run_plans
-from sleepkit.stage2 import APART, Trained, family, first_fold, folds_of, pruned_network, pruning_plan
+from sleepkit.stage2 import Trained, family, first_fold, folds_of, pruned_network, pruning_plan
 
 
 def sweep_ratios(epochs, trained, settings):

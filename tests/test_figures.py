@@ -208,6 +208,14 @@ def test_confusion_names_the_seeds_of_every_depth_and_stage(networks, seeds):
     assert f"This run · edf20-searched · subjectwise, {seeds}" in words
 
 
+def test_confusion_of_what_stage_2_trained_again_whole_says_so():
+    keys = ("subjectwise", "edf20-searched-distilled", 8, 7)
+    rows = confusion_rows([(*keys, 0.0, "none", 1), (*keys, 0.5, "none", 1)])
+    words = " ".join(assert_readable(plot_confusion("edf20", rows)))
+    assert "Stage 2, not pruned, L = 7" in words and "Stage 2 (−50 %), L = 7" in words
+    assert words.count("Stage 1, full") == 3, "the published ones"
+
+
 # --- figure 15
 
 

@@ -114,6 +114,20 @@ def test_this_runs_networks_stand_beside_the_published_ones():
     assert column["seeds", ""] == 2 and table["published, L = 7"]["seeds", ""] == 1
 
 
+def test_what_stage_2_trained_again_whole_stands_with_stage_2():
+    again = {"genotype": "edf20-searched-distilled"}
+    runs = [
+        pd.concat([frame, frame[frame.pruned == 0].assign(**again)]) for frame in (crossval(), *companions())
+    ]
+    name = "this run, edf20-searched-distilled, L = 5, C = 4, subjectwise"
+    first, second = (tables.table_stage("edf20", pruned, *runs).set_index(["measure", "stage"]) for pruned in (0, 1))
+    assert name not in first and second[name]["parameters", ""] == 9000
+    table = tables.table_protocols(runs[0], "edf20").set_index("source")
+    assert table.loc["this run, edf20-searched-distilled, not pruned"].stage.tolist() == [2, 2]
+    methods = tables.table_state_of_the_art(runs[0], runs[2]).method.tolist()
+    assert "this run, edf20-searched-distilled, not pruned, stage 2, L = 5, C = 4" in methods
+
+
 def test_ablation_has_mean_and_sd_over_seeds_in_the_order_of_the_file():
     rows = [
         ("DARTS", 0, 0.80, 0.7, 0.6, 0.8, 90, 2e6, 50),

@@ -7,6 +7,7 @@ from sleepkit.epochs import STAGES
 from sleepkit.figures.style import PAGE, add_note, new_figure, styled
 from sleepkit.metrics import scores
 from sleepkit.reference import PROTOCOL, published_confusion
+from sleepkit.results import of_stage_2
 
 SHADES = LinearSegmentedColormap.from_list("shades", ["#FFFFFF", "#9CC3DC", "#1F5A8A"])
 COLUMNS = 3  # matrices side by side, so that counts of five digits read at 7 pt
@@ -109,11 +110,12 @@ def _seeds(rows):
 def _found(rows):
     """Panels of stage 1 and of stage 2, each a line in the order of depth; a few of them share one line."""
     stages = []
-    for pruned in (False, True):
-        part = rows[(rows.pruned > 0) == pruned]
+    for again in (False, True):
+        part = rows[of_stage_2(rows) == again]
         panels = []
         for (cells, channels, ratio), network in part.groupby(["cells", "channels", "pruned"]):
-            name = f"Stage 2 (−{100 * ratio:.0f} %)" if pruned else STAGE_NAMES[False]
+            removed = f" (−{100 * ratio:.0f} %)" if ratio else ", not pruned"
+            name = f"Stage 2{removed}" if again else STAGE_NAMES[False]
             panels.append((f"{name}, L = {cells}, C = {channels}", matrix_of(network)))
         stages.append(panels)
     return stages if sum(map(len, stages)) > COLUMNS else [sum(stages, [])]

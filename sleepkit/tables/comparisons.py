@@ -7,7 +7,7 @@ import pandas as pd
 
 from sleepkit.metrics import confusion, scores
 from sleepkit.reference import FULL_MACS, PROTOCOL, published, published_confusion
-from sleepkit.results import SCORES
+from sleepkit.results import SCORES, of_stage_2
 from sleepkit.tables.formats import HEADS, factor
 from sleepkit.tables.runs import DATASETS
 
@@ -101,9 +101,7 @@ def table_protocols(crossval, dataset):
     """
     table = _published_scores(dataset).assign(source="published", protocol="epochwise", context="none", seeds=1)
     if crossval is not None:
-        found = _found_scores(crossval, dataset)
-        found = found.assign(source="this run, " + found.genotype)
-        table = pd.concat([table, found], ignore_index=True)
+        table = pd.concat([table, _found_scores(crossval, dataset)], ignore_index=True)
     heads = ["source", "protocol", "context", "stage", "C", "L", "seeds"]
     columns = [*heads, *SCORE_COLUMNS, *DIFFERENCES.values()]
     return table.reindex(columns=columns).dropna(axis=1, how="all")
@@ -186,14 +184,17 @@ def _published_scores(dataset):
 
 
 def _found_scores(crossval, dataset):
-    """A row per network of this run: its keys, stage, seeds, scores with their sd, differences to the published."""
+    """A row per network of this run: its keys, source, stage, seeds, scores with their sd, differences to the
+    published."""
     pooled = crossval[(crossval.fold == "pooled") & crossval.genotype.str.startswith(dataset)]
     by_network = pooled.groupby(KEYS)
     found = pd.DataFrame({"seeds": by_network.seed.nunique()})
     for key in SCORES:
         found = found.join(_mean_sd(by_network[key], key))
     found = found.reset_index().rename(columns={"cells": "L", "channels": "C"})
-    found["stage"] = 1 + (found.pruned > 0)
+    found["stage"] = 1 + of_stage_2(found)
+    whole = (found.stage == 2) & (found.pruned == 0)
+    found["source"] = "this run, " + found.genotype + np.where(whole, ", not pruned", "")
     order = {context: place for place, context in enumerate(CONTEXTS)}
     found = found.sort_values(["protocol", "genotype", "C", "L", "pruned", "context"], key=lambda c: c.replace(order))
     theirs = found[["stage", "L"]].merge(_published_scores(dataset), on=["stage", "L"], how="left")
@@ -210,7 +211,7 @@ def _found_networks(crossval, dataset, parameters):
     found = found.merge(sizes, on=["genotype", "C", "L", "pruned"], how="left")
     folds = crossval[crossval.fold != "pooled"].groupby("protocol").fold.nunique()
     names = [
-        f"this run, {row.genotype}, stage {row.stage}, L = {row.L}, C = {row.C}{CONTEXTS[row.context]}"
+        f"{row.source}, stage {row.stage}, L = {row.L}, C = {row.C}{CONTEXTS[row.context]}"
         for row in found.itertuples()
     ]
     protocols = [f"{folds.get(protocol, 0)}-fold {protocol}" for protocol in found.protocol]

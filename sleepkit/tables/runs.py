@@ -6,7 +6,7 @@ from sleepkit.epochs import STAGES
 from sleepkit.genotype import OPERATIONS
 from sleepkit.metrics import per_class, scores
 from sleepkit.reference import PREPARED_COUNTS, PROTOCOL, published, published_confusion
-from sleepkit.results import NETWORK, SCORES
+from sleepkit.results import NETWORK, SCORES, of_stage_2
 from sleepkit.tables.formats import HEADS, factor
 
 BY_STAGE = {"precision": "precision, %", "recall": "recall, %", "f1": "F1, %", "gmean": "G-mean, %"}
@@ -110,7 +110,7 @@ def table_stage(dataset, pruned, crossval=None, by_stage=None, parameters=None):
     model = "pruned" if pruned else "full"
     columns = {f"published, L = {cells}": _published_column(dataset, cells, model) for cells in (7, 9, 11)}
     if crossval is not None:
-        of_stage = ((crossval.pruned > 0) == pruned) & crossval.genotype.str.startswith(dataset)
+        of_stage = (of_stage_2(crossval) == pruned) & crossval.genotype.str.startswith(dataset)
         for name, keys in _networks(crossval[of_stage]):
             columns[name] = _found_column(keys, crossval, by_stage, parameters)
             theirs = columns.get(f"published, L = {keys['cells']}")
