@@ -7,7 +7,7 @@ import numpy as np
 MARK = 3.5  # half the width of a mark, points
 GAP = 1.0  # between a word and whatever is next to it, points
 DISTANCES = range(0, 40, 3)  # points that a word may stand away from its mark
-ANGLES = np.arange(16) * np.pi / 8  # directions, to the right first
+ANGLES = np.arange(24) * np.pi / 12  # directions, to the right first
 
 
 def label_marks(ax, x, y, sd, words):
@@ -31,7 +31,7 @@ def label_marks(ax, x, y, sd, words):
         ways = [_way(centre[i], size, *way) for way in product(DISTANCES, ANGLES)]
         others = np.delete(marks, i, axis=0)
         place, box, line = min(ways, key=lambda way: _badness(way, others, written, frame))
-        written = np.vstack([written, box, np.hstack([line, line])])
+        written = np.vstack([written, box, np.hstack([line - GAP, line + GAP])])
         nearest = (np.clip(centre[i], box[:2], box[2:]) - box[:2]) / size
         leads = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2, "relpos": nearest}
         how |= {"textcoords": "offset points", "arrowprops": leads if len(line) else None}
@@ -56,7 +56,7 @@ def _badness(way, marks, written, frame):
     outside = (box[:2] < frame[:2]).any() or (box[2:] > frame[2:]).any()
     covered = _overlaps(box[None], np.vstack([marks, written])) + outside
     dots = np.hstack([line, line])
-    return 100 * covered + 40 * _overlaps(dots, written) + 4 * _overlaps(dots, marks) + 2 * len(line)
+    return 100 * covered + 40 * _overlaps(dots, written) + 8 * _overlaps(dots, marks) + 2 * len(line)
 
 
 def _overlaps(boxes, others):
