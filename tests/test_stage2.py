@@ -402,6 +402,11 @@ def test_differences_of_the_real_nights_follow_from_the_confusions_beside_them(m
     for cells, kappa in full.kappa.drop(7).items():
         assert found["full - L = 7, context", cells, "kappa"] == pytest.approx(kappa - full.kappa[7])
     assert set(found["full - L = 7"].index.get_level_values("cells")) == set(full.index) - {7} >= {9}
+    rows = pooled.reset_index().query("cells == 7 and pruned == 0 and context == 'both' and seed == 0")
+    acc = rows.set_index("genotype").acc
+    same = frame.set_index(["genotype", "comparison", "metric"]).difference
+    gain = same["edf20-searched", "full - published genotype, context", "acc"]
+    assert gain == pytest.approx(acc["edf20-searched"] - acc["edf20-published"])
 
 
 def test_calibration_scales_every_fold_by_its_own_validation_subjects(made):

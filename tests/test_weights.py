@@ -22,10 +22,10 @@ PROFILE = "first5s-cpu"
 NAMES = ("edf20_first5s_L7", "edf20_first5s_L7_pruned", "fold0_L7", "fold0_L7_pruned")
 
 
-def row(pruned, context, fold, seed=0, cells=7, way=""):
+def row(pruned, context, fold, seed=0, cells=7, genotype="edf20-published"):
     """The row of the profile's crossval.csv that belongs to a network."""
     rows = results.gather(PROFILE, "crossval.csv")
-    keys = {"protocol": "subjectwise", "genotype": f"edf20-published{way}", "channels": 8}
+    keys = {"protocol": "subjectwise", "genotype": genotype, "channels": 8}
     keys |= {"cells": cells, "seed": seed, "pruned": 0.5 * pruned, "context": context, "fold": fold}
     assert set(keys) == {*NETWORK, "fold"}
     (chosen,) = rows[np.logical_and.reduce([rows[name] == value for name, value in keys.items()])].to_dict("records")
@@ -97,11 +97,16 @@ def test_scoring_the_nights_of_fold_0_gives_the_accuracy_of_the_cross_validation
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name, cells, seed",
-    [("seed1", 7, 1), ("seed2", 7, 2), ("seed3", 7, 3), ("L9_seed0", 9, 0), ("L11_seed0", 11, 0), ("hum_seed1", 7, 1)],
+    [
+        *(("seed1", 7, 1), ("seed2", 7, 2), ("seed3", 7, 3), ("L9_seed0", 9, 0), ("L11_seed0", 11, 0)),
+        *(("hum_seed1", 7, 1), ("searched_seed0", 7, 0)),
+    ],
 )
 def test_ten_networks_beside_the_results_stage_whom_they_never_met_as_crossval_says(prepared, name, cells, seed):
     """Every epoch of the 20 people, by the network of its fold."""
-    epochs, matrices, way = EpochSet.load(prepared), [], "-hum" * name.startswith("hum")
+    epochs, matrices = EpochSet.load(prepared), []
+    other = {"hum": "edf20-published-hum", "searched": "edf20-searched"}
+    genotype = other.get(name.split("_")[0], "edf20-published")
     for number, pair in enumerate(EDF20_PAIRS):
         net, about = load_network(results.paths.results(PROFILE) / f"stage1_edf20/networks/{name}_fold{number}")
         assert len(net.cells) == cells
@@ -110,9 +115,9 @@ def test_ten_networks_beside_the_results_stage_whom_they_never_met_as_crossval_s
         test = epochs.subset(np.isin(epochs.subject, pair))
         said = predict_logits(net, Normalisation(**about["normalisation"])(test.x)).argmax(1)
         matrices.append(confusion(test.y, said))
-        measured = row(False, "none", str(number), seed, cells, way)
+        measured = row(False, "none", str(number), seed, cells, genotype)
         assert scores(matrices[-1])["acc"] == pytest.approx(measured["acc"], abs=0.001)
     pooled = scores(sum(matrices))
-    measured = row(False, "none", "pooled", seed, cells, way)
+    measured = row(False, "none", "pooled", seed, cells, genotype)
     assert {key: pooled[key] for key in SCORES} == pytest.approx({key: measured[key] for key in SCORES}, abs=0.001)
     assert np.sum(matrices) == measured["n"] == 42_308
