@@ -39,15 +39,16 @@ def label_marks(ax, x, y, sd, words):
 
 
 def _way(centre, size, distance, angle):
-    """(offset of a word's centre from its mark's, box (x0, y0, x1, y1) of the word, dots (m, 2) of the line between
-    them), all in points; a word next to its mark has no line."""
+    """(offset of a word's centre from its mark's, box (x0, y0, x1, y1) of the word, dots (m, 2) of the line from
+    the mark's edge to it), all in points; a word next to its mark has no line."""
     towards = np.array([np.cos(angle), np.sin(angle)]).round(9)
     reach = MARK + distance
     offset = towards * reach + np.clip(1.5 * towards, -1, 1) * size / 2
     box = np.concatenate([centre + offset - size / 2, centre + offset + size / 2])
     end = np.clip(centre, box[:2], box[2:])
-    line = centre + np.arange(0, 1, 2 / reach)[:, None] * (end - centre)
-    return offset, box, line[: len(line) * bool(distance)]
+    length = np.hypot(*(end - centre))
+    line = centre + np.arange(MARK, length if distance else 0, 2)[:, None] * (end - centre) / length
+    return offset, box, line
 
 
 def _badness(way, marks, written, frame):
@@ -56,7 +57,7 @@ def _badness(way, marks, written, frame):
     outside = (box[:2] < frame[:2]).any() or (box[2:] > frame[2:]).any()
     covered = _overlaps(box[None], np.vstack([marks, written])) + outside
     dots = np.hstack([line, line])
-    return 100 * covered + 40 * _overlaps(dots, written) + 8 * _overlaps(dots, marks) + 2 * len(line)
+    return 1000 * covered + 40 * _overlaps(dots, written) + 8 * _overlaps(dots, marks) + 2 * len(line)
 
 
 def _overlaps(boxes, others):
