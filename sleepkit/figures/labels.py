@@ -8,11 +8,12 @@ MARK = 3.5  # half the width of a mark, points
 GAP = 1.0  # between a word and whatever is next to it, points
 DISTANCES = range(0, 40, 3)  # points that a word may stand away from its mark
 ANGLES = np.arange(24) * np.pi / 12  # directions, to the right first
+SIDES = ((0, 1), (0, -1), (1, 1), (1, -1))  # axis and sign: from the left, the right, below and above
 
 
 def label_marks(ax, x, y, sd, words):
-    """Annotate marks one after another, each word as near to its mark as it covers neither marks nor what is written;
-    a line leads to a mark from a word that does not stand next to it.
+    """Annotate marks, each word as near to its mark as it covers neither marks nor other words; a line leads to a mark
+    from a word that does not stand next to it.
 
     x, y, sd : (n,) places of all marks in data units and half the lengths of their vertical bars, nan without one
     words : n words, "" for a mark without one
@@ -21,21 +22,35 @@ def label_marks(ax, x, y, sd, words):
     unit = ax.figure.dpi / 72  # pixels in a point
     bar = np.nan_to_num(sd)
     centre, low, high = (ax.transData.transform(np.column_stack([x, y + side * bar])) / unit for side in (0, -1, 1))
-    marks, written = np.hstack([low - MARK, high + MARK]), np.empty((0, 4))
-    frame = ax.get_window_extent().extents / unit
+    marks, frame = np.hstack([low - MARK, high + MARK]), ax.get_window_extent().extents / unit
+    how = {"fontsize": 7, "ha": "center", "va": "center"}
+    sizes = {}
     for i in [i for i, word in enumerate(words) if word]:
-        how = {"fontsize": 7, "ha": "center", "va": "center"}
         text = ax.text(x[i], y[i], words[i], **how)
-        size = text.get_window_extent().size / unit + 2 * GAP
+        sizes[i] = text.get_window_extent().size / unit + 2 * GAP
         text.remove()
-        ways = [_way(centre[i], size, *way) for way in product(DISTANCES, ANGLES)]
-        others = np.delete(marks, i, axis=0)
-        place, box, line = min(ways, key=lambda way: _badness(way, others, written, frame))
-        written = np.vstack([written, box, np.hstack([line - GAP, line + GAP])])
-        nearest = (np.clip(centre[i], box[:2], box[2:]) - box[:2]) / size
+    # Whoever comes first takes the room of others, so words are written from either side and the better one is kept.
+    orders = [sorted(sizes, key=lambda i, axis=axis, sign=sign: sign * centre[i, axis]) for axis, sign in SIDES]
+    _, ways = min((_arranged(order, centre, sizes, marks, frame) for order in orders), key=lambda found: found[0])
+    for i in sizes:
+        place, box, line = ways[i]
+        nearest = (np.clip(centre[i], box[:2], box[2:]) - box[:2]) / sizes[i]
         leads = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2, "relpos": nearest}
-        how |= {"textcoords": "offset points", "arrowprops": leads if len(line) else None}
-        ax.annotate(words[i], (x[i], y[i]), place, **how).set_in_layout(False)
+        leads = {"textcoords": "offset points", "arrowprops": leads if len(line) else None}
+        ax.annotate(words[i], (x[i], y[i]), place, **how, **leads).set_in_layout(False)
+
+
+def _arranged(order, centre, sizes, marks, frame):
+    """(total badness, dict mark -> its way) of words that are written one after another."""
+    total, ways, written = 0, {}, np.empty((0, 4))
+    for i in order:
+        others = np.delete(marks, i, axis=0)
+        all_ways = [_way(centre[i], sizes[i], *way) for way in product(DISTANCES, ANGLES)]
+        badness = [_badness(way, others, written, frame) for way in all_ways]
+        _, box, line = ways[i] = all_ways[int(np.argmin(badness))]
+        written = np.vstack([written, box, np.hstack([line - GAP, line + GAP])])
+        total += min(badness)
+    return total, ways
 
 
 def _way(centre, size, distance, angle):
