@@ -24,33 +24,34 @@ def label_marks(ax, x, y, sd, words):
     centre, low, high = (ax.transData.transform(np.column_stack([x, y + side * bar])) / unit for side in (0, -1, 1))
     marks, frame = np.hstack([low - MARK, high + MARK]), ax.get_window_extent().extents / unit
     how = {"fontsize": 7, "ha": "center", "va": "center"}
-    sizes = {}
+    ways = {}  # mark -> all ways to write its word
     for i in [i for i, word in enumerate(words) if word]:
         text = ax.text(x[i], y[i], words[i], **how)
-        sizes[i] = text.get_window_extent().size / unit + 2 * GAP
+        size = text.get_window_extent().size / unit + 2 * GAP
         text.remove()
+        ways[i] = [_way(centre[i], size, *where) for where in product(DISTANCES, ANGLES)]
     # Whoever comes first takes the room of others, so words are written from either side and the better one is kept.
-    orders = [sorted(sizes, key=lambda i, axis=axis, sign=sign: sign * centre[i, axis]) for axis, sign in SIDES]
-    _, ways = min((_arranged(order, centre, sizes, marks, frame) for order in orders), key=lambda found: found[0])
-    for i in sizes:
-        place, box, line = ways[i]
-        nearest = (np.clip(centre[i], box[:2], box[2:]) - box[:2]) / sizes[i]
+    orders = [sorted(ways, key=lambda i, axis=axis, sign=sign: sign * centre[i, axis]) for axis, sign in SIDES]
+    _, chosen = min((_arranged(order, ways, marks, frame) for order in orders), key=lambda found: found[0])
+    for i in ways:
+        place, box, line = chosen[i]
+        nearest = (np.clip(centre[i], box[:2], box[2:]) - box[:2]) / (box[2:] - box[:2])
         leads = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2, "relpos": nearest}
         leads = {"textcoords": "offset points", "arrowprops": leads if len(line) else None}
         ax.annotate(words[i], (x[i], y[i]), place, **how, **leads).set_in_layout(False)
 
 
-def _arranged(order, centre, sizes, marks, frame):
-    """(total badness, dict mark -> its way) of words that are written one after another."""
-    total, ways, written = 0, {}, np.empty((0, 4))
+def _arranged(order, ways, marks, frame):
+    """(total badness, dict mark -> its way) of words that are written one after another; marks : (n, 4) and
+    frame : (4,) boxes, points."""
+    total, chosen, written = 0, {}, np.empty((0, 4))
     for i in order:
         others = np.delete(marks, i, axis=0)
-        all_ways = [_way(centre[i], sizes[i], *way) for way in product(DISTANCES, ANGLES)]
-        badness = [_badness(way, others, written, frame) for way in all_ways]
-        _, box, line = ways[i] = all_ways[int(np.argmin(badness))]
+        badness = [_badness(way, others, written, frame) for way in ways[i]]
+        _, box, line = chosen[i] = ways[i][int(np.argmin(badness))]
         written = np.vstack([written, box, np.hstack([line - GAP, line + GAP])])
         total += min(badness)
-    return total, ways
+    return total, chosen
 
 
 def _way(centre, size, distance, angle):

@@ -9,6 +9,7 @@ from sleepkit.figures.labels import label_marks
 from sleepkit.figures.style import INK, PAGE, add_note, new_figure, styled
 from sleepkit.metrics import scores
 from sleepkit.reference import FULL_MACS, published, published_confusion
+from sleepkit.results import APART
 
 SOURCES = {"others": INK, "paper, as published": "#2A6F97", "this run": "#B4540A"}
 # Accuracies of different protocols are not comparable; the fill of a mark says which it is.
@@ -125,7 +126,7 @@ def _found(dataset, crossval, parameters):
     # Of about one size, told apart by words: searched inside the folds, trained with hum, distilled, or from scratch,
     # and found by a search where the published genotype was trained, too.
     found = "searched|" if frame.genotype.str.contains("-published").any() else ""
-    kinds = frame.genotype.str.extract(f"-((?:{found}nested|hum|distilled|scratch|released|-)+)$", expand=False)
+    kinds = frame.genotype.str.extract(f"-((?:{found}nested|hum|{'|'.join(APART)}|-)+)$", expand=False)
     return frame.assign(pruned=frame.pruned > 0, number=kinds.fillna("")).rename(columns={"mean": "acc", "std": "sd"})
 
 
