@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from sleepkit.paths import written
@@ -15,7 +16,11 @@ def fingerprint(*parts):
     """Twelve hex digits that name a configuration and its data: dicts that json can hold, and numpy arrays."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(part.tobytes() if hasattr(part, "tobytes") else json.dumps(part, sort_keys=True).encode())
+        array = isinstance(part, np.ndarray)
+        # An array comes with its type and shape: where one ends and the next begins tells folds apart.
+        digest.update(json.dumps([part.dtype.str, part.shape] if array else part, sort_keys=True).encode())
+        if array:
+            digest.update(np.ascontiguousarray(part).view(np.uint8))
     return digest.hexdigest()[:12]
 
 

@@ -97,15 +97,10 @@ class Plan:
 
     def key(self):
         """Name of the run: its configuration, data and folds, in whatever order those stand."""
-        # id and y say which epochs and in which order; a sample of the signal tells other preparations of them apart.
-        sample = self.epochs.x[:: max(len(self.epochs) // 64, 1)]
         in_order = sorted(self.folds, key=lambda fold: fold.number)
         sides = [side for fold in in_order for side in (fold.train, fold.valid, fold.test)]
-        settings = asdict(self.settings)
-        if not settings["hum"]:
-            del settings["hum"]  # runs from before there was hum keep their names
-        facts = {"protocol": self.protocol, **self.config, **settings}
-        return fingerprint(facts, self.epochs.id, self.epochs.y, sample, *sides)
+        facts = {"protocol": self.protocol, **self.config, **asdict(self.settings)}
+        return fingerprint(facts | {"epochs": self.epochs.content}, *sides)
 
 
 def cross_validate(

@@ -4,6 +4,7 @@ import re
 import zipfile
 import zlib
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,14 @@ class EpochSet:
     def counts(self):
         """Epochs per stage, (5,) int."""
         return np.bincount(self.y, minlength=len(STAGES))
+
+    @cached_property
+    def content(self):
+        """Twelve hex digits that name these epochs: every sample, label and id of them, in their order."""
+        from sleepkit.checkpoint import fingerprint  # imports torch, which scoring may do without
+
+        arrays = [getattr(self, field.name) for field in fields(self) if field.name != "fs"]
+        return fingerprint({"fs": float(self.fs)}, *arrays)
 
     @classmethod
     def load(cls, folder, nights=None, mapped=None):

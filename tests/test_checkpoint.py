@@ -99,6 +99,8 @@ def test_fingerprint_tells_settings_and_data_apart():
     changed = {fingerprint({"a": 1, "b": 3}, x), fingerprint({"a": 1, "b": 2}, x + 1e-9), fingerprint({"a": 1, "b": 2})}
     assert len(changed | parts) == 4
     assert all(len(key) == 12 for key in changed)
+    cut = {fingerprint(x[:n], x[n:]) for n in range(7)} | {fingerprint(x.reshape(shape)) for shape in ((2, 3), (3, 2))}
+    assert len(cut) == 9, "the same numbers, divided otherwise"
 
 
 def test_deadline(monkeypatch):
