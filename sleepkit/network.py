@@ -180,6 +180,11 @@ def load_network(path):
     Raises ValueError when one of the files is missing, damaged, or does not fit the other.
     """
     path = Path(path)
+    if missing := [end for end in (".json", ".safetensors") if not path.with_name(path.name + end).exists()]:
+        raise ValueError(
+            f"{path}{' and '.join(missing)}: no such file; name a network that a notebook saved, without its ending "
+            "(runs/PROFILE/.../foldN)"
+        )
     try:
         description = json.loads(path.with_name(path.name + ".json").read_text())
         widths = description["widths"]

@@ -145,8 +145,6 @@ def other_width(path):
 @pytest.mark.parametrize(
     ("ending", "damage"),
     [
-        (".json", lambda path: path.unlink()),
-        (".safetensors", lambda path: path.unlink()),
         (".json", cut),
         (".safetensors", cut),
         (".safetensors", lambda path: path.write_bytes(b"")),
@@ -154,8 +152,17 @@ def other_width(path):
         (".json", other_width),
     ],
 )
-def test_a_missing_or_damaged_file_is_named(tmp_path, ending, damage):
+def test_a_damaged_file_is_named(tmp_path, ending, damage):
     save_network(SleepNet(published_genotype("edf20"), **SMALL), tmp_path / "net", {})
     damage(tmp_path / f"net{ending}")
     with pytest.raises(ValueError, match=r"net\.json and \.safetensors: not a saved network"):
+        load_network(tmp_path / "net")
+
+
+@pytest.mark.parametrize("gone", [(".json",), (".safetensors",), (".json", ".safetensors")])
+def test_a_missing_file_is_named_alone(tmp_path, gone):
+    save_network(SleepNet(published_genotype("edf20"), **SMALL), tmp_path / "net", {})
+    for ending in gone:
+        (tmp_path / f"net{ending}").unlink()
+    with pytest.raises(ValueError, match=rf"net{' and '.join(gone)}: no such file; name a network".replace(".", r"\.")):
         load_network(tmp_path / "net")

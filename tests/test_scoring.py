@@ -494,6 +494,18 @@ def test_files_of_a_night(tmp_path, saved, simulated, capsys):
     assert "trained on: nothing at all" in text and "sleep efficiency" in text
 
 
+def test_a_recording_that_is_flat_throughout_is_written_with_no_stage(tmp_path, saved):
+    said = []
+    x = np.float32(brain(600, 100)).reshape(20, 3000)
+    np.savez(tmp_path / "SC4001E0.npz", x=np.zeros_like(x), y=np.zeros(20, dtype=np.int32), fs=100)
+    np.savez(tmp_path / "SC4002E0.npz", x=x, y=np.full(20, 7, dtype=np.int32), fs=100)  # no stage that is known
+    for name, missing in (("SC4001E0", "no epoch can be scored"), ("SC4002E0", "")):
+        score_files(tmp_path / f"{name}.npz", tmp_path / name, saved, show=said.append)
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == sorted(name + ending for ending in ENDINGS)
+        night = pd.read_csv(tmp_path / name / f"{name}.csv")
+        assert (night["stage"] == "?").all() == bool(missing) and missing in (tmp_path / name / f"{name}.txt").read_text()
+
+
 def test_our_hypnogram_compares_with_itself(tmp_path, saved, simulated):
     psg, _ = simulated
     score_files(psg, tmp_path, saved, show=lambda text: None)

@@ -81,4 +81,5 @@ def draw_hypnodensity(ax, hours, probabilities):
 
 def _unbroken(hours):
     """Positions of the epochs that follow one another without a gap, as a list of arrays."""
-    return np.split(np.arange(len(hours)), np.flatnonzero(np.diff(hours) > 1.5 * EPOCH_HOURS) + 1)
+    parts = np.split(np.arange(len(hours)), np.flatnonzero(np.diff(hours) > 1.5 * EPOCH_HOURS) + 1)
+    return [rows for rows in parts if len(rows)]  # no epoch at all is one empty part
