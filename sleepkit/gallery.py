@@ -9,13 +9,15 @@ from sleepkit import figures, items, paths, tables
 from sleepkit.checks import checks
 from sleepkit.items import ITEMS, item
 from sleepkit.metrics import scores
+from sleepkit.provenance import dataset_of, provenance, published_alone
 from sleepkit.reference import SEARCH_SAMPLES, published, published_confusion, published_genotype
-from sleepkit.results import command, find, gather, merge_crossval, provenance, read
+from sleepkit.results import command, find, gather, merge_crossval, read
 
 DRAWN = (
     "All are drawn by the notebook `figures` from result files (`{}`); the table says which notebook computed their "
     "numbers. Figures are PNG (300 dpi) and SVG, tables CSV, Markdown and LaTeX (booktabs)."
 )
+ALONE = "published numbers alone"
 DOTS = 120  # per inch, on a screen
 CROSSVAL_FILES = ("crossval.csv", "per_class.csv", "parameters.csv")
 
@@ -34,7 +36,7 @@ def draw(profile, key):
         saved = figures.save(drawn, profile, key)
         drawn = _on_screen(saved[0])
     else:
-        note = _note(profile, key)
+        note = provenance(profile, key)
         if key == "tab08":
             note = f"{note} {tables.ablation_note(read(profile, 'stage2_prune/ablation.json'))}"
         if key == "tab10" and (gap := _gap(profile)):
@@ -88,16 +90,18 @@ def write_index(profile):
     """Write figures/<profile>/index.md with a row for each of the 28 items, and overview.png, a sheet of all figures,
     which it shows at the top; returns the path of the index.
 
-    An item that has files links to them, with the notebook its numbers come from, the command and the run time of
-    that notebook where it is on record; one that has none is listed as missing.
+    An item that has files links to them, with the notebook its numbers come from (or that they are published ones
+    alone), the command and the run time of that notebook where it is on record; one that has none is listed as missing.
     """
     overview = figures.save_overview(profile)
     rows = [_row(profile, entry) for entry in ITEMS]
-    present = sum("missing" not in row[2] for row in rows)
+    present = [row for row in rows if "missing" not in row[2]]
+    alone = sum(row[3] == ALONE for row in present)
+    some = f", {alone} of them with {ALONE}" if alone else ""
     lines = [
         f"# Tables and figures, profile `{profile}`",
         "",
-        f"{present} of {len(ITEMS)} items are here. {DRAWN.format(command(profile, 'figures'))}",
+        f"{len(present)} of {len(ITEMS)} items are here{some}. {DRAWN.format(command(profile, 'figures'))}",
         "",
         *(["![All figures of the profile](overview.png)", ""] if overview else []),
         "| item | title | files | numbers from | command | last run took |",
@@ -119,26 +123,14 @@ def _row(profile, entry):
         time = _run_time(profile, entry.notebook)
     else:
         shown, made, time = "missing", f"`make reproduce PROFILE={profile}`", ""
-    return entry.key, entry.title, shown, f"`{entry.notebook}`", made, time
+    source = ALONE if published_alone(profile, entry.key) else f"`{entry.notebook}`"
+    return entry.key, entry.title, shown, source, made, time
 
 
 def _run_time(profile, notebook):
     """How long the notebook ran when it was last called, or nothing where that is not on record."""
     file = paths.run_time(profile, notebook)
     return f"{float(file.read_text()):.0f} s" if file.exists() else ""
-
-
-def _note(profile, key):
-    """Which data, protocol and seeds made an item: those of its data set's stage 1; none made the list of departures."""
-    if key == "tab11":
-        return ""
-    sweep = find(profile, "stage2_prune/sweep.csv") if key == "fig13" else None  # which may have seeds of its own
-    seeds = () if sweep is None else tuple(sorted(sweep.seed.unique()))
-    return provenance(profile, f"stage1_{_dataset(key)}", seeds)
-
-
-def _dataset(key):
-    return "edf78" if "edf78" in item(key).slug else "edf20"
 
 
 def _gap(profile):
@@ -159,7 +151,7 @@ def _on_screen(path):
 
 def plot(profile, key):
     """The matplotlib figure of an item ("fig06") from the results of a profile, not saved; None where it has none."""
-    note, dataset = _note(profile, key), _dataset(key)
+    note, dataset = provenance(profile, key), dataset_of(key)
     if key == "fig01":
         return figures.plot_framework()
     if key in ("fig02", "fig03", "fig04", "fig05"):

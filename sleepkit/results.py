@@ -112,31 +112,6 @@ def of_stage_2(rows):
     return (rows.pruned > 0) | rows.genotype.str.endswith(tuple(f"-{way}" for way in APART))
 
 
-def provenance(profile, notebook="stage1_edf20", seeds=()):
-    """One line for the foot of a figure: which data, protocol and seeds made this run's numbers. Empty without a run.
-
-    seeds : of the training, where they are not those of crossval.csv
-    """
-    settings, made = find(profile, f"{notebook}/settings.json"), find(profile, "preparation.json")
-    if settings is None or made is None:
-        return f"Published numbers; profile {profile} has no run of its own."
-    networks = gather(profile, "crossval.csv")
-    of_data = networks[networks.genotype.str.startswith(settings["dataset"])] if networks is not None else None
-    nights = "simulated" if made["simulated"] else "Sleep-EDF"
-    text = (
-        f"This run: profile {profile}, {nights} nights, {settings['n_subjects']} subjects, "
-        f"{settings['n_epochs']:,} epochs of {settings['seconds']:g} s; search seed {settings['seed']}"
-    )
-    if of_data is None or of_data.empty:
-        return text + "."
-    protocols = sorted(of_data.protocol.unique())
-    all_seeds = sorted(of_data.seed.unique())
-    of_network = of_data.groupby([key for key in NETWORK if key != "seed"]).seed.nunique()
-    some = " (not all for every network)" if not seeds and of_network.min() < len(all_seeds) else ""
-    names = ", ".join(map(str, seeds or all_seeds))
-    return f"{text}; {' and '.join(protocols)} folds, training seed {names}{some}."
-
-
 def write_table(frame, path):
     """Write a data frame as csv, whole or not at all."""
     with paths.written(path) as temporary:

@@ -371,11 +371,11 @@ def test_the_sweep_names_the_seeds_of_its_own(tmp_path, monkeypatch):
     pd.read_csv(sweep).query("seed < 2").to_csv(sweep, index=False)
     monkeypatch.setattr(paths, "results", lambda profile: tmp_path / "results")
     said = {key: " ".join(plot("first5s-cpu", key).get_supxlabel().split()) for key in ("fig13", "fig14")}
-    assert said["fig13"].endswith("training seed 0, 1.")
+    assert "; subjectwise folds, training seed 0, 1. " in said["fig13"]
     everywhere = pd.read_csv(tmp_path / "results" / "stage1_edf20" / "crossval.csv").seed
     assert set(everywhere) > {0, 1}
     seeds = ", ".join(map(str, sorted(set(everywhere))))
-    assert said["fig14"].endswith(f"training seed {seeds} (not all for every network).")
+    assert f"training seed {seeds} (not all for every network). Architecture has seen the test" in said["fig14"]
 
 
 def test_every_function_that_the_items_name_exists():

@@ -12,7 +12,7 @@ from sleepkit.cost import count_macs
 from sleepkit.figures import plot_calibration, plot_latency, plot_sweep, plot_tradeoff, plot_training
 from sleepkit.figures.tradeoff import protocol_kind
 from sleepkit.network import SleepNet
-from sleepkit.reference import FULL_MACS, published, published_genotype
+from sleepkit.reference import FULL_MACS, baselines, published, published_genotype
 from sleepkit.results import COLUMNS, NETWORK, gather
 from sleepkit.stage2 import METHODS
 
@@ -49,7 +49,7 @@ def test_training_has_a_line_per_fold_and_side(found, rows):
                 assert sum(len(line.get_xdata()) for line in accuracy.lines) == len(runs)
                 assert len(loss.lines) == 2 * len(accuracy.lines)
     assert {"L = 7", "L = 9", "L = 11", "training side", "held-out side"} <= set(words)
-    assert any("This run (subjectwise)" in word for word in words) == (found is not None)
+    assert any("This run, held out: validation subjects (subjectwise)" in word for word in words) == (found is not None)
 
 
 @pytest.mark.parametrize("way", ["-distilled", "-hum", "-hum-distilled"])
@@ -59,6 +59,7 @@ def test_training_leaves_networks_with_another_loss_out(way):
     both = pd.concat([found, others], ignore_index=True)
     figures = [plot_training(frame, published("training_curves")) for frame in (found, both)]
     assert len({sum(len(ax.lines) for ax in figure.axes) for figure in figures}) == 1
+    assert ["not shown" in figure.get_supxlabel() for figure in figures] == [False, True]
 
 
 def test_training_leaves_an_empty_stage_empty():
@@ -121,9 +122,9 @@ def networks():
 def test_tradeoff_shows_every_network_whose_size_is_known(crossval, parameters):
     figure = plot_tradeoff(crossval, parameters, NOTE)
     words = assert_readable(figure)
-    baselines = published("baselines")
+    known_methods = baselines()
     for line, dataset in zip(np.array(figure.axes).reshape(2, 3), ("edf20", "edf78"), strict=True):
-        others = baselines[baselines.dataset.str.startswith(dataset)]
+        others = known_methods[known_methods.dataset.str.startswith(dataset)]
         mine = 0 if crossval is None else 4  # two protocols, full and pruned; seeds are averaged, context stays out
         for ax, column in zip(line[:2], ("params", "mmacs"), strict=True):
             known = others[others[column].notna() & others.acc.notna()]
@@ -179,7 +180,7 @@ def test_tradeoff_of_the_real_nights_can_be_read():
 
 
 def test_every_baseline_protocol_has_its_kind():
-    kinds = {protocol: protocol_kind(protocol) for protocol in published("baselines").protocol}
+    kinds = {protocol: protocol_kind(protocol) for protocol in baselines().protocol}
     assert kinds["20-fold subject-wise; best epoch on the test fold"] == "test fold"
     assert {p for p, kind in kinds.items() if kind == "not stated"} == {"not stated", "personalised"}
     assert protocol_kind("subjectwise") == "subjects apart" and protocol_kind("epochwise") == "test fold"

@@ -8,7 +8,14 @@ from sleepkit import paths, results
 from sleepkit.epochs import STAGES
 from sleepkit.genotype import Genotype
 from sleepkit.metrics import per_class, scores
-from sleepkit.reference import PREPARED_COUNTS, SEARCH_SAMPLES, published, published_confusion, published_genotype
+from sleepkit.reference import (
+    PREPARED_COUNTS,
+    SEARCH_SAMPLES,
+    baselines,
+    published,
+    published_confusion,
+    published_genotype,
+)
 
 NETWORKS = [f"{d}_L{cells}_{model}" for d in ("edf20", "edf78") for cells in (7, 9, 11) for model in ("full", "pruned")]
 
@@ -109,6 +116,14 @@ def test_a_result_without_its_columns_is_refused(profile):
 
 def crossval(genotype, fold, acc):
     return ("subjectwise", genotype, 4, 5, 0.0, "none", 0, fold, acc, 0.5, 0.5, 0.5, 100)
+
+
+def test_attnsleep_at_5_s_stands_as_printed_and_as_its_predictions_give():
+    printed, merged = baselines().query("dataset == 'edf20_first5s'").to_dict("records")
+    assert (printed["acc"], printed["kappa"]) == (72.57, 0.6262)
+    assert [merged[name] for name in ("acc", "macro_f1", "kappa")] == [73.5, 66.34, 0.6359]
+    assert merged["protocol"] == printed["protocol"] and merged["evidence"] != printed["evidence"]
+    assert len(baselines()) == len(published("baselines")) + 1
 
 
 def test_crossval_of_the_notebooks_becomes_one(profile):

@@ -11,7 +11,7 @@ import pytest
 from sleepkit import paths, tables
 from sleepkit.epochs import STAGES
 from sleepkit.metrics import per_class, scores
-from sleepkit.reference import published, published_confusion
+from sleepkit.reference import baselines, published, published_confusion
 from sleepkit.results import COLUMNS, NETWORK
 from sleepkit.tables.formats import HIGHER, LOWER
 from sleepkit.tables.runs import SEARCH_SETTINGS
@@ -96,7 +96,7 @@ def test_published_networks(dataset, pruned, cells, acc, total):
     matrix = published_confusion(f"{dataset}_L{cells}_{'pruned' if pruned else 'full'}")
     assert column["kappa", ""] == pytest.approx(scores(matrix)["kappa"], abs=1e-6)
     assert column["recall, %", "N1"] == pytest.approx(100 * matrix[1, 1] / matrix[1].sum(), abs=1e-5)
-    assert ("parameters not set to zero", "") in table.index if pruned else len(table) == 3 + 2 * 4 + 4 * 5 + 2
+    assert ("parameters not set to zero", "") in table.index if pruned else len(table) == 3 + 3 * 4 + 4 * 5 + 2
 
 
 def test_this_runs_networks_stand_beside_the_published_ones():
@@ -112,6 +112,11 @@ def test_this_runs_networks_stand_beside_the_published_ones():
     assert column["F1, %", "W"] == pytest.approx(100 * per_class(published_confusion("edf20_L9_full")).f1[0], abs=1e-5)
     assert column["epochs scored", ""] == 400 and column["protocol", ""] == "subjectwise"
     assert column["seeds", ""] == 2 and table["published, L = 7"]["seeds", ""] == 1
+    rows = crossval().query("pruned == 0.5 and context == 'none' and fold != 'pooled'")
+    acc = 100 * np.array([part.acc.to_list() for _, part in rows.groupby("seed")])
+    assert acc.shape == (2, 2) and np.ptp(acc.mean(axis=1)) > 0
+    assert column["mean over folds of ACC, %", ""] == pytest.approx(acc.mean())
+    assert column["sd over folds of ACC, %", ""] == pytest.approx(acc.std(axis=1, ddof=1).mean())
 
 
 def test_what_stage_2_trained_again_whole_stands_with_stage_2():
@@ -171,7 +176,8 @@ def test_the_gap_between_the_protocols_is_said_in_words():
     said = tables.protocol_gap(rows, "edf20")
     assert said.startswith("Epochwise, epochs of the same people train a network")
     for sentence in (
-        "edf20-searched, L = 5, C = 4: 80.5 % accuracy epochwise, 72.5 % subjectwise, a gap of 8.0 points (5.0 in macro-F1).",
+        "edf20-searched, L = 5, C = 4: 80.5 % accuracy epochwise, 72.5 % subjectwise, a gap of 8.0 points (5.0 in macro-F1), "
+        "seed 0, 1.",
         "edf20-searched, L = 5, C = 4, 50 % pruned: 75.5 % accuracy epochwise, 67.5 % subjectwise, a gap of 8.0 points",
         "edf20-nested, L = 5, C = 4: 66.0 % subjectwise, where every fold searches, by a smaller search, and prunes data",
     ):
@@ -183,7 +189,7 @@ def test_the_gap_between_the_protocols_is_said_in_words():
     predictions = {"network": np.array(json.dumps(network)), "id": np.arange(6), "y": y, "prob": np.eye(5)[said]}
     kept = {"train": np.array([1, 2]), "valid": np.array([3, 5])}
     same = tables.protocol_gap(rows, "edf20", predictions, kept)
-    assert "(5.0 in macro-F1); subjectwise on the same epochs, seed 0, 75.0 %, a gap of 5.0 points (" in same, (
+    assert "(5.0 in macro-F1), seed 0, 1; subjectwise on the same epochs, seed 0, 75.0 %, a gap of 5.0 points (" in same, (
         "epochwise, too, of that seed alone: 80.0 %, where the mean of both seeds is 80.5 %"
     )
     assert same.count("on the same epochs") == 1
@@ -193,6 +199,8 @@ def test_the_gap_between_the_protocols_is_said_in_words():
     other = predictions | {"network": np.array(json.dumps(network | {"protocol": "epochwise"}))}
     for changed in (other, {name: values[:5] if name != "network" else values for name, values in predictions.items()}):
         assert "same epochs" not in tables.protocol_gap(rows, "edf20", changed, kept)
+    more = subjectwise[subjectwise.seed == 0].assign(seed=2, acc=0.1)
+    assert tables.protocol_gap(pd.concat([rows, more]), "edf20") == tables.protocol_gap(rows, "edf20"), "common seeds"
     assert tables.protocol_gap(nested, "edf20").startswith("edf20-nested"), "there is no gap to explain"
     assert tables.protocol_gap(rows, "edf78") == tables.protocol_gap(None, "edf20") == ""
 
@@ -217,8 +225,7 @@ def test_differences_are_this_run_minus_the_published_network_of_the_same_depth_
 
 def test_state_of_the_art_names_every_protocol_and_keeps_every_baseline():
     table = tables.table_state_of_the_art()
-    baselines = published("baselines")
-    assert len(table) == len(baselines) + 12 and table.protocol.notna().all()
+    assert len(table) == len(baselines()) + 12 and table.protocol.notna().all()
     row = table[(table.method == "AttnSleep (2021)") & (table["data set"] == "EDF-20")].iloc[0]
     assert (row["ACC, %"], row["MACs, M"], row.parameters) == (84.4, 63.43, 522805)
     paper = table[table.method == "this paper, stage 1, L = 9"].iloc[0]

@@ -8,13 +8,13 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from sleepkit.figures.labels import label_marks
 from sleepkit.figures.style import INK, PAGE, add_note, new_figure, styled
 from sleepkit.metrics import scores
-from sleepkit.reference import FULL_MACS, published, published_confusion
+from sleepkit.reference import FULL_MACS, baselines, published, published_confusion
 from sleepkit.results import APART
 
 SOURCES = {"others": INK, "paper, as published": "#2A6F97", "this run": "#B4540A"}
 # Accuracies of different protocols are not comparable; the fill of a mark says which it is.
 KINDS = {
-    "subjects apart": ("subjects apart, test data untouched", "full"),
+    "subjects apart": ("subjects apart", "full"),
     "test fold": ("epoch chosen on the test fold, or epoch-wise", "none"),
     "not stated": ("personalised or not stated", "left"),
 }
@@ -30,14 +30,13 @@ def plot_tradeoff(crossval, parameters, note=""):
     The list on the right numbers the other methods, best first, whether or not their size is known.
     returns a matplotlib figure at page width
     """
-    baselines = published("baselines")
     figure = new_figure(PAGE, 6.3)
     places = []
     axes = figure.subplots(2, 3, width_ratios=(1, 1, 1.12))
     for line, letters, (dataset, name) in zip(
         axes, ("ab", "cd"), (("edf20", "EDF-20"), ("edf78", "EDF-78")), strict=True
     ):
-        others = _others(baselines, dataset)
+        others = _others(dataset)
         points = pd.concat([others, _published(dataset), _found(dataset, crossval, parameters)], ignore_index=True)
         quantities = (("params", 1e3, "parameters, thousands"), ("macs", 1e6, "MACs per epoch, millions"))
         for ax, letter, (column, unit, label) in zip(line, letters, quantities, strict=False):
@@ -95,8 +94,9 @@ def protocol_kind(protocol):
     return "subjects apart" if any(word in protocol for word in apart) else "not stated"
 
 
-def _others(baselines, dataset):
-    rows = baselines[baselines.dataset.str.startswith(dataset)].sort_values("acc", ascending=False, kind="stable")
+def _others(dataset):
+    rows = baselines()
+    rows = rows[rows.dataset.str.startswith(dataset)].sort_values("acc", ascending=False, kind="stable")
     names = rows.method.str.replace(r" \((\d{4}|.* et al\. \d{4}|data set not named|best of 3 sets)\)", "", regex=True)
     frame = pd.DataFrame({"name": names, "acc": rows.acc, "params": rows.params, "macs": rows.mmacs * 1e6})
     frame = frame.assign(kind=rows.protocol.map(protocol_kind), sd=float("nan"), pruned=False, source="others")

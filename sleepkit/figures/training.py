@@ -9,6 +9,7 @@ from sleepkit.figures.style import PAGE, PUBLISHED, add_note, new_figure, styled
 
 PANELS = tuple(product((("edf20", "EDF-20"), ("edf78", "EDF-78")), ((False, "stage 1"), (True, "stage 2"))))
 DEPTHS = ("#2A6F97", "#E39B3A", "#8A4FA3", "#5B8C5A", "#B4540A", "#444444")  # colours of the depths, shallow first
+HELD_OUT = {"epochwise": "test fold", "subjectwise": "validation subjects"}
 DASHED = (0, (2.5, 1.2))
 
 
@@ -24,8 +25,8 @@ def plot_training(found, published, note=""):
     """
     blocks = [("Published, held out: test fold", _published(published))]
     if found is not None:
-        protocols = " and ".join(sorted(found.protocol.unique()))
-        blocks.append((f"This run ({protocols}), held out: validation side", _found(found)))
+        sides = [f"{HELD_OUT[protocol]} ({protocol})" for protocol in sorted(found.protocol.unique())]
+        blocks.append((f"This run, held out: {', '.join(sides)}", _found(found)))
     depths = sorted({depth for _, curves in blocks for depth in curves.cells.unique()})
     colours = dict(zip(depths, (DEPTHS * len(depths))[: len(depths)], strict=True))
     figure = new_figure(PAGE, 2.9 * len(blocks) + 0.5)
@@ -43,7 +44,8 @@ def plot_training(found, published, note=""):
             ax.set_ylabel(label)
         part.align_ylabels(axes[:, 0])
     figure.legend(handles=_key(colours), loc="outside upper left", ncols=len(colours) + 2, columnspacing=1.4)
-    add_note(figure, note)
+    left_out = found is not None and len(_found(found)) < (found.context == "none").sum()
+    add_note(figure, f"{note} Networks that were distilled or trained with hum are not shown." if left_out else note)
     return figure
 
 

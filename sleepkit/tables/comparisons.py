@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sleepkit.metrics import confusion, scores
-from sleepkit.reference import FULL_MACS, PROTOCOL, published, published_confusion
+from sleepkit.reference import FULL_MACS, PROTOCOL, baselines, published, published_confusion
 from sleepkit.results import SCORES, of_stage_2
 from sleepkit.tables.formats import HEADS, factor
 from sleepkit.tables.runs import DATASETS
@@ -42,10 +42,9 @@ def table_state_of_the_art(crossval=None, parameters=None):
     returns a data frame with, per data set, the other methods (most accurate first), the published networks, and those
     of this run with and without context; the scores of this run are of merged predictions, mean over seeds
     """
-    baselines = published("baselines")
-    parts = []
+    known, parts = baselines(), []
     for dataset, name in DATASETS.items():
-        others = baselines[baselines.dataset.str.startswith(dataset)].sort_values("acc", ascending=False, kind="stable")
+        others = known[known.dataset.str.startswith(dataset)].sort_values("acc", ascending=False, kind="stable")
         others = others.rename(columns={"macro_f1": "mf1", "mmacs": "macs"})
         parts.append(_named(others.assign(source=others.evidence), name))
         theirs = _published_scores(dataset)
@@ -108,8 +107,8 @@ def table_protocols(crossval, dataset):
 
 
 def protocol_gap(crossval, dataset, predictions=None, kept=None):
-    """What the two protocols make of one network, in words: a sentence per network that was tested by both, and one
-    for the network that was searched inside every fold; "" where there is none.
+    """What the two protocols make of one network, in words: a sentence per network that was tested by both with the
+    same seeds, and one for the network that was searched inside every fold; "" where there is none.
 
     crossval : data frame as crossval.csv, or None
     predictions, kept : dicts of arrays as predictions.npz and kept.npz, so that the network of predictions can be
@@ -117,15 +116,17 @@ def protocol_gap(crossval, dataset, predictions=None, kept=None):
     """
     if crossval is None:
         return ""
-    found = _found_scores(crossval, dataset)
-    found = found[found.context == "none"]
+    pooled = crossval[(crossval.fold == "pooled") & (crossval.context == "none")]
+    pooled = pooled[pooled.genotype.str.startswith(dataset)]
     sentences = []
-    for (genotype, channels, cells, pruned), rows in found.groupby(["genotype", "C", "L", "pruned"]):
+    for (genotype, channels, cells, pruned), rows in pooled.groupby(["genotype", "channels", "cells", "pruned"]):
         name = f"{genotype}, L = {cells}, C = {channels}" + (f", {100 * pruned:.0f} % pruned" if pruned else "")
-        scored = rows.set_index("protocol")[[HEADS["acc"], HEADS["mf1"]]]
+        seeds = sorted(set.intersection(*(set(part.seed) for _, part in rows.groupby("protocol"))))
+        scored = 100 * rows[rows.seed.isin(seeds)].groupby("protocol")[["acc", "mf1"]].mean()
         if {"epochwise", "subjectwise"} <= set(scored.index):
             theirs, ours = scored.loc["epochwise"].to_numpy(), scored.loc["subjectwise"].to_numpy()
             gap = f"{theirs[0]:.1f} % accuracy epochwise, {ours[0]:.1f} % subjectwise, {_points(theirs - ours)}"
+            gap += f", seed {', '.join(map(str, seeds))}"
             same = _on_the_same_epochs(crossval, predictions, kept, genotype, channels, cells, pruned)
             if same is not None:
                 seed, theirs, ours = same

@@ -1,5 +1,6 @@
 """Tables 1 to 6: the data, the settings, and every network's scores and size."""
 
+import numpy as np
 import pandas as pd
 
 from sleepkit.epochs import STAGES
@@ -103,8 +104,8 @@ def table_stage(dataset, pruned, crossval=None, by_stage=None, parameters=None):
     crossval, by_stage, parameters : data frames as crossval.csv, per_class.csv and parameters.csv of this run, of
         which the networks whose genotype belongs to the data set are taken; None shows the published ones alone
     returns data frame measure, stage, and a column per network. All scores are of the merged predictions of all folds
-    (where the row "seeds" says that there are several, their mean), each epoch scored alone; rows "sd over folds" say
-    how much the folds differ.
+    (where the row "seeds" says that there are several, their mean), each epoch scored alone; rows "mean over folds"
+    and "sd over folds", of each seed and averaged over them, say how much the folds differ.
     A column "difference" is this run minus the published network of the same depth, whatever the two protocols.
     """
     model = "pruned" if pruned else "full"
@@ -153,9 +154,11 @@ def _column(heads, values, folds, classes, sizes):
     column = {(head, ""): value for head, value in heads.items()}
     for key in SCORES:
         column[HEADS[key], ""] = round(values[key] * factor(key), 6)
-    for key in SCORES:
-        sd = folds[key].std(ddof=1) if key in folds else float("nan")
-        column[f"sd over folds of {HEADS[key]}", ""] = round(sd * factor(key), 6)
+    by_seed = folds.groupby(folds.seed if "seed" in folds else np.zeros(len(folds)))
+    for name, over_folds in (("mean", by_seed.mean), ("sd", by_seed.std)):
+        values = over_folds(numeric_only=True).mean()  # over seeds
+        for key in SCORES:
+            column[f"{name} over folds of {HEADS[key]}", ""] = round(values.get(key, float("nan")) * factor(key), 6)
     for key, head in BY_STAGE.items():
         for stage, value in zip(classes.stage, classes[key], strict=True):
             column[head, stage] = round(100 * value, 6)

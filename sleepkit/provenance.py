@@ -1,0 +1,71 @@
+"""Which data, protocol and seeds made a table or figure: the line at its foot."""
+
+import pandas as pd
+
+from sleepkit.items import item
+from sleepkit.results import NETWORK, find, gather
+
+NOBODYS = ("fig01", "tab11")  # the framework and the list of departures: no numbers of anybody's
+SEARCH = ("fig02", "fig03", "fig04", "fig05", "fig06", "fig07", "fig08", "tab01", "tab02")  # no network is trained
+FIRST = ("fig12", "fig13", "fig15", "fig16", "fig17", "tab09")  # of the first network, full or pruned
+SEEDED = {"tab08": "stage2_prune/ablation.csv", "fig13": "stage2_prune/sweep.csv"}  # with seeds of their own
+
+
+def dataset_of(key):
+    """The data set of an item ("fig06"): that of the paper's first half where it shows both."""
+    return "edf78" if "edf78" in item(key).slug else "edf20"
+
+
+def published_alone(profile, key):
+    """Whether a profile has no run that an item could show, which then shows published numbers alone."""
+    names = (f"stage1_{dataset_of(key)}/settings.json", "preparation.json")
+    return key not in NOBODYS and any(find(profile, name) is None for name in names)
+
+
+def searched_on_all(genotypes, simulated):
+    """Those of the genotypes (labels of crossval.csv) whose search had the subjects that test their networks: what this
+    run found on everybody and, on real nights, what is published; sorted, each without its way of training."""
+    names = {"-".join(genotype.split("-")[:2]) for genotype in genotypes}  # edf20-published-hum is edf20-published
+    return sorted(name for name in names if name.endswith("-searched") or name.endswith("-published") and not simulated)
+
+
+def provenance(profile, key):
+    """The line at the foot of an item; empty where nobody's numbers are shown."""
+    if key in NOBODYS:
+        return ""
+    if published_alone(profile, key):
+        return f"Published numbers; profile {profile} has no run of its own."
+    settings, made = find(profile, f"stage1_{dataset_of(key)}/settings.json"), find(profile, "preparation.json")
+    nights = "simulated" if made["simulated"] else "Sleep-EDF"
+    text = (
+        f"This run: profile {profile}, {nights} nights, {settings['n_subjects']} subjects, "
+        f"{settings['n_epochs']:,} epochs of {settings['seconds']:g} s"
+    )
+    own = find(profile, SEEDED[key]) if key in SEEDED else None
+    if key == "tab08" and own is not None:
+        return f"{text}; subjectwise, search and training seed {_listed(own.seed)}."
+    networks = _networks(profile, key, own)
+    if networks.empty:
+        return f"{text}; search seed {settings['seed']}."
+    protocols = " and ".join(sorted(networks.protocol.unique()))
+    of_network = networks.groupby([name for name in NETWORK if name != "seed"]).seed.nunique()
+    some = " (not all for every network)" if of_network.min() < networks.seed.nunique() else ""
+    text = f"{text}; search seed {settings['seed']}; {protocols} folds, training seed {_listed(networks.seed)}{some}."
+    seen = searched_on_all(networks[networks.protocol == "subjectwise"].genotype, made["simulated"])
+    return text + (f" Architecture has seen the test subjects: {', '.join(seen)}." if seen else "")
+
+
+def _networks(profile, key, own):
+    """The rows of crossval.csv behind an item; own : data frame with the seeds of an item that has its own, or None."""
+    rows = None if key in SEARCH else gather(profile, "crossval.csv")
+    if rows is None:
+        return pd.DataFrame(columns=NETWORK)
+    rows = rows[rows.genotype.str.startswith(dataset_of(key))]
+    if key not in FIRST:
+        return rows
+    first = rows[rows.protocol == "subjectwise"].head(1)
+    return first if own is None else first.drop(columns="seed").merge(own[["seed"]].drop_duplicates(), how="cross")
+
+
+def _listed(seeds):
+    return ", ".join(str(seed) for seed in sorted(seeds.unique()))
