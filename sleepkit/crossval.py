@@ -57,8 +57,11 @@ def epoch_folds(n, k=5, seed=47):
 
 
 def manifest(epochs, folds):
-    """Which subjects train, validate and test each fold, as a dict that json can hold."""
-    return {str(fold.number): fold.subjects(epochs) for fold in folds}
+    """Which subjects train, validate and test each fold, and which nights test it, as a dict that json can hold."""
+    return {
+        str(fold.number): fold.subjects(epochs) | {"test_nights": np.unique(epochs.night[fold.test]).tolist()}
+        for fold in folds
+    }
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import torch
 
 from sleepkit.checkpoint import Deadline, fingerprint
 from sleepkit.epochs import EpochSet
-from sleepkit.metrics import softmax
+from sleepkit.metrics import confusion, scores, softmax
 from sleepkit.network import save_network
 from sleepkit.paths import written
 from sleepkit.training import Normalisation, TrainSettings, fit, predict_logits
@@ -84,13 +84,16 @@ def run_fold(job):
     if curves is None:
         return False
     facts = {"fs": epochs.fs, "samples": epochs.x.shape[1], "protocol": job.protocol, "fold": number}
-    facts |= {"config": job.config, "device": job.device}
+    facts |= {"config": job.config, "device": job.device, "training": fold.subjects(epochs)}
     if job.protocol == "subjectwise":
-        facts |= {"normalisation": asdict(scale), "training": fold.subjects(epochs)}
-    save_network(net.cpu(), job.folder / f"fold{number}", facts)
+        facts["normalisation"] = asdict(scale)
+    net, sides = net.cpu(), {"valid": valid, "test": test}
+    logits = {side: predict_logits(net, x) for side, (x, _) in sides.items()}
+    facts["metrics"] = {side: scores(confusion(y, logits[side].argmax(axis=1))) for side, (_, y) in sides.items()}
+    save_network(net, job.folder / f"fold{number}", facts)
     with written(job.folder / f"fold{number}.csv") as path:
         curves.to_csv(path, index=False)
-    prob, valid_prob = (softmax(predict_logits(net, x)) for x in (test[0], valid[0]))
+    prob, valid_prob = softmax(logits["test"]), softmax(logits["valid"])
     with written(result) as path:
         np.savez_compressed(
             path, id=epochs.id[fold.test], prob=prob, valid_id=epochs.id[fold.valid], valid_prob=valid_prob

@@ -21,7 +21,7 @@ from sleepkit.crossval import Plan, cross_validate, epoch_folds, fold_context, m
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.fold import fold_probabilities, normalisation
 from sleepkit.genotype import Genotype
-from sleepkit.metrics import softmax
+from sleepkit.metrics import confusion, scores, softmax
 from sleepkit.network import SleepNet, load_network, new_network
 from sleepkit.paths import ROOT
 from sleepkit.training import TrainSettings, predict_logits
@@ -184,6 +184,8 @@ def test_manifest_names_the_subjects_of_every_side():
     for fold in folds:
         for side in ("train", "valid", "test"):
             assert described[str(fold.number)][side] == sorted(people(epochs.subject, getattr(fold, side)))
+        nights = described[str(fold.number)]["test_nights"]
+        assert nights == sorted(nights) and set(nights) == set(epochs.night[fold.test])
 
 
 # Nothing of the test fold is seen
@@ -263,7 +265,7 @@ def test_predictions_are_those_of_the_saved_networks(whole):
     for fold in subject_folds(epochs.subject, 2, 1):
         net, description = load_network(networks[fold.number])
         assert description["protocol"] == "subjectwise"
-        assert description["training"] == manifest(epochs, [fold])[str(fold.number)]
+        assert description["training"] == fold.subjects(epochs)
         assert (description["fs"], description["samples"]) == (100.0, 32)
         x = normalisation(epochs, fold, "subjectwise")(epochs.x[fold.test])
         logits = predict_logits(net, x)
@@ -271,6 +273,9 @@ def test_predictions_are_those_of_the_saved_networks(whole):
         p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         np.testing.assert_allclose(rows[[f"p_{stage}" for stage in STAGES]].to_numpy(), p, atol=1e-6)
         np.testing.assert_array_equal(rows["y"], epochs.y[fold.test])
+        assert description["metrics"]["test"] == scores(confusion(epochs.y[fold.test], logits.argmax(axis=1)))
+        best = curves.query("fold == @fold.number").valid_mf1.max()
+        assert description["metrics"]["valid"]["mf1"] == pytest.approx(best, abs=1e-9), "the epoch that is kept"
         np.testing.assert_array_equal(rows["subject"], epochs.subject[fold.test])
     assert curves.groupby("fold").size().tolist() == [2, 2]
 
