@@ -20,8 +20,8 @@
 #
 # Nothing is computed here and no network is loaded; the notebook reads `results/<profile>/` and the authors' published numbers, and
 # writes `figures/<profile>/`: vector and 300-dpi figures, tables as CSV, Markdown and LaTeX, and `index.md`, which lists all 28 items with
-# the notebook and the command behind each. An item that a profile has no results for is listed as missing; it is never drawn from
-# made-up numbers.
+# the notebook and the command behind each. Where a profile has no results for an item, the published numbers stand alone and the
+# index says so, or the item is listed as missing; none is drawn from made-up numbers.
 
 # %% tags=["parameters"]
 profile = "demo"
@@ -35,7 +35,7 @@ print(f"profile {profile}: {len(ITEMS)} items")
 # %% [markdown]
 # ## The method
 #
-# Stage 1 searches an architecture and prunes data and operations on its way; stage 2 trains what was found, scores its filters, removes
+# Stage 1 searches an architecture, prunes data and operations on its way, and trains what was found; stage 2 scores its filters, removes
 # half of them and fine-tunes the rest. Where the paper, the released code and this companion part ways stands in table 11.
 
 # %% tags=["nbval-ignore-output"]

@@ -47,7 +47,7 @@ search_cells = 3              # L (paper: 6)
 search_nodes = 4              # N per cell (paper: 7); the last four are the cell's output
 search_epochs = 5             # (paper: 25)
 search_batch = 32             # as in the paper
-alpha_lr = 0.1                # of Adam on alpha (paper: 0.0003; the demo takes 40 steps where the paper takes 16,000)
+alpha_lr = 0.1                # of Adam on alpha (paper: 0.0003; the demo takes 34 steps where the paper takes 16,000)
 prune_every = 2               # epochs from one pruning round to the next (paper: 5)
 prune_until = 4               # no round after this epoch (paper: 22)
 data_pruning = True
@@ -56,7 +56,8 @@ search_seed = 42
 origins = ["searched"]        # whose genotypes are trained: "searched", "published"
 network_channels = 4          # C of the trained network (paper: 8)
 network_cells = [3]           # depths L (paper: 7, 9, 11)
-lr = 0.0055                   # of Adam on the network, as in the paper
+lr = 0.0055                   # of Adam on the network (paper: L = 7 this, L = 9 and 11 0.005)
+rates = {}                    # learning rates of single depths, such as {9: 0.005}; the others take lr
 schedule = "constant"         # "cosine" lets the learning rate fall to zero over train_epochs
 train_batch = 32              # (paper: 64)
 train_epochs = 8              # at most (paper: 50)
@@ -89,7 +90,7 @@ search = SearchSettings(search_channels, search_cells, search_nodes, search_epoc
                         operation_pruning=operation_pruning, seed=search_seed)
 train = TrainSettings(lr=lr, schedule=schedule, batch=train_batch, epochs=train_epochs, patience=patience)
 settings = Stage1(profile, "edf20", search, train, subjects, origins, network_channels, network_cells, protocols, folds,
-                  validation_subjects, seeds, device, only_folds, where, max_minutes or None, nested, beside)
+                  validation_subjects, seeds, device, only_folds, where, max_minutes or None, nested, beside, rates)
 settings
 
 # %% [markdown]

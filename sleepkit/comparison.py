@@ -36,7 +36,7 @@ def paired_differences(settings):
     interval over subjects), seeds, subjects. Says why where AttnSleep is left out. Raises MissingResult when a stage
     has not run, ValueError when nothing was pruned, or on other epochs than those of stage 1.
     """
-    stages = (f"stage1_{settings.dataset}", "stage2_prune")
+    stages = (f"stage1_{settings.dataset}", settings.name)
     first, second = (read(settings.profile, f"{stage}/confusion_by_night.csv") for stage in stages)
     samples = read(settings.profile, f"{stages[1]}/parameters.csv").samples.iloc[0]
     first = first[first.protocol == "subjectwise"]

@@ -35,7 +35,11 @@ class FoldSearch:
 
 def search_fold(job):
     """Search on the training and validation subjects of a fold: a SearchResult, or None when the deadline came
-    first."""
+    first.
+
+    The halves of the search are drawn as in that on everybody, stratified by stage: both hold epochs of every sleeper
+    but those of the fold's test.
+    """
     seen = shared(job.data).subset(np.sort(np.concatenate([job.fold.train, job.fold.valid])))
     folder = Path(job.folder) / f"search-{search_key(seen, job.settings)}"
     try:
@@ -93,7 +97,7 @@ def training_plan(epochs, fold, found, settings):
         [left_by(found, fold, epochs)],
         "subjectwise",
         partial(new_network, found.genotype, settings.network_channels, cells),
-        replace(settings.train, seed=seed),
+        replace(settings.train_of(cells), seed=seed),
         settings.work / "folds",
         keys | {"architecture": json.loads(found.genotype.to_json())},
     )

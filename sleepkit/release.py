@@ -12,9 +12,11 @@ import numpy as np
 
 from sleepkit import crossval, results
 from sleepkit.checkpoint import Deadline
+from sleepkit.comparison import WAYS
 from sleepkit.export import STRUCTURE, export_onnx
-from sleepkit.fold import Fold, fold_probabilities, normalisation
+from sleepkit.fold import SIDES, Fold, fold_probabilities, normalisation
 from sleepkit.network import load_network, new_network, save_network
+from sleepkit.provenance import searched_on_all
 from sleepkit.quality import signal_facts
 from sleepkit.results import NETWORK, SCORES
 from sleepkit.stage1 import load_epochs
@@ -24,26 +26,35 @@ CHOOSERS = 3  # subjects that choose the epoch to keep
 
 
 def release(profile, folder, dataset="edf20", cells=7, device="cpu", max_minutes=None):
-    """Train a profile's network of depth `cells`, full and pruned, on all subjects and write both to `folder`, beside
-    those of fold 0: NAME.safetensors, NAME.json and, of what was trained on everybody, NAME.onnx.
+    """Train a profile's network of depth `cells`, full, pruned and, where stage 2 distilled it, distilled, on all
+    subjects and write them to `folder`, beside those of fold 0: NAME.safetensors, NAME.json and, of what was trained
+    on everybody, NAME.onnx.
 
     Stage 1 and stage 2 of the profile must have run. An interrupted training is resumed. Returns the paths, without
     endings. Raises ValueError when a network is missing or `max_minutes` were over first.
     """
     settings = Stage2(profile, dataset, device=device, max_minutes=max_minutes)
     full, pruned = (_of_depth(load(settings), cells, profile) for load in (load_trained, load_pruned))
-    subjects = {subject for side in full.sides[str(min(full.networks))].values() for subject in side}
+    settings = replace(settings, finetune_epochs=pruned.train.epochs)
+    sides = full.sides[str(min(full.networks))]
+    subjects = {subject for side in SIDES for subject in sides[side]}
     epochs = load_epochs(replace(settings, subjects=tuple(sorted(subjects))))
     fold = everybody(epochs)
-    everyone = train_everybody(epochs, fold, full, pruned, settings)
-    ending = f"first{epochs.x.shape[1] / epochs.fs:g}s_L{cells}"
     first = next(fold for fold in folds_of(epochs, full, settings) if fold.number == 0)
+    whole = train_everybody(epochs, fold, full, settings)
+    made = [("", full.keys, whole.networks[0], full.networks[0])]
+    for way, ending in WAYS.items():
+        keys = full.keys | {"pruned": pruned.keys["pruned"], "genotype": full.keys["genotype"] + ending}
+        if len(_rows(keys, profile)):
+            pair = (prune(epochs, network, settings, way, keys["pruned"]) for network in (whole, full))
+            made.append((f"_{way}", keys, *pair))
+    part = f"first{epochs.x.shape[1] / epochs.fs:g}s_L{cells}"
     written = []
-    for network, path, suffix in ((full, everyone[0], ""), (pruned, everyone[1], "_pruned")):
-        checked = cross_validation(network.keys, epochs, profile)
+    for suffix, keys, everyone, of_fold in made:
+        checked = cross_validation(keys, epochs, profile)
         for saved, name, sides, exported in (
-            (path, f"{dataset}_{ending}{suffix}", fold, True),
-            (network.networks[0], f"fold0_L{cells}{suffix}", first, False),
+            (everyone, f"{dataset}_{part}{suffix}", fold, True),
+            (of_fold, f"fold0_L{cells}{suffix}", first, False),
         ):
             facts = {"data": spoken(epochs.subset(sides.train), profile), "cross_validation": checked}
             written.append(_save(saved, Path(folder) / name, epochs, sides, facts, exported))
@@ -56,46 +67,62 @@ def everybody(epochs):
     return Fold(0, np.flatnonzero(~valid), np.flatnonzero(valid), np.flatnonzero(valid))
 
 
-def train_everybody(epochs, fold, full, pruned, settings):
-    """Paths of the full and the pruned network, trained on `fold` exactly as `full` and `pruned` were on theirs.
+def train_everybody(epochs, fold, full, settings):
+    """The full network, trained on `fold` exactly as `full` was on its folds, as a Trained.
 
-    full, pruned : Trained;  settings : Stage2
+    full : Trained;  settings : Stage2
     """
     genotype = load_network(full.networks[0])[0].genotype
     start = partial(new_network, genotype, full.keys["channels"], full.keys["cells"])
     config = full.keys | {"of": "everybody"}
     plan = crossval.Plan(epochs, [fold], "subjectwise", start, full.train, settings.work / "everybody", config)
-    path = _carry_out(plan, settings)
-    whole = Trained(full.keys, {0: path}, full.train, {"0": fold.subjects(epochs)})
-    settings = replace(settings, finetune_epochs=pruned.train.epochs)
-    plan = pruning_plan(epochs, whole, settings, "importance", pruned.keys["pruned"])
-    return path, _carry_out(plan, settings)
+    return Trained(full.keys, {0: _carry_out(plan, settings)}, full.train, {"0": fold.subjects(epochs)})
+
+
+def prune(epochs, full, settings, way, ratio):
+    """Path of the first network of `full` with the share `ratio` of its filters removed, then trained in one of WAYS.
+
+    What stage 2 has already trained is not trained again.
+    """
+    method = "importance" if way == "pruned" else way
+    return _carry_out(pruning_plan(epochs, full, settings, method, ratio, only=(0,)), settings)
 
 
 def cross_validation(keys, epochs, profile):
-    """What cross-validation says of a network, as the weights' description quotes it: a dict that json can hold."""
-    rows = results.gather(profile, "crossval.csv")
-    rows = rows[np.logical_and.reduce([rows[name] == keys[name] for name in NETWORK if name != "context"])]
-    folds = rows[(rows.fold != "pooled") & (rows.context == "none")]
-    pooled = rows[rows.fold == "pooled"].set_index("context")
+    """What cross-validation says of a network, mean over its seeds, as the weights' description quotes it: a dict that
+    json can hold."""
+    rows = _rows(keys, profile)
+    pooled = rows[rows.fold == "pooled"]
     facts = {
         "data": spoken(epochs, profile),
         "protocol": keys["protocol"],
-        "folds": len(folds),
-        "n": int(pooled.n["none"]),
+        "architecture_has_seen_test_subjects": bool(searched_on_all([keys["genotype"]], _simulated(profile))),
+        "folds": rows[rows.fold != "pooled"].fold.nunique(),
+        "seeds": pooled.seed.nunique(),
+        "n": int(pooled.n.iloc[0]),
     }
-    quoted = {context: {name: round(float(pooled[name][context]), 5) for name in SCORES} for context in pooled.index}
-    return facts | quoted["none"] | {"context": quoted["both"]}
+    means = pooled.groupby("context")[list(SCORES)].mean().round(5)
+    return facts | means.loc["none"].to_dict() | {"context": means.loc["both"].to_dict()}
+
+
+def _rows(keys, profile):
+    """The rows of the profile's crossval.csv of a network, all seeds, each epoch for itself and with context."""
+    rows = results.gather(profile, "crossval.csv")
+    same = [name for name in NETWORK if name not in ("context", "seed")]
+    return rows[np.logical_and.reduce([rows[name] == keys[name] for name in same])]
 
 
 def spoken(epochs, profile):
     """Which data, in words."""
-    made = results.find(profile, "preparation.json") or {"simulated": True}
-    origin = "simulated sleep" if made["simulated"] else "Sleep-EDF Expanded, Fpz-Cz"
+    origin = "simulated sleep" if _simulated(profile) else "Sleep-EDF Expanded, Fpz-Cz"
     nights, subjects = len(np.unique(epochs.night)), len(np.unique(epochs.subject))
     seconds = epochs.x.shape[1] / epochs.fs
     part = "" if seconds == 30 else f", the first {seconds:g} s of every 30-s epoch"
     return f"{origin}, {nights} nights of {subjects} subjects{part}"
+
+
+def _simulated(profile):
+    return (results.find(profile, "preparation.json") or {"simulated": True})["simulated"]
 
 
 def _of_depth(trained, cells, profile):
@@ -116,6 +143,8 @@ def _save(network, path, epochs, fold, facts, exported):
     context = crossval.fold_context(epochs, fold, fold_probabilities(network))
     training = {side: subjects for side, subjects in fold.subjects(epochs).items() if side != "test" or not exported}
     facts = {name: about[name] for name in ("fs", "samples", "protocol")} | {"training": training} | facts
+    if not exported:
+        facts["metrics"] = about["metrics"]  # on everybody, the test subjects are those that validate
     facts |= {
         "normalisation": asdict(normalisation(epochs, fold, "subjectwise")),
         "training_signal": signal_facts(epochs.x[fold.train]),

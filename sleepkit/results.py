@@ -10,7 +10,7 @@ from sleepkit.epochs import STAGES
 from sleepkit.genotype import Genotype
 from sleepkit.metrics import CELLS
 
-NOTEBOOKS = ("stage1_edf20", "stage1_edf78", "stage2_prune")
+FOLDERS = ("stage1_edf20", "stage1_edf78", "stage2_prune", "stage2_prune_edf78")  # of the notebooks' crossval.csv
 
 # What tells one trained network from another in crossval.csv and its companions.
 NETWORK = ["protocol", "genotype", "channels", "cells", "pruned", "context", "seed"]
@@ -84,7 +84,7 @@ def find(profile, name):
 
 def gather(profile, file):
     """One kind of csv ("confusion.csv") of all notebooks that have it, as one data frame; None where none has."""
-    frames = [find(profile, f"{notebook}/{file}") for notebook in NOTEBOOKS]
+    frames = [find(profile, f"{folder}/{file}") for folder in FOLDERS]
     frames = [frame for frame in frames if frame is not None]
     return pd.concat(frames, ignore_index=True).drop_duplicates(ignore_index=True) if frames else None
 
@@ -97,7 +97,7 @@ def merge_crossval(profile):
     """
     frame = gather(profile, "crossval.csv")
     if frame is None:
-        read(profile, f"{NOTEBOOKS[0]}/crossval.csv")
+        read(profile, f"{FOLDERS[0]}/crossval.csv")
     twice = frame[frame.duplicated([*NETWORK, "fold"], keep=False)]
     if len(twice):
         rows = twice.to_string(index=False)
@@ -127,4 +127,6 @@ def _checked(frame, path):
 
 
 def _notebook_of(name):
-    return name.split("/")[0] if "/" in name else {"nights.csv": "prepare"}.get(name, "figures")
+    if "/" not in name:
+        return "prepare" if name == "nights.csv" else "figures"
+    return "stage2_prune" if name.startswith("stage2_prune") else name.split("/")[0]

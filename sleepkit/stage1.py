@@ -41,6 +41,7 @@ class Stage1:
     nested : dict of what changes in the search's settings when it is repeated inside every subject-wise fold
         (sleepkit.nested); empty or None leaves that out
     beside : those of BESIDE: every network but the nested one once more, trained so, as rows whose genotype ends so
+    rates : dict depth -> learning rate of the networks of that depth, where it is not that of `train`; may be None
     """
 
     profile: str
@@ -61,6 +62,7 @@ class Stage1:
     max_minutes: float | None = None
     nested: dict | None = None
     beside: tuple = ()
+    rates: dict | None = None
 
     def __post_init__(self):
         for name, known in (("protocols", PROTOCOLS), ("origins", ORIGINS), ("beside", BESIDE)):
@@ -76,6 +78,18 @@ class Stage1:
         for name in ("network_channels", "folds", "validation_subjects"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
+
+        try:
+            rates = {int(cells): float(rate) for cells, rate in (self.rates or {}).items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"rates={self.rates!r}: expected learning rates by depth, such as {{9: 0.005}}") from error
+        if wrong := [cells for cells in rates if cells not in self.network_cells]:
+            raise ValueError(f"rates: no network of {wrong} cells is trained; network_cells are {self.network_cells}")
+        object.__setattr__(self, "rates", rates)
+
+    def train_of(self, cells):
+        """The settings of training of networks of that depth."""
+        return replace(self.train, lr=self.rates.get(cells, self.train.lr))
 
     @property
     def notebook(self):
@@ -223,7 +237,7 @@ def network_plan(epochs, folds, settings, label, genotype, protocol, cells, seed
     """The plan of one network over the folds of a protocol."""
     keys = {"protocol": protocol, "genotype": label, "channels": settings.network_channels, "cells": cells}
     keys |= {"pruned": 0.0, "context": "none", "seed": seed}
-    train = replace(settings.train, select_by="acc" if protocol == "epochwise" else "mf1")
+    train = replace(settings.train_of(cells), select_by="acc" if protocol == "epochwise" else "mf1")
     only = settings.only_folds if protocol == "subjectwise" else ()
     return full_plan(epochs, folds, keys, genotype, train, settings.work, only)
 

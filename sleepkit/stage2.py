@@ -22,7 +22,7 @@ from sleepkit.pruning.filters import (
 )
 from sleepkit.results import APART, NETWORK, SCORES, gather, write_table
 from sleepkit.search import SearchSettings
-from sleepkit.stage1 import run_plans, write_networks, write_runs
+from sleepkit.stage1 import load_epochs, run_plans, write_networks, write_runs
 from sleepkit.training import TrainSettings, predict_logits
 
 METHODS = ("importance", "random", "l1", "scratch", "released", "distilled")
@@ -85,12 +85,17 @@ class Stage2:
                 raise ValueError(f"{name}: {wrong} is not among {', '.join(known)}")
 
     @property
+    def name(self):
+        """Of the folders that it fills: every data set has its own, EDF-20 that of the notebook."""
+        return "stage2_prune" if self.dataset == "edf20" else f"stage2_prune_{self.dataset}"
+
+    @property
     def folder(self):
-        return paths.results(self.profile) / "stage2_prune"
+        return paths.results(self.profile) / self.name
 
     @property
     def work(self):
-        return paths.runs(self.profile) / "stage2_prune"
+        return paths.runs(self.profile) / self.name
 
     @property
     def first(self):
@@ -228,6 +233,19 @@ def first_fold(epochs, network, settings):
 def finetuning(train, settings):
     """Settings of the epochs after pruning: a fifth of the learning rate (method section 3, step 6)."""
     return replace(train, lr=train.lr / 5, epochs=settings.finetune_epochs)
+
+
+def prune_other(settings, dataset):
+    """`prune_and_finetune` of another data set's networks, by importance alone, all its subjects; `compare` of them.
+
+    None, with a line that says so, where stage 1 of that data set has not run.
+    """
+    other = replace(settings, dataset=dataset, subjects=(), beside=())
+    if not (other.first / "networks.json").exists():
+        print(f"{dataset}: the notebook stage1_{dataset} of profile {settings.profile} has not run; nothing to prune")
+        return None
+    prune_and_finetune(load_epochs(other), load_trained(other), other)
+    return compare(other)
 
 
 def pruning_plan(epochs, network, settings, method, ratio, only=()):

@@ -282,6 +282,8 @@ def test_smoke_stage2(smoke):
     assert len(both) > 0
     assert (both.params_pruned < both.params_full).all() and (both.macs_pruned < both.macs_full).all()
     assert_crossval_agrees_with_confusion("stage2_prune")
+    assert_crossval_agrees_with_confusion("stage2_prune_edf78")
+    assert read("stage2_prune_edf78", "crossval.csv").genotype.str.startswith("edf78").all()
     assert len(read("stage2_prune", "ablation.csv")) == 11
     searched = json.loads((paths.results("smoke") / "stage2_prune" / "ablation.json").read_text())["search"]
     assert (searched["channels"], searched["epochs"]) == (2, 2), "stage 1's search but for ablation_search"
