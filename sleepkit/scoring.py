@@ -185,6 +185,8 @@ def describe(model):
 
     try:
         where = f"{checked['data']}, {checked['protocol']}, {checked['folds']} folds, {checked['n']:,} epochs"
+        where += f", mean over {checked['seeds']} seeds" if checked.get("seeds", 1) > 1 else ""
+        where += "; architecture has seen the test subjects" * checked.get("architecture_has_seen_test_subjects", False)
         lines.append(f"cross-validated on {where}: {shown(checked)}")
         if checked.get("context"):
             lines.append(f"the same with context: {shown(checked['context'])}")

@@ -512,7 +512,7 @@ def released(made, tmp_path_factory):
 def test_release_writes_networks_of_everybody_and_of_fold_0(made, released):
     epochs, _, trained, settings, _ = made
     folder, written, _ = released
-    names = ["edf20_first0.6s_L3", "fold0_L3", "edf20_first0.6s_L3_pruned", "fold0_L3_pruned"]
+    names = [name + way for way in ("", "_pruned", "_distilled") for name in ("edf20_first0.6s_L3", "fold0_L3")]
     assert [path.name for path in written] == names
     endings = {"edf20": (".json", ".onnx", ".safetensors"), "fold0": (".json", ".safetensors")}
     expected = {name + ending for name in names for ending in endings[name.split("_")[0]]}
@@ -521,22 +521,41 @@ def test_release_writes_networks_of_everybody_and_of_fold_0(made, released):
     train, valid = (everybody["training"][side] for side in ("train", "valid"))
     assert "test" not in everybody["training"] and len(valid) == CHOOSERS
     assert sorted(train + valid) == sorted(set(epochs.subject.tolist()))
-    assert fold0["training"] == trained[0].sides["0"]
+    assert fold0["training"] == {side: trained[0].sides["0"][side] for side in ("train", "valid", "test")}
     same = zip(*(load_network(path)[0].parameters() for path in (folder / "fold0_L3", trained[0].networks[0])))
     assert all(torch.equal(one, other) for one, other in same)
-    sizes = [everybody["parameters"], load_network(folder / names[2])[1]["parameters"]]
-    assert sizes[1] < sizes[0] and sizes[1] == load_network(folder / names[3])[1]["parameters"]
+    sizes = [everybody["parameters"], *(load_network(folder / name)[1]["parameters"] for name in names[2:])]
+    assert sizes[1] < sizes[0] and len(set(sizes[1:])) == 1
+
+
+def test_what_stage_2_has_trained_is_released_as_it_is(made, released):
+    """Fold 0's pruned and distilled networks lie among the runs of stage 2, and are told apart."""
+    _, _, _, settings, _ = made
+    runs = [load_network(path.with_suffix(""))[0] for path in (settings.work / "folds").glob("*/fold0.safetensors")]
+
+    def weights(net):
+        return torch.cat([parameter.flatten() for parameter in net.parameters()])
+
+    pair = [weights(load_network(released[0] / f"fold0_L3_{way}")[0]) for way in ("pruned", "distilled")]
+    for one in pair:
+        assert sum(torch.equal(one, weights(net)) for net in runs) == 1
+    assert not torch.equal(*pair)
 
 
 def test_released_weights_quote_the_cross_validation_of_their_kind(made, released):
     folder, _, rows = released
-    pooled = rows.query("protocol == 'subjectwise' and seed == 0 and fold == 'pooled' and genotype == 'edf20-toy'")
-    for name, acc in (("edf20_first0.6s_L3", 0.25), ("fold0_L3_pruned", pooled.query("context == 'none'").acc.item())):
+    pooled = rows.query("protocol == 'subjectwise' and fold == 'pooled' and pruned == 0.5")
+    kinds = {way: pooled[pooled.genotype == f"edf20-toy{ending}"] for way, ending in comparison.WAYS.items()}
+    assert [len(kind) for kind in kinds.values()] == [6, 6]  # two seeds, three contexts
+    kinds["full"] = kinds["pruned"].assign(acc=0.25)
+    names = {"edf20_first0.6s_L3": "full", "fold0_L3_pruned": "pruned", "fold0_L3_distilled": "distilled"}
+    for name, kind in names.items():
         quoted = load_network(folder / name)[1]["cross_validation"]
-        assert (quoted["folds"], quoted["n"], quoted["protocol"]) == (2, 96, "subjectwise")
-        assert quoted["acc"] == pytest.approx(acc, abs=1e-5)
+        assert [quoted[key] for key in ("protocol", "folds", "seeds", "n")] == ["subjectwise", 2, 2, 96]
         assert quoted["data"].startswith("simulated sleep, 12 nights of 6 subjects, the first 0.6 s")
-    assert quoted["context"]["kappa"] == pytest.approx(pooled.query("context == 'both'").kappa.item(), abs=1e-5)
+        means = kinds[kind].groupby("context")[results.SCORES].mean()
+        for context, told in (("none", quoted), ("both", quoted["context"])):
+            assert [told[score] for score in results.SCORES] == pytest.approx(means.loc[context].to_list(), abs=1e-5)
 
 
 def test_released_weights_score_a_night_with_and_without_pytorch(made, released):
