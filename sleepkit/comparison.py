@@ -10,7 +10,7 @@ from sleepkit.epochs import parse_night
 from sleepkit.fold import fold_probabilities
 from sleepkit.metrics import CELLS, confusion_differences
 from sleepkit.reference import published
-from sleepkit.results import COLUMNS, read, write_table
+from sleepkit.results import COLUMNS, NETWORK, read, write_table
 from sleepkit.stage2 import families, family, load_pruned
 
 # AttnSleep on the first 5 s of every epoch of EDF-20: its confusions per night, from the predictions that the public
@@ -108,7 +108,7 @@ def _require_same_epochs(nights, folder):
     """Every network must have tested as many epochs of each stage of every night: else nothing is paired."""
     stages = pd.DataFrame(nights[CELLS].to_numpy().reshape(-1, 5, 5).sum(axis=2)).assign(night=nights.night.to_numpy())
     number = nights.night.nunique()
-    staged = nights.groupby(["genotype", "seed", "pruned"]).night.nunique()
+    staged = nights.groupby(NETWORK).night.nunique()
     if len(stages.drop_duplicates()) != number or (staged != number).any():
         raise ValueError(
             f"{folder / 'confusion_by_night.csv'}: the networks of stage 1, or seeds of either stage, were tested on "

@@ -339,7 +339,8 @@ def test_the_full_network_trained_again_is_a_side_of_its_own(made):
 
 
 def test_networks_that_were_tested_on_other_epochs_are_not_paired(made):
-    """One epoch of one night with another stage, a night that one side lacks, a ratio that nobody pruned by."""
+    """One epoch of one night with another stage, a night that one side lacks, be it a seed or a depth, a ratio that
+    nobody pruned by."""
     settings = made[3]
     path = settings.folder / "confusion_by_night.csv"
     whole, before = pd.read_csv(path), comparison.paired_differences(settings)
@@ -347,16 +348,22 @@ def test_networks_that_were_tested_on_other_epochs_are_not_paired(made):
     row = changed.index[(changed.protocol == "subjectwise") & (changed.N1_N2 > 0)][0]
     changed.loc[row, ["N1_N2", "N2_N2"]] += [-1, 1]
     fewer = whole[~((whole.night == "SC4001E0") & (whole.seed == 1))]
+    first = paths.results("toy") / "stage1_edf20" / "confusion_by_night.csv"
+    shallow = pd.read_csv(first)
+    deeper = shallow[shallow.night != "SC4001E0"].assign(cells=5)  # the subject's other night is still there
     try:
-        for wrong in (changed, fewer):
-            results.write_table(wrong, path)
+        for file, wrong in ((path, changed), (path, fewer), (first, pd.concat([shallow, deeper]))):
+            right = pd.read_csv(file)
+            results.write_table(wrong, file)
             with pytest.raises(ValueError, match="confusion_by_night.csv: .* other epochs than these; run"):
                 comparison.paired_differences(settings)
+            results.write_table(right, file)
         path.unlink()
         with pytest.raises(results.MissingResult, match="run stage2_prune --profile toy"):
             comparison.paired_differences(settings)
     finally:
         results.write_table(whole, path)
+        results.write_table(shallow, first)
     with pytest.raises(ValueError, match="no network of edf20 pruned by 0.3 with a seed of stage 1"):
         comparison.paired_differences(replace(settings, ratio=0.3))
     pd.testing.assert_frame_equal(results.read("toy", "stage2_prune/differences.csv"), before, check_dtype=False)
