@@ -148,7 +148,12 @@ def peer_confusions(nights, samples, context=False):
 
 
 def _rows(epochs, ids):
-    """Positions of the epochs with these ids."""
+    """Positions of the epochs with these ids; ValueError where some are not there."""
+    if missing := int((~np.isin(ids, epochs.id)).sum()):
+        raise ValueError(
+            f"{missing} of {len(ids)} epochs that a network was validated or tested on are not here; "
+            "give stage 2 the subjects of stage 1, with all their nights"
+        )
     order = np.argsort(epochs.id)
     return order[np.searchsorted(epochs.id, ids, sorter=order)]
 
@@ -158,7 +163,7 @@ def calibrate(epochs, trained, settings):
 
     The temperature of every fold is fitted on its validation subjects; bins are of all folds' test epochs together.
     Writes calibration.csv and returns it as a data frame: network, temperature_scaled, bin, low, high, n, confidence,
-    accuracy, ece, temperature (mean over folds, 1 before scaling).
+    accuracy, ece, temperature (mean over folds, 1 before scaling). Raises ValueError when epochs of a fold are missing.
     """
     key, networks = next(iter(families(trained).items()))
     sides = {"full": networks[0], "pruned": families(load_pruned(settings))[key][0]}

@@ -215,10 +215,19 @@ def epochs_of(epochs, network, settings):
 
 
 def folds_of(epochs, network, settings):
-    """All folds of a network's protocol: the subjects' of stage 1, or the authors' of stage 2."""
+    """All folds of a network's protocol: the subjects' of stage 1, or the authors' of stage 2.
+
+    Raises ValueError where a subject of stage 1's folds has no epochs here.
+    """
     if network.sides is None:
         seed = EPOCHWISE_SEEDS.get((settings.dataset, network.keys["cells"]), 42)
         return crossval.epoch_folds(len(epochs), seed=seed)
+    subjects = {subject for side in network.sides.values() for name in SIDES for subject in side[name]}
+    if missing := sorted(subjects - set(epochs.subject.tolist())):
+        raise ValueError(
+            f"subjects: {missing} are in the folds of {settings.first / 'networks.json'} and have no epochs here; "
+            "give stage 2 the subjects of stage 1"
+        )
     return [
         Fold(int(number), *(np.flatnonzero(np.isin(epochs.subject, side[name])) for name in SIDES))
         for number, side in network.sides.items()

@@ -52,20 +52,25 @@ def sweep_networks(epochs, trained, settings):
     """The first network with every seed of the sweep, as a list of Trained.
 
     Seeds that stage 1 did not train are trained on the sweep's folds as it would have trained them. Raises ValueError
-    when `max_minutes` were over first.
+    when stage 1 did not train one of its seeds on a fold of the sweep, or `max_minutes` were over first.
     """
     there = {network.keys["seed"]: network for network in family(trained)}
+    seeds = settings.sweep_seeds or tuple(there)
+    of_seed = {seed: sorted(there[seed].networks) for seed in seeds if seed in there}
+    for seed, numbers in of_seed.items():
+        if missing := sorted(set(settings.sweep_folds) - set(numbers)):
+            raise ValueError(
+                f"sweep_folds: {missing}: stage 1 trained seed {seed} on the folds {numbers}; name some of these, or "
+                "run stage 1 on the others, too (only_folds)"
+            )
     first = next(iter(there.values()))
     genotype, folds = load_network(next(iter(first.networks.values())))[0].genotype, folds_of(epochs, first, settings)
     of_training = (genotype, first.train, settings.first, settings.sweep_folds)
-    plans = [
-        full_plan(epochs, folds, first.keys | {"seed": seed}, *of_training)
-        for seed in settings.sweep_seeds
-        if seed not in there
-    ]
+    new = [seed for seed in seeds if seed not in there]
+    plans = [full_plan(epochs, folds, first.keys | {"seed": seed}, *of_training) for seed in new]
     for run in run_plans(plans, settings) if plans else []:
         there[run.keys["seed"]] = Trained(run.keys, run.by_fold, run.train, first.sides)
-    return [there[seed] for seed in settings.sweep_seeds or there]
+    return [there[seed] for seed in seeds]
 
 
 def _method(method, ratio):

@@ -1,6 +1,7 @@
 """Stage 2 on a small trained network: pruning, the sweep, what grows back, and comparisons on the same epochs."""
 
 import json
+import re
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -71,6 +72,20 @@ def test_subject_wise_networks_come_first_with_their_folds(made):
     for ours, fold in zip(stage2.folds_of(epochs, trained[0], settings), crossval.subject_folds(epochs.subject, 2, 1)):
         for side in ("train", "valid", "test"):
             np.testing.assert_array_equal(getattr(ours, side), getattr(fold, side))
+
+
+def test_other_subjects_than_those_of_stage_1_are_refused(made):
+    """Whoever is missing: the first subject, the last one, or two of them; nothing is overwritten."""
+    epochs, _, trained, settings, _ = made
+    comparison.calibrate(epochs, trained, settings)
+    before = (settings.folder / "calibration.csv").read_bytes()
+    for missing in ([0], [5], [2, 3]):
+        fewer = epochs.subset(~np.isin(epochs.subject, missing))
+        with pytest.raises(ValueError, match=rf"subjects: {re.escape(str(missing))} .*networks.json .*of stage 1"):
+            prune_and_finetune(fewer, trained, settings)
+        with pytest.raises(ValueError, match=r"\d+ of \d+ epochs that a network was .* are not here; .* of stage 1"):
+            comparison.calibrate(fewer, trained, settings)
+    assert (settings.folder / "calibration.csv").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -211,6 +226,22 @@ def test_the_sweep_trains_seeds_that_stage_1_did_not(made, swept):
     assert [network.keys["seed"] for network in new] == [1, 0]
     assert list(new[0].networks) == [0], "trained on the sweep's folds only"
     assert [network.keys["seed"] for network in sweep.sweep_networks(epochs, trained, settings)] == [0, 1]
+
+
+def test_the_sweep_is_refused_on_folds_that_stage_1_did_not_train(made):
+    """At once, before other seeds are trained; on the folds that are there, and with other seeds alone, it is not."""
+    epochs, _, trained, settings, _ = made
+    one = [replace(network, networks={1: network.networks[1]}) for network in trained[:2]]
+    before = sorted(settings.first.rglob("*"))
+    for seeds in ((), (1,), (7, 0)):
+        with pytest.raises(ValueError, match=r"sweep_folds: \[0\]: stage 1 trained seed [01] on the folds \[1\]; name"):
+            sweep.sweep_ratios(epochs, one, replace(settings, sweep_seeds=seeds))
+    assert sorted(settings.first.rglob("*")) == before
+    for folds in ((1,), ()):
+        found = sweep.sweep_networks(epochs, one, replace(settings, sweep_folds=folds))
+        assert [list(network.networks) for network in found] == [[1], [1]]
+    (new,) = sweep.sweep_networks(epochs, one, replace(settings, sweep_seeds=(7,)))
+    assert list(new.networks) == [0]
 
 
 def test_without_ratios_there_is_no_sweep(made, swept):
