@@ -45,6 +45,9 @@ class SearchSettings:
     seed: int = 42
 
     def __post_init__(self):
+        for name in ("epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: a search needs at least 1")
         if self.prune_every < 2:
             raise ValueError(f"prune_every={self.prune_every}: the variance of an error needs at least two epochs")
 

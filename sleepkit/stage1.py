@@ -70,11 +70,14 @@ class Stage1:
             wrong = [value for value in getattr(self, name) if value not in known]
             if wrong:
                 raise ValueError(f"{name}: unknown {wrong}; known are {', '.join(known)}")
+        for name in ("subjects", "network_cells", "seeds", "only_folds"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("protocols", "origins", "network_cells", "seeds"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty: name at least one, or there is no network to train")
         jobs.require_place(self.where)
         if self.nested:
             nested_search(self)
-        for name in ("subjects", "network_cells", "seeds", "only_folds"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("network_channels", "folds", "validation_subjects"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")

@@ -77,6 +77,8 @@ class Stage2:
         for name in ("ratio", "balance"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)}: a share lies between 0 and 1")
+        if self.finetune_epochs < 1:
+            raise ValueError(f"finetune_epochs={self.finetune_epochs}: must be at least 1")
         changed(SearchSettings(), self.ablation_search or {}, "ablation_search")
         if wrong := [ratio for ratio in self.ratios if not 0 <= ratio < 1]:
             raise ValueError(f"ratios: {wrong}: a share of channels to remove lies in [0, 1)")

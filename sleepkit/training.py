@@ -15,6 +15,7 @@ from sleepkit.metrics import confusion, scores
 from sleepkit.paths import progress
 
 SCHEDULES = ("constant", "cosine")
+SELECT_BY = ("acc", "mf1")  # scores on the validation epochs, of which the highest chooses the epoch
 # Amplitude of the loudest hum as network input, 50 µV at Sleep-EDF's sd of 21. Neither this nor the drift in `add_hum`
 # is part of a run's name: hum of another kind must have another name than `hum`.
 LOUDEST = 0.8
@@ -36,8 +37,12 @@ class TrainSettings:
     def __post_init__(self):
         if not 0 <= self.hum <= 1:
             raise ValueError(f"hum={self.hum}: a share lies between 0 and 1")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule={self.schedule!r}: expected one of {', '.join(SCHEDULES)}")
+        for name in ("batch", "epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: a training needs at least 1")
+        for name, known in (("schedule", SCHEDULES), ("select_by", SELECT_BY)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(known)}")
 
     def rate(self, progress):
         """Learning rate after the share `progress`, 0 to 1, of all epochs."""

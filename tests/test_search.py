@@ -86,6 +86,13 @@ def test_one_epoch_between_rounds_has_no_variance():
         SearchSettings(prune_every=1)
 
 
+@pytest.mark.parametrize("name", ["epochs", "batch"])
+def test_a_search_without_epochs_or_samples_in_a_batch_is_refused(name):
+    assert asdict(SearchSettings(**{name: 1}))[name] == 1
+    with pytest.raises(ValueError, match=f"{name}=0: a search needs at least 1"):
+        SearchSettings(**{name: 0})
+
+
 def test_halves_are_stratified_disjoint_complete_and_seeded():
     y = np.repeat(np.arange(5), (41, 14, 88, 28, 38))
     halves = split_halves(y, 47)

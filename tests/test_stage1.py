@@ -101,3 +101,9 @@ def test_stage_2_of_another_data_set_leaves_the_first_ones_results_alone(root, c
 def test_another_way_to_train_is_refused():
     with pytest.raises(ValueError, match=r"beside: unknown \['noise'\]; known are hum"):
         Stage1("toy", "edf20", SEARCH, TRAIN, beside=["noise"])
+
+
+@pytest.mark.parametrize("name", ["protocols", "origins", "network_cells", "seeds"])
+def test_a_list_that_leaves_no_network_is_refused_before_the_search(name):
+    with pytest.raises(ValueError, match=f"{name} is empty: name at least one"):
+        Stage1("toy", "edf20", SEARCH, TRAIN, nested={"epochs": 2}, **{name: []})

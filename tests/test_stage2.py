@@ -256,6 +256,11 @@ def test_what_no_ratio_can_be_is_refused():
         Stage2("toy", ratios=(0.5, 1.0))
 
 
+def test_pruning_without_epochs_after_it_is_refused():
+    with pytest.raises(ValueError, match="finetune_epochs=0: must be at least 1"):
+        Stage2("toy", finetune_epochs=0)
+
+
 @pytest.mark.parametrize("changes", [{"epoch": 3}, 3])
 def test_changes_that_the_searches_of_table_8_do_not_have(changes):
     with pytest.raises(

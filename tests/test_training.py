@@ -218,9 +218,19 @@ def test_a_share_of_hum_beyond_all_epochs_is_refused():
         TrainSettings(hum=2)
 
 
-def test_an_unknown_schedule_is_refused():
-    with pytest.raises(ValueError, match="schedule='linear': expected one of constant, cosine"):
-        TrainSettings(schedule="linear")
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"schedule": "linear"}, "schedule='linear': expected one of constant, cosine"),
+        ({"select_by": "kappa"}, "select_by='kappa': expected one of acc, mf1"),
+        ({"select_by": "loss"}, "select_by='loss': expected one of acc, mf1"),  # a curve, but the lower the better
+        ({"epochs": 0}, "epochs=0: a training needs at least 1"),
+        ({"batch": 0}, "batch=0: a training needs at least 1"),
+    ],
+)
+def test_what_no_training_can_be_is_refused(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        TrainSettings(**wrong)
 
 
 def test_a_nan_names_the_epoch(tmp_path):
