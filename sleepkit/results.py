@@ -1,6 +1,8 @@
 """Result files: the small csv, json and npz of a profile, read with their columns checked."""
 
 import json
+import zipfile
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -65,16 +67,21 @@ def read(profile, name):
     Raises MissingResult when the file is not there and ValueError when it is not what its name says.
     """
     path = paths.results(profile) / name
+    made = f"`make reproduce PROFILE={profile}` makes it, or `{command(profile, _notebook_of(name))}` alone"
     if not path.exists():
-        made = f"`make reproduce PROFILE={profile}` makes it, or `{command(profile, _notebook_of(name))}` alone"
         raise MissingResult(f"{path} is missing; {made}")
-    if path.suffix == ".csv":
-        return _checked(pd.read_csv(path, dtype={"fold": str}, keep_default_na=False, na_values=[""]), path)
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
-    text = path.read_text(encoding="utf-8")
-    return Genotype.from_json(text) if path.name == "genotype.json" else json.loads(text)
+    try:
+        if path.suffix == ".npz":
+            # numpy leaves a file open that turns out to be damaged; this one is closed whatever happens
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return dict(arrays)
+        if path.suffix == ".json":
+            text = path.read_text(encoding="utf-8")
+            return Genotype.from_json(text) if path.name == "genotype.json" else json.loads(text)
+        frame = pd.read_csv(path, dtype={"fold": str}, keep_default_na=False, na_values=[""])
+    except (ValueError, TypeError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: not what its name says ({error}). Remove it; {made}") from error
+    return _checked(frame, path)
 
 
 def find(profile, name):

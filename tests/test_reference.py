@@ -114,6 +114,33 @@ def test_a_result_without_its_columns_is_refused(profile):
         results.read(profile, "stage1_edf20/history.csv")
 
 
+@pytest.mark.parametrize("name", ["kept.npz", "genotype.json", "settings.json", "history.csv"])
+def test_a_damaged_result_is_named_with_the_cure(profile, name):
+    """Cut at every fourth byte or with a byte changed: read nonetheless, or refused by name."""
+    path, random = paths.results(profile) / "stage1_edf20" / name, np.random.default_rng(0)
+    columns = results.COLUMNS["history.csv"]
+    results.write_table(pd.DataFrame([range(len(columns))] * 2, columns=columns), path.with_name("history.csv"))
+    np.savez_compressed(path.with_name("kept.npz"), train=np.arange(99), valid=np.arange(9))
+    path.with_name("genotype.json").write_text(published_genotype("edf20").to_json())
+    path.with_name("settings.json").write_text('{"seed": 1, "text": "ä"}', encoding="utf-8")
+    whole, refused = path.read_bytes(), 0
+    changed = [(random.integers(len(whole)), random.integers(256)) for _ in range(150)]
+    damaged = [whole[:n] for n in range(0, len(whole), 4)]
+    for content in damaged + [whole[:n] + bytes([value]) + whole[n + 1 :] for n, value in changed]:
+        path.write_bytes(content)
+        try:
+            results.read(profile, f"stage1_edf20/{name}")
+        except ValueError as error:
+            assert str(path) in str(error) and "Remove it" in str(error)
+            refused += 1
+    assert refused > 50
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"{name}: not what its name says .* Remove it; `make reproduce"):
+        results.read(profile, f"stage1_edf20/{name}")
+    path.write_bytes(whole)
+    results.read(profile, f"stage1_edf20/{name}")
+
+
 def crossval(genotype, fold, acc):
     return ("subjectwise", genotype, 4, 5, 0.0, "none", 0, fold, acc, 0.5, 0.5, 0.5, 100)
 
