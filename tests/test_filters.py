@@ -380,6 +380,15 @@ def test_nonzero_parameters_of_the_released_mask(key, channels, cells, count):
     assert sum(int(p.count_nonzero()) for p in masked.parameters()) == count
 
 
+@pytest.mark.parametrize("percent", range(0, 100, 10))
+def test_the_released_mask_loses_no_filter_to_rounding(percent):
+    """Counted in whole numbers: of ten filters 80 % leave two, of five one."""
+    net = SleepNet(published_genotype("edf20"), 5, 5)
+    for one, other in zip(net.modules(), released_mask(net, percent / 100).modules(), strict=True):
+        if isinstance(one, nn.Conv1d):
+            assert int(other.weight.flatten(1).any(1).sum()) == one.out_channels * (100 - percent) // 100
+
+
 def test_the_released_mask_zeroes_whole_filters_and_training_fills_them_again():
     torch.manual_seed(0)
     net = SleepNet(published_genotype("edf20"), 4, 5)

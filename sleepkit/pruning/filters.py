@@ -209,7 +209,7 @@ def released_mask(net, ratio=0.5):
     """What the authors' code did instead: a copy whose weakest filters by capacity alone are multiplied by 0, once,
     in every conv.
 
-    int((1 - ratio) * n) filters of each conv stay; where capacity does not tell filters apart (one input channel),
+    floor((1 - ratio) * n) filters of each conv stay; where capacity does not tell filters apart (one input channel),
     the first ones. BatchNorm weights stay, so nothing becomes smaller, and training is free to fill the zeros again.
     """
     masked = copy.deepcopy(net)
@@ -218,7 +218,8 @@ def released_mask(net, ratio=0.5):
             if isinstance(module, nn.Conv1d):
                 weight = module.weight.detach().cpu().double().numpy()
                 score = capacity(weight) if weight.shape[1] > 1 else np.zeros(len(weight))
-                removed = np.argsort(-score, kind="stable")[int((1 - ratio) * len(weight)) :]
+                keep = int((1 - ratio) * len(weight) + 1e-9)  # (1 - 0.8) * 10 comes out below 2
+                removed = np.argsort(-score, kind="stable")[keep:]
                 module.weight[torch.from_numpy(removed)] = 0
     return masked
 
