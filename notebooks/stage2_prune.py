@@ -74,7 +74,8 @@ settings
 # %%
 epochs = load_epochs(settings)
 trained = load_trained(settings)
-scores = score_filters(next(iter(trained[0].networks.values())), settings)
+fold, network = next(iter(trained[0].networks.items()))
+scores = score_filters(network, settings)
 print(f"{scores.kept.mean():.0%} of the filters kept")
 
 # %% tags=["nbval-ignore-output"]
@@ -82,7 +83,7 @@ print(f"{len(scores)} filters in {scores.layer.nunique()} layers, {int(scores.ke
 scores.groupby("layer", sort=False).agg({"capacity": "mean", "independence": "mean", "filter": "size", "kept": "sum"}).round(3).head(8)
 
 # %% tags=["nbval-ignore-output"]
-note = f"This run: profile {profile}, network of fold 0, ratio {ratio:g}, balance {balance:g}."
+note = f"This run: profile {profile}, network of fold {fold}, ratio {ratio:g}, balance {balance:g}."
 figures.plot_importance(scores, note)
 
 # %% [markdown]
