@@ -54,7 +54,7 @@ def test_sizes_are_the_papers_and_the_accuracy_is_the_cross_validated_one(name):
     assert not set(sides["train"]) & set(sides["valid"])
     everybody = sides["train"] + sides["valid"] + (sides["test"] if "fold0" in name else [])
     assert sorted(everybody) == list(range(20))
-    if name in ("fold0_L7", "fold0_L7_pruned"):  # the distilled one's row would be of a seed that was not run on all folds
+    if name in ("fold0_L7", "fold0_L7_pruned"):  # the distilled one is of a seed without a row
         kept = about["metrics"]["test"]
         measured = row(pruned, "none", "0")
         assert [kept[key] for key in SCORES] == pytest.approx([measured[key] for key in SCORES], abs=1e-6)
