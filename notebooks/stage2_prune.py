@@ -120,7 +120,6 @@ differences[["comparison", "genotype", "cells", "metric", "difference", "low", "
 
 # %%
 others = [prune_other(settings, other) for other in also if other != dataset]
-print(", ".join(also), "pruned as well")
 
 # %% tags=["nbval-ignore-output"]
 others[0].round(3) if others and others[0] is not None else None

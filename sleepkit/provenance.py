@@ -8,18 +8,18 @@ from sleepkit.results import NETWORK, find, gather
 NOBODYS = ("fig01", "tab11")  # the framework and the list of departures: no numbers of anybody's
 SEARCH = ("fig02", "fig03", "fig04", "fig05", "fig06", "fig07", "fig08", "tab01", "tab02")  # no network is trained
 FIRST = ("fig12", "fig13", "fig15", "fig16", "fig17", "tab09")  # of the first network, full or pruned
+BOTH = ("fig11", "fig14", "tab07")  # of both data sets
 SEEDED = {"tab08": "stage2_prune/ablation.csv", "fig13": "stage2_prune/sweep.csv"}  # with seeds of their own
 
 
 def dataset_of(key):
-    """The data set of an item ("fig06"): that of the paper's first half where it shows both."""
+    """The data set of an item ("fig06"): EDF-20 where it shows both."""
     return "edf78" if "edf78" in item(key).slug else "edf20"
 
 
 def published_alone(profile, key):
     """Whether a profile has no run that an item could show, which then shows published numbers alone."""
-    names = (f"stage1_{dataset_of(key)}/settings.json", "preparation.json")
-    return key not in NOBODYS and any(find(profile, name) is None for name in names)
+    return key not in NOBODYS and not _runs(profile, key)
 
 
 def searched_on_all(genotypes, simulated):
@@ -35,32 +35,41 @@ def provenance(profile, key):
         return ""
     if published_alone(profile, key):
         return f"Published numbers; profile {profile} has no run of its own."
-    settings, made = find(profile, f"stage1_{dataset_of(key)}/settings.json"), find(profile, "preparation.json")
-    nights = "simulated" if made["simulated"] else "Sleep-EDF"
-    text = (
-        f"This run: profile {profile}, {nights} nights, {settings['n_subjects']} subjects, "
-        f"{settings['n_epochs']:,} epochs of {settings['seconds']:g} s"
-    )
+    runs, simulated = _runs(profile, key), find(profile, "preparation.json")["simulated"]
+    text = f"This run: profile {profile}, {'simulated' if simulated else 'Sleep-EDF'} nights"
     own = find(profile, SEEDED[key]) if key in SEEDED else None
-    if key == "tab08" and own is not None:
+    searches = key != "tab08" or own is None  # table 8 has searches of its own
+    for dataset, run in runs.items():
+        text += f"; EDF-{dataset[3:]}: " if len(runs) > 1 else ", "
+        text += f"{run['n_subjects']} subjects, {run['n_epochs']:,} epochs of {run['seconds']:g} s"
+        text += f"; search seed {run['seed']}" if searches else ""
+    if not searches:
         return f"{text}; subjectwise, search and training seed {_listed(own.seed)}."
-    networks = _networks(profile, key, own)
+    networks = _networks(profile, key, list(runs), own)
     if networks.empty:
-        return f"{text}; search seed {settings['seed']}."
+        return f"{text}."
     protocols = " and ".join(sorted(networks.protocol.unique()))
     of_network = networks.groupby([name for name in NETWORK if name != "seed"]).seed.nunique()
     some = " (not all for every network)" if of_network.min() < networks.seed.nunique() else ""
-    text = f"{text}; search seed {settings['seed']}; {protocols} folds, training seed {_listed(networks.seed)}{some}."
-    seen = searched_on_all(networks[networks.protocol == "subjectwise"].genotype, made["simulated"])
+    text = f"{text}; {protocols} folds, training seed {_listed(networks.seed)}{some}."
+    seen = searched_on_all(networks[networks.protocol == "subjectwise"].genotype, simulated)
     return text + (f" Architecture has seen the test subjects: {', '.join(seen)}." if seen else "")
 
 
-def _networks(profile, key, own):
+def _runs(profile, key):
+    """Dict data set -> settings of its search, of those data sets that an item shows and the profile has run."""
+    shown = ("edf20", "edf78") if key in BOTH else (dataset_of(key),)
+    runs = {dataset: find(profile, f"stage1_{dataset}/settings.json") for dataset in shown}
+    prepared = find(profile, "preparation.json") is not None
+    return {dataset: run for dataset, run in runs.items() if run is not None and prepared}
+
+
+def _networks(profile, key, datasets, own):
     """The rows of crossval.csv behind an item; own : data frame with the seeds of an item that has its own, or None."""
     rows = None if key in SEARCH else gather(profile, "crossval.csv")
     if rows is None:
         return pd.DataFrame(columns=NETWORK)
-    rows = rows[rows.genotype.str.startswith(dataset_of(key))]
+    rows = rows[rows.genotype.str.startswith(tuple(datasets))]
     if key not in FIRST:
         return rows
     first = rows[rows.protocol == "subjectwise"].head(1)

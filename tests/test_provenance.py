@@ -65,6 +65,19 @@ def test_what_has_seeds_of_its_own_names_those(toy):
     assert provenance("toy", "tab08") == f"{HEAD}; subjectwise, search and training seed 5, 7."
 
 
+def test_what_shows_both_data_sets_names_both(toy):
+    other = toy.with_name("stage1_edf78")
+    other.mkdir()
+    (other / "settings.json").write_text(json.dumps(SETTINGS | {"dataset": "edf78", "n_epochs": 99, "seed": 43}))
+    rows = pd.read_csv(toy.with_name("stage1_edf20") / "crossval.csv").assign(genotype="edf78-searched")
+    results.write_table(rows.drop_duplicates(["protocol", "genotype", "seed"]), other / "crossval.csv")
+    for key in ("fig11", "fig14", "tab07"):
+        line = provenance("toy", key)
+        assert "EDF-20: 4 subjects, 1,234 epochs of 5 s; search seed 42; EDF-78: 4 subjects, 99 epochs of 5 s;" in line
+        assert "search seed 43; epochwise and" in line and line.endswith(f"{LABEL}edf20-published, edf78-searched.")
+    assert "EDF-78" not in provenance("toy", "fig09") and "99 epochs" in provenance("toy", "fig10")
+
+
 def test_published_numbers_alone_are_called_so(toy):
     for key in ("tab05", "fig10"):  # the profile has no EDF-78
         assert published_alone("toy", key)
