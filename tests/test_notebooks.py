@@ -11,7 +11,7 @@ import pandas as pd
 import papermill
 import pytest
 
-from sleepkit import notebooks, paths
+from sleepkit import notebooks, paths, results
 from sleepkit.epochs import STAGES
 from sleepkit.genotype import Genotype
 
@@ -297,7 +297,7 @@ def test_smoke_figures(smoke):
     assert {"fig01", "fig06", "fig15", "tab01", "tab08"} <= {item[:5] for item in items}
     assert all(item in index for item in items)
     merged = read("crossval.csv")
-    assert len(merged) == sum(len(read(name, "crossval.csv")) for name in notebooks.NAMES[1:4])
+    assert len(merged) == sum(len(read(name, "crossval.csv")) for name in results.FOLDERS)
 
 
 def assert_crossval_agrees_with_confusion(name):
