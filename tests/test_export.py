@@ -293,7 +293,7 @@ def test_command(saved, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fold0_L7", "fold0_L7_pruned"])
+@pytest.mark.parametrize("name", ["fold0_L7", "fold0_L7_pruned", "fold0_L7_distilled"])
 def test_fold_0_on_real_nights(name, shared, tmp_path):
     """Acceptance: floats within 1e-5 of PyTorch, integers within a point of accuracy on subjects 14 and 5."""
     model = ROOT / "sleepkit" / "weights" / name
