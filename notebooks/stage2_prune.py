@@ -58,12 +58,12 @@ from sleepkit import figures, tables
 from sleepkit.ablation import ablate
 from sleepkit.comparison import calibrate, inference_cost, paired_differences
 from sleepkit.stage1 import load_epochs
-from sleepkit.stage2 import Stage2, compare, load_trained, prune_and_finetune, prune_other, score_filters
+from sleepkit.stage2 import Stage2, compare, load_trained, prune_and_finetune, prune_others, score_filters
 from sleepkit.sweep import regrowth, sweep_ratios
 from sleepkit.verdicts import pruning_checks
 
 settings = Stage2(profile, dataset, subjects, ratio, balance, finetune_epochs, ablation_seeds, ablation_search, device,
-                  beside, ratios, sweep_folds, sweep_seeds, methods, where, max_minutes or None, cost_repeats)
+                  beside, ratios, sweep_folds, sweep_seeds, methods, where, max_minutes or None, cost_repeats, also)
 settings
 
 # %% [markdown]
@@ -119,10 +119,10 @@ differences[["comparison", "genotype", "cells", "metric", "difference", "low", "
 # **The other data set** is pruned and fine-tuned alike, for table 6 and figure 10; everything else here looks at the first one.
 
 # %%
-others = [prune_other(settings, other) for other in also if other != dataset]
+others = prune_others(settings)
 
 # %% tags=["nbval-ignore-output"]
-others[0].round(3) if others and others[0] is not None else None
+others[0].round(3) if others else "no other data set"
 
 # %% [markdown]
 # ## How much can go?

@@ -120,10 +120,10 @@ def _row(profile, entry):
     made = f"`{command(profile, entry.notebook)}`"
     if all(file.exists() for file in files):
         shown = ", ".join(f"[{file.name}]({file.name})" for file in files)
-        time = _run_time(profile, entry.notebook)
+        time, alone = _run_time(profile, entry.notebook), published_alone(profile, entry.key)
     else:
-        shown, made, time = "missing", f"`make reproduce PROFILE={profile}`", ""
-    source = ALONE if published_alone(profile, entry.key) else f"`{entry.notebook}`"
+        shown, made, time, alone = "missing", f"`make reproduce PROFILE={profile}`", "", False
+    source = ALONE if alone else f"`{entry.notebook}`"
     return entry.key, entry.title, shown, source, made, time
 
 

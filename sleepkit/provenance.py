@@ -3,12 +3,13 @@
 import pandas as pd
 
 from sleepkit.items import item
-from sleepkit.results import NETWORK, find, gather
+from sleepkit.results import NETWORK, find, gather, of_stage_2
 
 NOBODYS = ("fig01", "tab11")  # the framework and the list of departures: no numbers of anybody's
 SEARCH = ("fig02", "fig03", "fig04", "fig05", "fig06", "fig07", "fig08", "tab01", "tab02")  # no network is trained
 FIRST = ("fig12", "fig13", "fig15", "fig16", "fig17", "tab09")  # of the first network, full or pruned
-BOTH = ("fig11", "fig14", "tab07")  # of both data sets
+BOTH = ("fig11", "fig14", "tab01", "tab02", "tab07")  # of both data sets
+STAGE_2 = {"tab03": False, "tab04": True, "tab05": False, "tab06": True}  # of one stage's networks
 SEEDED = {"tab08": "stage2_prune/ablation.csv", "fig13": "stage2_prune/sweep.csv"}  # with seeds of their own
 
 
@@ -19,7 +20,10 @@ def dataset_of(key):
 
 def published_alone(profile, key):
     """Whether a profile has no run that an item could show, which then shows published numbers alone."""
-    return key not in NOBODYS and not _runs(profile, key)
+    if key in NOBODYS or key == "tab01" and find(profile, "nights.csv") is not None:
+        return False
+    runs = _runs(profile, key)
+    return not runs or key in STAGE_2 and _networks(profile, key, list(runs)).empty
 
 
 def searched_on_all(genotypes, simulated):
@@ -64,12 +68,14 @@ def _runs(profile, key):
     return {dataset: run for dataset, run in runs.items() if run is not None and prepared}
 
 
-def _networks(profile, key, datasets, own):
+def _networks(profile, key, datasets, own=None):
     """The rows of crossval.csv behind an item; own : data frame with the seeds of an item that has its own, or None."""
     rows = None if key in SEARCH else gather(profile, "crossval.csv")
     if rows is None:
         return pd.DataFrame(columns=NETWORK)
     rows = rows[rows.genotype.str.startswith(tuple(datasets))]
+    if key in STAGE_2:
+        return rows[of_stage_2(rows) == STAGE_2[key]]
     if key not in FIRST:
         return rows
     first = rows[rows.protocol == "subjectwise"].head(1)

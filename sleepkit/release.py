@@ -35,7 +35,8 @@ def release(profile, folder, dataset="edf20", cells=7, device="cpu", max_minutes
     """
     settings = Stage2(profile, dataset, device=device, max_minutes=max_minutes)
     full, pruned = (_of_depth(load(settings), cells, profile) for load in (load_trained, load_pruned))
-    settings = replace(settings, finetune_epochs=pruned.train.epochs)
+    balance = load_network(pruned.networks[0])[1]["config"]["balance"]
+    settings = replace(settings, finetune_epochs=pruned.train.epochs, balance=balance)
     sides = full.sides[str(min(full.networks))]
     subjects = {subject for side in SIDES for subject in sides[side]}
     epochs = load_epochs(replace(settings, subjects=tuple(sorted(subjects))))
@@ -46,8 +47,9 @@ def release(profile, folder, dataset="edf20", cells=7, device="cpu", max_minutes
     for way, ending in WAYS.items():
         keys = full.keys | {"pruned": pruned.keys["pruned"], "genotype": full.keys["genotype"] + ending}
         if len(_rows(keys, profile)):
-            pair = (prune(epochs, network, settings, way, keys["pruned"]) for network in (whole, full))
-            made.append((f"_{way}", keys, *pair))
+            everyones = prune(epochs, whole, settings, way, keys["pruned"])
+            of_fold = pruned.networks[0] if way == "pruned" else prune(epochs, full, settings, way, keys["pruned"])
+            made.append((f"_{way}", keys, everyones, of_fold))
     part = f"first{epochs.x.shape[1] / epochs.fs:g}s_L{cells}"
     written = []
     for suffix, keys, everyone, of_fold in made:
@@ -82,7 +84,7 @@ def train_everybody(epochs, fold, full, settings):
 def prune(epochs, full, settings, way, ratio):
     """Path of the first network of `full` with the share `ratio` of its filters removed, then trained in one of WAYS.
 
-    What stage 2 has already trained is not trained again.
+    What stage 2 has trained on the same epochs is not trained again.
     """
     method = "importance" if way == "pruned" else way
     return _carry_out(pruning_plan(epochs, full, settings, method, ratio, only=(0,)), settings)
@@ -143,8 +145,8 @@ def _save(network, path, epochs, fold, facts, exported):
     context = crossval.fold_context(epochs, fold, fold_probabilities(network))
     training = {side: subjects for side, subjects in fold.subjects(epochs).items() if side != "test" or not exported}
     facts = {name: about[name] for name in ("fs", "samples", "protocol")} | {"training": training} | facts
-    if not exported:
-        facts["metrics"] = about["metrics"]  # on everybody, the test subjects are those that validate
+    if not exported and "metrics" in about:  # on everybody, the test subjects are those that validate
+        facts["metrics"] = about["metrics"]
     facts |= {
         "normalisation": asdict(normalisation(epochs, fold, "subjectwise")),
         "training_signal": signal_facts(epochs.x[fold.train]),

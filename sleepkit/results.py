@@ -67,9 +67,9 @@ def read(profile, name):
     Raises MissingResult when the file is not there and ValueError when it is not what its name says.
     """
     path = paths.results(profile) / name
-    made = f"`make reproduce PROFILE={profile}` makes it, or `{command(profile, _notebook_of(name))}` alone"
+    made = f"`{command(profile, _notebook_of(name))}`"
     if not path.exists():
-        raise MissingResult(f"{path} is missing; {made}")
+        raise MissingResult(f"{path} is missing; `make reproduce PROFILE={profile}` makes it, or {made} alone")
     try:
         if path.suffix == ".npz":
             # numpy leaves a file open that turns out to be damaged; this one is closed whatever happens
@@ -80,7 +80,7 @@ def read(profile, name):
             return Genotype.from_json(text) if path.name == "genotype.json" else json.loads(text)
         frame = pd.read_csv(path, dtype={"fold": str}, keep_default_na=False, na_values=[""])
     except (ValueError, TypeError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: not what its name says ({error}). Remove it; {made}") from error
+        raise ValueError(f"{path}: not what its name says ({error}). Run {made}, which makes it again") from error
     return _checked(frame, path)
 
 
@@ -135,5 +135,5 @@ def _checked(frame, path):
 
 def _notebook_of(name):
     if "/" not in name:
-        return "prepare" if name == "nights.csv" else "figures"
+        return "prepare" if name in ("nights.csv", "preparation.json") else "figures"
     return "stage2_prune" if name.startswith("stage2_prune") else name.split("/")[0]

@@ -41,7 +41,8 @@ class Stage1:
     nested : dict of what changes in the search's settings when it is repeated inside every subject-wise fold
         (sleepkit.nested); empty or None leaves that out
     beside : those of BESIDE: every network but the nested one once more, trained so, as rows whose genotype ends so
-    rates : dict depth -> learning rate of the networks of that depth, where it is not that of `train`; may be None
+    rates : dict depth -> learning rate of the networks of that depth, where it is not that of `train`; may be None,
+        and may name depths that are not trained
     """
 
     profile: str
@@ -86,8 +87,6 @@ class Stage1:
             rates = {int(cells): float(rate) for cells, rate in (self.rates or {}).items()}
         except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"rates={self.rates!r}: expected learning rates by depth, such as {{9: 0.005}}") from error
-        if wrong := [cells for cells in rates if cells not in self.network_cells]:
-            raise ValueError(f"rates: no network of {wrong} cells is trained; network_cells are {self.network_cells}")
         object.__setattr__(self, "rates", rates)
 
     def train_of(self, cells):

@@ -20,6 +20,7 @@ from sleepkit.pruning.filters import (
     random_scores,
     released_mask,
 )
+from sleepkit.recordings.catalog import DATASETS
 from sleepkit.results import APART, NETWORK, SCORES, gather, write_table
 from sleepkit.search import SearchSettings
 from sleepkit.stage1 import load_epochs, run_plans, write_networks, write_runs
@@ -50,6 +51,7 @@ class Stage2:
     where : where folds run, "inline", "local" or "slurm" (sleepkit.jobs)
     max_minutes : minutes that each call may train; then ValueError, and the next call goes on
     cost_repeats : timed answers of each network, runtime and length of epoch (table 9)
+    also : further data sets, of which `prune_others` prunes all subjects' networks by importance
     """
 
     profile: str
@@ -69,10 +71,11 @@ class Stage2:
     where: str = "inline"
     max_minutes: float | None = None
     cost_repeats: int = 200
+    also: tuple = ()
 
     def __post_init__(self):
         jobs.require_place(self.where)
-        for name in ("subjects", "ablation_seeds", "ratios", "sweep_folds", "sweep_seeds", "methods", "beside"):
+        for name in ("subjects", "ablation_seeds", "ratios", "sweep_folds", "sweep_seeds", "methods", "beside", "also"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("ratio", "balance"):
             if not 0 <= getattr(self, name) <= 1:
@@ -82,7 +85,7 @@ class Stage2:
         changed(SearchSettings(), self.ablation_search or {}, "ablation_search")
         if wrong := [ratio for ratio in self.ratios if not 0 <= ratio < 1]:
             raise ValueError(f"ratios: {wrong}: a share of channels to remove lies in [0, 1)")
-        for name, known in (("methods", METHODS), ("beside", APART)):
+        for name, known in (("methods", METHODS), ("beside", APART), ("also", DATASETS)):
             if wrong := [method for method in getattr(self, name) if method not in known]:
                 raise ValueError(f"{name}: {wrong} is not among {', '.join(known)}")
 
@@ -246,17 +249,22 @@ def finetuning(train, settings):
     return replace(train, lr=train.lr / 5, epochs=settings.finetune_epochs)
 
 
-def prune_other(settings, dataset):
-    """`prune_and_finetune` of another data set's networks, by importance alone, all its subjects; `compare` of them.
+def prune_others(settings):
+    """`prune_and_finetune` of the networks of `settings.also`: a list of what `compare` says of each data set.
 
-    None, with a line that says so, where stage 1 of that data set has not run.
+    One whose stage 1 has not run is named and left out.
     """
-    other = replace(settings, dataset=dataset, subjects=(), beside=())
-    if not (other.first / "networks.json").exists():
-        print(f"{dataset}: the notebook stage1_{dataset} of profile {settings.profile} has not run; nothing to prune")
-        return None
-    prune_and_finetune(load_epochs(other), load_trained(other), other)
-    return compare(other)
+    compared = []
+    for dataset in settings.also:
+        other = replace(settings, dataset=dataset, subjects=(), beside=(), also=())
+        if dataset == settings.dataset:
+            continue
+        if not (other.first / "networks.json").exists():
+            print(f"{dataset}: the notebook stage1_{dataset} of profile {settings.profile} has not run; left out")
+            continue
+        prune_and_finetune(load_epochs(other), load_trained(other), other)
+        compared.append(compare(other))
+    return compared
 
 
 def pruning_plan(epochs, network, settings, method, ratio, only=()):

@@ -356,6 +356,8 @@ def test_a_profile_without_results_has_every_item_that_published_numbers_allow(p
     assert all("makes its results" in shown[key].data for key in missing)
     index = write_index("paper").read_text()
     assert f"{len(WITHOUT_A_RUN)} of 28" in index and index.count("| missing |") == len(missing)
+    alone = [line.split(" |")[0] for line in index.splitlines() if "| published numbers alone |" in line]
+    assert sorted(alone) == sorted(f"| {key}" for key in set(WITHOUT_A_RUN) - {"fig01", "tab11"})
     assert capsys.readouterr().out.count("fig14_cost_accuracy.png") == 1
     for key in (key for key in WITHOUT_A_RUN if key.startswith("fig")):
         assert_readable(saved[key])

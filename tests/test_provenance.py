@@ -43,7 +43,7 @@ def test_the_search_alone_names_no_folds(toy):
 
 
 def test_all_networks_are_named_with_their_protocols_seeds_and_label(toy):
-    for key in ("fig09", "fig14", "tab03", "tab10"):
+    for key in ("fig09", "fig14", "tab03", "tab10"):  # all of them are of stage 1
         assert provenance("toy", key) == (
             f"{HEAD}; search seed 42; epochwise and subjectwise folds, training seed 3, 4 (not all for every network). "
             f"{LABEL}edf20-published."
@@ -75,6 +75,7 @@ def test_what_shows_both_data_sets_names_both(toy):
         line = provenance("toy", key)
         assert "EDF-20: 4 subjects, 1,234 epochs of 5 s; search seed 42; EDF-78: 4 subjects, 99 epochs of 5 s;" in line
         assert "search seed 43; epochwise and" in line and line.endswith(f"{LABEL}edf20-published, edf78-searched.")
+    assert provenance("toy", "tab02").endswith("99 epochs of 5 s; search seed 43.") and "EDF-20: 4" in provenance("toy", "tab01")
     assert "EDF-78" not in provenance("toy", "fig09") and "99 epochs" in provenance("toy", "fig10")
 
 
@@ -82,7 +83,17 @@ def test_published_numbers_alone_are_called_so(toy):
     for key in ("tab05", "fig10"):  # the profile has no EDF-78
         assert published_alone("toy", key)
         assert provenance("toy", key) == "Published numbers; profile toy has no run of its own."
-    assert not published_alone("toy", "fig09")
+    assert not published_alone("toy", "fig09") and not published_alone("toy", "tab03")
+    assert published_alone("toy", "tab04"), "stage 2 has not run"
+    toy.mkdir()
+    pruned = pd.read_csv(toy.with_name("stage1_edf20") / "crossval.csv").query("seed == 4").assign(pruned=0.5)
+    results.write_table(pruned, toy / "crossval.csv")
+    assert provenance("toy", "tab04").endswith(f"search seed 42; subjectwise folds, training seed 4. {LABEL}edf20-published.")
+    assert "training seed 3, 4" in provenance("toy", "tab03")
+    (toy.with_name("stage1_edf20") / "settings.json").unlink()
+    assert published_alone("toy", "tab01") and published_alone("toy", "tab02")
+    results.write_table(pd.DataFrame(columns=COLUMNS["nights.csv"]), toy.with_name("nights.csv"))
+    assert provenance("toy", "tab01") == "This run: profile toy, Sleep-EDF nights." and published_alone("toy", "tab02")
     assert {entry.key for entry in ITEMS if not published_alone("nowhere", entry.key)} == {"fig01", "tab11"}
     assert provenance("toy", "fig01") == provenance("toy", "tab11") == ""
 

@@ -131,11 +131,11 @@ def test_a_damaged_result_is_named_with_the_cure(profile, name):
         try:
             results.read(profile, f"stage1_edf20/{name}")
         except ValueError as error:
-            assert str(path) in str(error) and "Remove it" in str(error)
+            assert str(path) in str(error) and "again" in str(error)
             refused += 1
     assert refused > 50
     path.write_bytes(b"")
-    with pytest.raises(ValueError, match=rf"{name}: not what its name says .* Remove it; `make reproduce"):
+    with pytest.raises(ValueError, match=rf"{name}: not what its name says .* Run `python -m sleepkit run .*makes it again"):
         results.read(profile, f"stage1_edf20/{name}")
     path.write_bytes(whole)
     results.read(profile, f"stage1_edf20/{name}")

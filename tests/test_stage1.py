@@ -11,7 +11,7 @@ from sleepkit.metrics import CELLS, scores
 from sleepkit.results import SCORES, gather, merge_crossval, read, write_table
 from sleepkit.search import SearchSettings
 from sleepkit.stage1 import Stage1
-from sleepkit.stage2 import Stage2, load_pruned, load_trained, prune_and_finetune, prune_other
+from sleepkit.stage2 import Stage2, load_pruned, load_trained, prune_and_finetune, prune_others
 from sleepkit.training import TrainSettings
 
 SEARCH = SearchSettings(2, 3, 4, 1, 32)
@@ -75,27 +75,32 @@ def test_depths_have_learning_rates_of_their_own(root):
     _, alike, _ = trained("alike", **sizes)
     runs = [{path.parent.name for path in (one.work / "folds").glob("*/fold0.npz")} for one in (run, alike)]
     assert [len(names) for names in runs] == [4, 4] and len(runs[0] & runs[1]) == 2
-    for rates, words in (({9: 0.1}, "no network of .9. cells"), ([0.1], "by depth"), ({"deep": 1}, "by depth")):
-        with pytest.raises(ValueError, match=f"rates.*{words}"):
+    for rates in ([0.1], {"deep": 1}, {3: None}):
+        with pytest.raises(ValueError, match="rates.*by depth"):
             Stage1("toy", "edf20", SEARCH, TRAIN, **SIZE, rates=rates)
 
 
 def test_stage_2_of_another_data_set_leaves_the_first_ones_results_alone(root, capsys):
     epochs, _, _ = trained("two")
-    second = Stage2("two", finetune_epochs=1)
-    assert prune_other(second, "edf78") is None and "stage1_edf78 of profile two has not run" in capsys.readouterr().out
+    second = Stage2("two", finetune_epochs=1, also=["edf20", "edf78"])
+    assert prune_others(second) == [] and "stage1_edf78 of profile two has not run" in capsys.readouterr().out
     prune_and_finetune(epochs, load_trained(second), second)
     rows = read("two", "stage2_prune/crossval.csv")
     other = Stage1("two", "edf78", SEARCH, TRAIN, **SIZE)
     stage1.train_networks(epochs, stage1.search_architecture(epochs, other), other)
     epochs.save(paths.runs("two") / "nights")
-    compared = prune_other(second, "edf78")
+    (compared,) = prune_others(second)
     assert set(compared.genotype) == {"edf78-searched"} and set(compared.pruned) == {0.0, 0.5}
     assert read("two", "stage2_prune/crossval.csv").equals(rows)
     assert [network.keys["genotype"] for network in load_pruned(second)] == ["edf20-searched"]
     pruned = merge_crossval("two").query("pruned == 0.5")
     assert pruned.groupby("genotype").size().to_dict() == {"edf20-searched": len(rows), "edf78-searched": len(rows)}
     assert set(gather("two", "confusion.csv").query("pruned == 0.5").genotype) == {"edf20-searched", "edf78-searched"}
+
+
+def test_another_data_set_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="also: .'edf-78'. is not among edf20, edf78"):
+        Stage2("two", also=["edf-78"])
 
 
 def test_another_way_to_train_is_refused():

@@ -11,7 +11,7 @@ import pytest
 from sleepkit import paths, tables
 from sleepkit.epochs import STAGES
 from sleepkit.metrics import per_class, scores
-from sleepkit.reference import baselines, published, published_confusion
+from sleepkit.reference import baselines, published_confusion
 from sleepkit.results import COLUMNS, NETWORK
 from sleepkit.tables.formats import HIGHER, LOWER
 from sleepkit.tables.runs import SEARCH_SETTINGS
