@@ -51,7 +51,7 @@ class EpochSet:
 
     @cached_property
     def content(self):
-        """Twelve hex digits that name these epochs: every sample, label and id of them, in their order."""
+        """Twelve hex digits that name these epochs: all that there is of them, in their order."""
         from sleepkit.checkpoint import fingerprint  # imports torch, which scoring may do without
 
         arrays = [getattr(self, field.name) for field in fields(self) if field.name != "fs"]

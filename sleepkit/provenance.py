@@ -9,7 +9,7 @@ NOBODYS = ("fig01", "tab11")  # the framework and the list of departures: no num
 SEARCH = ("fig02", "fig03", "fig04", "fig05", "fig06", "fig07", "fig08", "tab01", "tab02")  # no network is trained
 FIRST = ("fig12", "fig13", "fig15", "fig16", "fig17", "tab09")  # of the first network, full or pruned
 BOTH = ("fig11", "fig14", "tab01", "tab02", "tab07")  # of both data sets
-STAGE_2 = {"tab03": False, "tab04": True, "tab05": False, "tab06": True}  # of one stage's networks
+STAGE_2 = {"tab03": False, "tab04": True, "tab05": False, "tab06": True}  # of one stage: whether of the second
 SEEDED = {"tab08": "stage2_prune/ablation.csv", "fig13": "stage2_prune/sweep.csv"}  # with seeds of their own
 
 
@@ -23,7 +23,7 @@ def published_alone(profile, key):
     if key in NOBODYS or key == "tab01" and find(profile, "nights.csv") is not None:
         return False
     runs = _runs(profile, key)
-    return not runs or key in STAGE_2 and _networks(profile, key, list(runs)).empty
+    return not runs or key in STAGE_2 and _networks(profile, key, runs).empty
 
 
 def searched_on_all(genotypes, simulated):
@@ -49,7 +49,7 @@ def provenance(profile, key):
         text += f"; search seed {run['seed']}" if searches else ""
     if not searches:
         return f"{text}; subjectwise, search and training seed {_listed(own.seed)}."
-    networks = _networks(profile, key, list(runs), own)
+    networks = _networks(profile, key, runs, own)
     if networks.empty:
         return f"{text}."
     protocols = " and ".join(sorted(networks.protocol.unique()))
@@ -68,12 +68,15 @@ def _runs(profile, key):
     return {dataset: run for dataset, run in runs.items() if run is not None and prepared}
 
 
-def _networks(profile, key, datasets, own=None):
-    """The rows of crossval.csv behind an item; own : data frame with the seeds of an item that has its own, or None."""
+def _networks(profile, key, runs, own=None):
+    """The rows of crossval.csv behind an item.
+
+    runs : of `_runs`;  own : data frame with the seeds of an item that has its own, or None
+    """
     rows = None if key in SEARCH else gather(profile, "crossval.csv")
     if rows is None:
         return pd.DataFrame(columns=NETWORK)
-    rows = rows[rows.genotype.str.startswith(tuple(datasets))]
+    rows = rows[rows.genotype.str.startswith(tuple(runs))]
     if key in STAGE_2:
         return rows[of_stage_2(rows) == STAGE_2[key]]
     if key not in FIRST:

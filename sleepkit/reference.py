@@ -48,8 +48,12 @@ def published(name):
 
 def baselines():
     """What other methods reach: the published table baselines.csv, and AttnSleep on the first 5 s of every epoch once
-    more, from the predictions that its repository stores. The number printed there is the mean of the folds', that of
-    this companion's networks is of all folds' predictions merged."""
+    more, from the predictions that its repository (swapnil5053/AttnSleep-EEG-5s, MIT) stores: the number printed there
+    is the mean of the folds', here all folds' predictions are merged, as those of this companion's networks are.
+
+    returns a data frame dataset, method, acc, macro_f1, kappa, mgm, params, mmacs (millions), protocol, evidence;
+    kappa apart, scores are in percent
+    """
     table = published("baselines")
     found = scores(published("attnsleep_first5s")[CELLS].sum().to_numpy().reshape(5, 5))
     percent = {"acc": found["acc"], "macro_f1": found["mf1"], "mgm": found["mgm"]}

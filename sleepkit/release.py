@@ -14,7 +14,7 @@ from sleepkit import crossval, results
 from sleepkit.checkpoint import Deadline
 from sleepkit.comparison import WAYS
 from sleepkit.export import STRUCTURE, export_onnx
-from sleepkit.fold import SIDES, Fold, fold_probabilities, normalisation
+from sleepkit.fold import Fold, fold_probabilities, normalisation
 from sleepkit.network import load_network, new_network, save_network
 from sleepkit.provenance import searched_on_all
 from sleepkit.quality import signal_facts
@@ -37,9 +37,7 @@ def release(profile, folder, dataset="edf20", cells=7, device="cpu", max_minutes
     full, pruned = (_of_depth(load(settings), cells, profile) for load in (load_trained, load_pruned))
     balance = load_network(pruned.networks[0])[1]["config"]["balance"]
     settings = replace(settings, finetune_epochs=pruned.train.epochs, balance=balance)
-    sides = full.sides[str(min(full.networks))]
-    subjects = {subject for side in SIDES for subject in sides[side]}
-    epochs = load_epochs(replace(settings, subjects=tuple(sorted(subjects))))
+    epochs = load_epochs(replace(settings, subjects=full.subjects))
     fold = everybody(epochs)
     first = next(fold for fold in folds_of(epochs, full, settings) if fold.number == 0)
     whole = train_everybody(epochs, fold, full, settings)
@@ -47,9 +45,9 @@ def release(profile, folder, dataset="edf20", cells=7, device="cpu", max_minutes
     for way, ending in WAYS.items():
         keys = full.keys | {"pruned": pruned.keys["pruned"], "genotype": full.keys["genotype"] + ending}
         if len(_rows(keys, profile)):
-            everyones = prune(epochs, whole, settings, way, keys["pruned"])
+            everyone = prune(epochs, whole, settings, way, keys["pruned"])
             of_fold = pruned.networks[0] if way == "pruned" else prune(epochs, full, settings, way, keys["pruned"])
-            made.append((f"_{way}", keys, everyones, of_fold))
+            made.append((f"_{way}", keys, everyone, of_fold))
     part = f"first{epochs.x.shape[1] / epochs.fs:g}s_L{cells}"
     written = []
     for suffix, keys, everyone, of_fold in made:

@@ -91,7 +91,7 @@ class Stage2:
 
     @property
     def name(self):
-        """Of the folders that it fills: every data set has its own, EDF-20 that of the notebook."""
+        """Name of the folders that it fills: every data set has its own, EDF-20's is called as the notebook is."""
         return "stage2_prune" if self.dataset == "edf20" else f"stage2_prune_{self.dataset}"
 
     @property
@@ -121,6 +121,11 @@ class Trained:
     networks: dict
     train: TrainSettings
     sides: dict | None
+
+    @property
+    def subjects(self):
+        """Those of its subject-wise folds, sorted."""
+        return sorted({subject for side in self.sides.values() for name in SIDES for subject in side[name]})
 
 
 def load_trained(settings):
@@ -227,8 +232,7 @@ def folds_of(epochs, network, settings):
     if network.sides is None:
         seed = EPOCHWISE_SEEDS.get((settings.dataset, network.keys["cells"]), 42)
         return crossval.epoch_folds(len(epochs), seed=seed)
-    subjects = {subject for side in network.sides.values() for name in SIDES for subject in side[name]}
-    if missing := sorted(subjects - set(epochs.subject.tolist())):
+    if missing := sorted(set(network.subjects) - set(epochs.subject.tolist())):
         raise ValueError(
             f"subjects: {missing} are in the folds of {settings.first / 'networks.json'} and have no epochs here; "
             "give stage 2 the subjects of stage 1"
@@ -255,10 +259,8 @@ def prune_others(settings):
     One whose stage 1 has not run is named and left out.
     """
     compared = []
-    for dataset in settings.also:
+    for dataset in (name for name in settings.also if name != settings.dataset):
         other = replace(settings, dataset=dataset, subjects=(), beside=(), also=())
-        if dataset == settings.dataset:
-            continue
         if not (other.first / "networks.json").exists():
             print(f"{dataset}: the notebook stage1_{dataset} of profile {settings.profile} has not run; left out")
             continue

@@ -26,7 +26,10 @@ def plot_training(found, published, note=""):
     blocks = [("Published, held out: test fold", _published(published))]
     if found is not None:
         sides = [f"{HELD_OUT[protocol]} ({protocol})" for protocol in sorted(found.protocol.unique())]
-        blocks.append((f"This run, held out: {', '.join(sides)}", _found(found)))
+        shown = _found(found)
+        blocks.append((f"This run, held out: {', '.join(sides)}", shown))
+        if len(shown) < (found.context == "none").sum():
+            note = f"{note} Networks that were distilled or trained with hum are not shown."
     depths = sorted({depth for _, curves in blocks for depth in curves.cells.unique()})
     colours = dict(zip(depths, (DEPTHS * len(depths))[: len(depths)], strict=True))
     figure = new_figure(PAGE, 2.9 * len(blocks) + 0.5)
@@ -44,8 +47,7 @@ def plot_training(found, published, note=""):
             ax.set_ylabel(label)
         part.align_ylabels(axes[:, 0])
     figure.legend(handles=_key(colours), loc="outside upper left", ncols=len(colours) + 2, columnspacing=1.4)
-    left_out = found is not None and len(_found(found)) < (found.context == "none").sum()
-    add_note(figure, f"{note} Networks that were distilled or trained with hum are not shown." if left_out else note)
+    add_note(figure, note)
     return figure
 
 

@@ -1,6 +1,5 @@
 """Tables 1 to 6: the data, the settings, and every network's scores and size."""
 
-import numpy as np
 import pandas as pd
 
 from sleepkit.epochs import STAGES
@@ -127,7 +126,7 @@ def table_stage(dataset, pruned, crossval=None, by_stage=None, parameters=None):
 def _published_column(dataset, cells, model):
     matrix = published_confusion(f"{dataset}_L{cells}_{model}")
     folds = published("cv_results").query("dataset == @dataset and layers == @cells and model == @model")
-    folds = folds[folds.fold != "pooled"].rename(columns={"gmean": "mgm"})
+    folds = folds[folds.fold != "pooled"].rename(columns={"gmean": "mgm"}).assign(seed=0)
     size = published("parameters").query("dataset == @dataset and layers == @cells").iloc[0]
     # The released pruning zeroed weights and removed none, so the published network keeps its size.
     zeroed = size.params_nonzero_after_pruning if model == "pruned" else size.params_total
@@ -154,7 +153,7 @@ def _column(heads, values, folds, classes, sizes):
     column = {(head, ""): value for head, value in heads.items()}
     for key in SCORES:
         column[HEADS[key], ""] = round(values[key] * factor(key), 6)
-    by_seed = folds.groupby(folds.seed if "seed" in folds else np.zeros(len(folds)))
+    by_seed = folds.groupby("seed")
     for name, over_folds in (("mean", by_seed.mean), ("sd", by_seed.std)):
         values = over_folds(numeric_only=True).mean()  # over seeds
         for key in SCORES:
