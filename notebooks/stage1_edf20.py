@@ -56,7 +56,7 @@ search_seed = 42
 origins = ["searched"]        # whose genotypes are trained: "searched", "published"
 network_channels = 4          # C of the trained network (paper: 8)
 network_cells = [3]           # depths L (paper: 7, 9, 11)
-lr = 0.0055                   # of Adam on the network (paper: L = 7 this, L = 9 and 11 0.005)
+lr = 0.0055                   # of Adam on the network (paper: this for 7 cells, 0.005 for 9 and 11)
 rates = {}                    # learning rates of single depths, such as {9: 0.005}; the others take lr
 schedule = "constant"         # "cosine" lets the learning rate fall to zero over train_epochs
 train_batch = 32              # (paper: 64)

@@ -197,6 +197,14 @@ def test_golden_run_shows_and_checks_something(name):
 
 
 @pytest.mark.parametrize("name", notebooks.NAMES)
+def test_papermill_reads_every_parameter(name, tmp_path):
+    """A comment with an equals sign makes it overlook the line."""
+    nbformat.write(notebooks.source(name), tmp_path / "notebook.ipynb")
+    read = list(papermill.inspect_notebook(tmp_path / "notebook.ipynb"))
+    assert read == list(notebooks.default_parameters(notebooks.source(name)))
+
+
+@pytest.mark.parametrize("name", notebooks.NAMES)
 def test_notebook_keeps_to_its_shape(name):
     notebook = notebooks.source(name)
     assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")
