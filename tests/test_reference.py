@@ -149,6 +149,9 @@ def test_attnsleep_at_5_s_stands_as_printed_and_as_its_predictions_give():
     printed, merged = baselines().query("dataset == 'edf20_first5s'").to_dict("records")
     assert (printed["acc"], printed["kappa"]) == (72.57, 0.6262)
     assert [merged[name] for name in ("acc", "macro_f1", "kappa")] == [73.5, 66.34, 0.6359]
+    nights = published("attnsleep_first5s")
+    matrix = [[nights[f"{true}_{said}"].sum() for said in STAGES] for true in STAGES]
+    assert merged["mgm"] == round(100 * scores(matrix)["mgm"], 2), "the one score that tells stages from what was said"
     assert merged["protocol"] == printed["protocol"] and merged["evidence"] != printed["evidence"]
     assert len(baselines()) == len(published("baselines")) + 1
 
