@@ -46,7 +46,7 @@ ratios = [0.0, 0.5, 0.9]   # of the sweep (figure 13); an empty list leaves it o
 sweep_folds = [0]          # folds that the sweep is made on; an empty list takes all
 sweep_seeds = []           # its seeds; an empty list takes stage 1's, others are trained on those folds
 methods = ["importance", "random", "l1", "scratch", "released"]  # that the sweep compares; also "distilled"
-beside = []                # what else is trained on every fold: "released", "scratch", "distilled" (rows of their own)
+beside = []                # also trained on every fold, as rows of their own: "released", "scratch", "distilled", "ensemble"
 cost_repeats = 20          # timed answers of each network, runtime and length of epoch
 also = ["edf78"]           # other data sets whose stage-1 networks are pruned and fine-tuned, too
 where = "inline"           # where folds run: here, in "local" processes, or on a "slurm" cluster
@@ -96,7 +96,8 @@ figures.plot_importance(scores, note)
 # comparison, among them one that is not in the paper: *distilled* networks are trained as long and at the rate that the full one was,
 # towards the mean of each epoch's stage and the probabilities that the full network gives it. Targets, rate and length differ at once;
 # such a row says what pruned networks can reach, not which of the three it owes that to. The full network is then trained again in the
-# same way: what pruning costs shows where both sides had as many epochs.
+# same way: what pruning costs shows where both sides had as many epochs. *Ensemble* networks are distilled, too, but towards the mean of
+# what the full networks of all seeds say: several rarely err alike, and one small network learns what they agree on.
 
 # %%
 crossval = prune_and_finetune(epochs, trained, settings)

@@ -20,15 +20,15 @@ from sleepkit.stage2 import families, family, load_pruned
 PEER = {False: "attnsleep_first5s", True: "attnsleep_first5s_context"}
 PEER_SAMPLES = 500
 # Ways to train what pruning left -> the end of their genotype's name in stage 2.
-WAYS = {"pruned": "", "distilled": "-distilled"}
+WAYS = {"pruned": "", "distilled": "-distilled", "ensemble": "-ensemble"}
 
 
 def paired_differences(settings):
     """Every subject-wise network against AttnSleep where it staged the same epochs, full and pruned, pruned against
     full, trained with hum against without, deeper against the one of fewest cells, and of a found genotype against the
     published one; each epoch for itself, and both sides with the context of the night. Likewise what was distilled
-    after pruning, against the full network and against the full network distilled from itself, which had as many
-    epochs.
+    after pruning, from the full network or from those of all seeds, against the full network, against each other, and
+    against the full network distilled from itself, which had as many epochs.
 
     Reads confusion_by_night.csv of both stages; the seeds are those that both sides have. Writes differences.csv and
     returns it as a data frame: comparison ("pruned - full", "distilled - full, context" ...), genotype of the full
@@ -99,6 +99,7 @@ def _pairs(first, pruned, again):
             yield f"{way} - full", key, small, whole
             yield f"{way} - AttnSleep", key, small, None
         small, taught = (named(nights, genotype + WAYS["distilled"]) for nights in (pruned, again))
+        yield "ensemble - distilled", key, named(pruned, genotype + WAYS["ensemble"]), small
         yield "full distilled - full", key, taught, whole
         yield "full distilled - AttnSleep", key, taught, None
         yield "distilled - full distilled", key, small, taught

@@ -23,6 +23,7 @@ from sleepkit.stage1 import load_epochs
 from sleepkit.stage2 import Stage2, Trained, families, folds_of, load_pruned, load_trained, pruning_plan
 
 CHOOSERS = 3  # subjects that choose the epoch to keep
+RELEASED = ("pruned", "distilled")  # of WAYS: those that one full network is enough for
 
 
 def release(profile, folder, dataset="edf20", cells=7, device="cpu", max_minutes=None):
@@ -42,7 +43,8 @@ def release(profile, folder, dataset="edf20", cells=7, device="cpu", max_minutes
     first = next(fold for fold in folds_of(epochs, full, settings) if fold.number == 0)
     whole = train_everybody(epochs, fold, full, settings)
     made = [("", full.keys, whole.networks[0], full.networks[0])]
-    for way, ending in WAYS.items():
+    for way in RELEASED:
+        ending = WAYS[way]
         keys = full.keys | {"pruned": pruned.keys["pruned"], "genotype": full.keys["genotype"] + ending}
         if len(_rows(keys, profile)):
             everyone = prune(epochs, whole, settings, way, keys["pruned"])
@@ -80,7 +82,8 @@ def train_everybody(epochs, fold, full, settings):
 
 
 def prune(epochs, full, settings, way, ratio):
-    """Path of the first network of `full` with the share `ratio` of its filters removed, then trained in one of WAYS.
+    """Path of the first network of `full` with the share `ratio` of its filters removed, then trained in a way of
+    RELEASED.
 
     What stage 2 has trained on the same epochs is not trained again.
     """

@@ -18,7 +18,7 @@ FOLDERS = ("stage1_edf20", "stage1_edf78", "stage2_prune", "stage2_prune_edf78")
 NETWORK = ["protocol", "genotype", "channels", "cells", "pruned", "context", "seed"]
 SCORES = ["acc", "mf1", "kappa", "mgm"]
 # Ends of the genotype's name: networks that stage 2 trains beside those that it prunes and fine-tunes.
-APART = ("scratch", "released", "distilled")
+APART = ("scratch", "released", "distilled", "ensemble")
 
 COLUMNS = {
     "nights.csv": ["dataset", "night", "subject", *STAGES, "n_epochs", "movement", "unscored", "trimmed"],

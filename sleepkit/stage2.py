@@ -27,8 +27,9 @@ from sleepkit.stage1 import load_epochs, run_plans, write_networks, write_runs
 from sleepkit.training import TrainSettings, predict_logits
 
 METHODS = ("importance", "random", "l1", "scratch", "released", "distilled")
+TAUGHT = ("distilled", "ensemble")  # by the full network, or by those of all seeds
 FRESH = ("scratch", "released")  # those that train a new network, for as many epochs as what is fine-tuned has had
-SOFT = 0.5  # share of the full network's probabilities in what a distilled one is trained towards
+SOFT = 0.5  # share of the full networks' probabilities in what a distilled one is trained towards
 # Seeds of the authors' shuffled folds in stage 2 (method section 4) by data set and depth; 42 where none is listed.
 EPOCHWISE_SEEDS = {("edf20", 7): 49}
 
@@ -44,7 +45,8 @@ class Stage2:
     ablation_seeds : seeds of table 8, each with searches of its own (none leaves table 8 out)
     ablation_search : dict of what changes in stage 1's settings for those searches; empty or None changes nothing
     beside : those of APART that are trained on all folds beside importance, as rows whose genotype ends in their name;
-        "distilled" does the same to the full network, too: what pruning costs shows where both had as many epochs
+        "distilled" does the same to the full network, too: what pruning costs shows where both had as many epochs;
+        "ensemble" is distilled from the full networks of all seeds together
     ratios : pruning ratios of figure 13 (none leaves the sweep out);  sweep_folds : its folds, empty takes all
     sweep_seeds : its seeds, empty takes stage 1's; of others the full network is trained on those folds first
     methods : those of METHODS that the sweep compares
@@ -198,17 +200,22 @@ def prune_and_finetune(epochs, trained, settings):
     """Prune every trained network, fine-tune it on its folds, write the result files and return crossval.csv.
 
     Epoch-wise networks are tested on the folds of the authors' stage 2, which cut the epochs anew: a further leak, as
-    they were. Raises ValueError when `max_minutes` were over first.
+    they were. Networks of one seed are left out of "ensemble". Raises ValueError when that leaves none, or
+    `max_minutes` were over first.
     """
     data = {network.keys["protocol"]: network for network in trained}
     data = {protocol: epochs_of(epochs, network, settings) for protocol, network in data.items()}
     ways = [(method, settings.ratio) for method in ("importance", *settings.beside)]
     if "distilled" in settings.beside and settings.ratio:
         ways.append(("distilled", 0.0))
+    seeds = [seeds_of(network, trained) for network in trained]
+    if "ensemble" in settings.beside and max(map(len, seeds)) < 2:
+        raise ValueError('beside: "ensemble" learns from networks of several seeds, and stage 1 trained one: add seeds')
     plans = [
-        pruning_plan(data[network.keys["protocol"]], network, settings, method, ratio)
+        pruning_plan(data[network.keys["protocol"]], network, settings, method, ratio, teachers=teachers)
         for method, ratio in ways
-        for network in trained
+        for network, teachers in zip(trained, seeds, strict=True)
+        if method != "ensemble" or len(teachers) > 1
     ]
     runs = run_plans(plans, settings)
     facts = {"folds": next((network.sides for network in trained if network.sides), None)}
@@ -269,12 +276,18 @@ def prune_others(settings):
     return compared
 
 
-def pruning_plan(epochs, network, settings, method, ratio, only=()):
-    """The plan of a trained network with filters removed by one of METHODS.
+def seeds_of(network, trained):
+    """Those of the trained networks that differ from one in nothing but their seed, itself among them."""
+    return [other for other in trained if other.keys | {"seed": network.keys["seed"]} == network.keys]
+
+
+def pruning_plan(epochs, network, settings, method, ratio, only=(), teachers=()):
+    """The plan of a trained network with filters removed by one of METHODS or APART.
 
     "scratch" is a fresh network as wide as the pruned one; "released" is what the authors' code did, a fresh network
     whose weights are masked once and then trained freely; "distilled" is the network pruned by importance, trained as
-    the full one was, towards the stages and what the full one says of the same epochs.
+    the full one was, towards the stages and what the full one says of the same epochs; "ensemble" the same, towards the
+    mean of what all `teachers`, a list of Trained, say.
     """
     keys = network.keys | {"pruned": ratio}
     train, targets = finetuning(network.train, settings), None
@@ -282,12 +295,14 @@ def pruning_plan(epochs, network, settings, method, ratio, only=()):
         keys["genotype"] += f"-{method}"
     if method in FRESH:
         train = replace(network.train, epochs=network.train.epochs + settings.finetune_epochs)
-    elif method == "distilled":
-        train, targets = network.train, partial(soft_targets, network.networks)
+    elif method in TAUGHT:
+        teachers = [network] if method == "distilled" else teachers
+        train, targets = network.train, partial(soft_targets, [teacher.networks for teacher in teachers])
     start = partial(pruned_network, network.networks, ratio, settings.balance, method, network.keys["seed"])
     # A run's name is a hash of all that went into it, so what starts from a run is told apart by that name.
     config = keys | {"balance": settings.balance, "method": method, "from": _run_of(network)}
     config |= {"soft": SOFT} if targets else {}
+    config |= {"teachers": sorted(map(_run_of, teachers))} if method == "ensemble" else {}
     folds, only = folds_of(epochs, network, settings), only or tuple(network.networks)
     return crossval.Plan(
         epochs, folds, network.keys["protocol"], start, train, settings.work / "folds", config, tuple(only), targets
@@ -302,17 +317,19 @@ def pruned_network(networks, ratio, balance, method, seed, fold):
     if method == "released":
         return released_mask(SleepNet(net.genotype, net.channels, len(net.cells)), ratio)
     scores = {"l1": lambda: l1_scores(net), "random": lambda: random_scores(net, seed)}
-    scores["importance"] = scores["distilled"] = lambda: filter_scores(net, balance)
+    scores |= dict.fromkeys(("importance", *TAUGHT), lambda: filter_scores(net, balance))
     return prune_filters(net, ratio, balance, scores[method]())
 
 
-def soft_targets(networks, fold, x, y, device):
-    """The mean of each epoch's stage and what the saved network of the fold makes of it (distillation after Hinton et
+def soft_targets(teachers, fold, x, y, device):
+    """The mean of each epoch's stage and what the saved networks of the fold make of it (distillation after Hinton et
     al. 2015, at temperature 1).
 
+    teachers : list of dicts fold -> path of a network, whose probabilities are averaged
     x : (n, samples) normalised;  y : (n,) stages.  returns (n, 5) float32 probabilities
     """
-    prob = softmax(predict_logits(load_network(networks[fold])[0].to(device), x, device))
+    nets = (load_network(networks[fold])[0].to(device) for networks in teachers)
+    prob = np.mean([softmax(predict_logits(net, x, device)) for net in nets], axis=0)
     return (SOFT * prob + (1 - SOFT) * np.eye(prob.shape[1])[y]).astype(np.float32)
 
 

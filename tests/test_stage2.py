@@ -39,7 +39,8 @@ def made(tmp_path_factory):
     patch.setattr(paths, "ROOT", root)
     patch.setenv("SLEEPKIT_RUNS", str(root / "runs"))
     epochs, listed, nights = toy(6, samples=60), [], []
-    settings = Stage2("toy", finetune_epochs=2, ablation_seeds=(), beside=("released", "distilled"), ratios=(0, 0.5))
+    settings = Stage2("toy", finetune_epochs=2, ablation_seeds=(), ratios=(0, 0.5))
+    settings = replace(settings, beside=("released", "distilled", "ensemble"))
     folds = crossval.subject_folds(epochs.subject, 2, 1)
     kept = epochs.subset(np.arange(len(epochs)) % 9 > 0)
     for protocol, data, sides, seed in (
@@ -104,10 +105,12 @@ def test_every_network_is_pruned_and_tested_as_its_protocol_says(made):
     epochs, kept, trained, settings, rows = made
     pooled = rows.query("fold == 'pooled' and context == 'none'").set_index(["genotype", "pruned", "protocol", "seed"])
     ways = (("edf20-toy", 0.5), ("edf20-toy-released", 0.5), ("edf20-toy-distilled", 0.5), ("edf20-toy-distilled", 0))
+    taught = ("edf20-toy-ensemble", 0.5)  # by the networks of several seeds, which there are subject-wise
     assert sorted(pooled.index) == sorted(
         (genotype, pruned, protocol, seed)
-        for genotype, pruned in ways
+        for genotype, pruned in (*ways, taught)
         for protocol, seed in (("subjectwise", 0), ("subjectwise", 1), ("epochwise", 0))
+        if (genotype, pruned) != taught or protocol == "subjectwise"
     )
     assert (
         pooled.n == [len(kept) if protocol == "epochwise" else len(epochs) for _, _, protocol, _ in pooled.index]
@@ -118,8 +121,8 @@ def test_every_network_is_pruned_and_tested_as_its_protocol_says(made):
             expected = prune_filters(load_network(full.networks[fold])[0], 0.5)
             assert count_parameters(load_network(path)[0]) == count_parameters(expected)
     sizes = results.read("toy", "stage2_prune/parameters.csv").set_index(["genotype", "pruned"]).params
-    small, masked, distilled, again = (sizes[way] for way in ways)
-    assert small == distilled < masked == again == count_parameters(SleepNet(TINY, 4, 3))
+    small, masked, distilled, again, ensemble = (sizes[way] for way in (*ways, taught))
+    assert small == distilled == ensemble < masked == again == count_parameters(SleepNet(TINY, 4, 3))
 
 
 def test_the_verdict_fails_where_a_network_is_not_as_it_was_pruned(made, monkeypatch):
@@ -145,7 +148,7 @@ def test_distillation_trains_towards_the_stages_and_what_the_full_network_says(m
     full = load_network(network.networks[0])[0]
     with torch.no_grad():
         says = torch.softmax(full.double()(torch.from_numpy(x).double().unsqueeze(1)), dim=1).numpy()
-    targets = stage2.soft_targets(network.networks, 0, x, y, "cpu")
+    targets = stage2.soft_targets([network.networks], 0, x, y, "cpu")
     np.testing.assert_allclose(targets, (says + (y[:, None] == np.arange(5))) / 2, atol=1e-6)
     assert targets.dtype == np.float32
     net = prune_filters(load_network(network.networks[0])[0], 0.5)
@@ -158,8 +161,29 @@ def test_distillation_trains_towards_the_stages_and_what_the_full_network_says(m
     assert plain.targets is None and plain.settings.epochs == settings.finetune_epochs
 
 
+def test_an_ensemble_teaches_by_the_mean_of_what_the_networks_of_all_seeds_say(made):
+    """The targets by hand; the run's name tells the teachers, and networks of one seed have none."""
+    epochs, _, trained, settings, _ = made
+    pair, fold = trained[:2], stage2.folds_of(epochs, trained[0], settings)[1]
+    assert [stage2.seeds_of(network, trained) for network in trained] == [pair, pair, trained[2:]]
+    x, y = normalisation(epochs, fold, "subjectwise")(epochs.x[fold.train]), epochs.y[fold.train]
+    plan = stage2.pruning_plan(epochs, pair[0], settings, "ensemble", 0.5, teachers=pair)
+    says = [softmax(predict_logits(load_network(network.networks[1])[0], x)) for network in pair]
+    assert np.abs(says[0] - says[1]).max() > 0.01
+    expected = (np.mean(says, axis=0) + np.eye(5)[y]) / 2
+    np.testing.assert_allclose(plan.targets(1, x, y, "cpu"), expected, atol=1e-6)
+    assert plan.settings == pair[0].train and (Path(plan.folder) / plan.key() / "fold1.npz").exists()
+    one, turned = (
+        stage2.pruning_plan(epochs, pair[0], settings, "ensemble", 0.5, teachers=some)
+        for some in (pair[:1], pair[::-1])
+    )
+    assert one.key() != plan.key() == turned.key()
+    with pytest.raises(ValueError, match='"ensemble" learns from networks of several seeds, and stage 1 trained one'):
+        prune_and_finetune(epochs, [trained[0], trained[2]], settings)
+
+
 def test_methods_that_have_no_rows_of_their_own_are_refused():
-    with pytest.raises(ValueError, match="beside: .'l1'. is not among scratch, released, distilled"):
+    with pytest.raises(ValueError, match="beside: .'l1'. is not among scratch, released, distilled, ensemble"):
         Stage2("toy", beside=("l1",))
 
 
@@ -334,17 +358,21 @@ def test_pruned_against_full_is_the_mean_over_seeds(made, capsys):
     frame = comparison.paired_differences(settings)
     assert "No comparison with AttnSleep: it staged epochs of 500 samples, these have 60." in capsys.readouterr().out
     assert list(frame) == results.COLUMNS["differences.csv"]
-    pairs = ("pruned - full", "distilled - full", "full distilled - full", "distilled - full distilled")
+    pairs = ("pruned - full", "distilled - full", "ensemble - full", "ensemble - distilled", "full distilled - full")
+    pairs += ("distilled - full distilled",)
     names = [pair + context for pair in pairs for context in ("", ", context")]
     assert frame.comparison.tolist() == np.repeat(names, 4).tolist()
     assert set(frame.seeds) == {2} and set(frame.subjects) == {6}
 
-    def distilled(ratio):
-        plans = [stage2.pruning_plan(epochs, network, settings, "distilled", ratio) for network in trained[:2]]
+    def distilled(ratio, way="distilled"):
+        plans = [
+            stage2.pruning_plan(epochs, network, settings, way, ratio, teachers=trained[:2]) for network in trained[:2]
+        ]
         runs = [Path(plan.folder) / plan.key() for plan in plans]
         return [replace(network, networks={k: run / f"fold{k}" for k in (0, 1)}) for network, run in zip(trained, runs)]
 
     sides = {"full": trained, "pruned": load_pruned(settings), "distilled": distilled(0.5)}
+    sides["ensemble"] = distilled(0.5, "ensemble")
     acc = {
         name: [accuracy_score(y, prob.argmax(1)) for y, prob in (predicted(epochs, one) for one in networks[:2])]
         for name, networks in (sides | {"full distilled": distilled(0.0)}).items()
@@ -589,7 +617,7 @@ def test_released_weights_quote_the_cross_validation_of_their_kind(made, release
     folder, _, rows = released
     pooled = rows.query("protocol == 'subjectwise' and fold == 'pooled' and pruned == 0.5")
     kinds = {way: pooled[pooled.genotype == f"edf20-toy{ending}"] for way, ending in comparison.WAYS.items()}
-    assert [len(kind) for kind in kinds.values()] == [6, 6]  # two seeds, three contexts
+    assert {len(kind) for kind in kinds.values()} == {6}  # two seeds, three contexts
     kinds["full"] = kinds["pruned"].assign(acc=0.25)
     names = {"edf20_first0.6s_L3": "full", "fold0_L3_pruned": "pruned", "fold0_L3_distilled": "distilled"}
     for name, kind in names.items():

@@ -75,7 +75,7 @@ def _published(curves):
 
 
 def _found(curves):
-    shown = (curves.context == "none") & ~curves.genotype.str.contains("-distilled|-hum")
+    shown = (curves.context == "none") & ~curves.genotype.str.contains("-distilled|-ensemble|-hum")
     return curves[shown].assign(pruned=curves.pruned > 0)
 
 
