@@ -52,7 +52,7 @@ def test_training_has_a_line_per_fold_and_side(found, rows):
     assert any("This run, held out: validation subjects (subjectwise)" in word for word in words) == (found is not None)
 
 
-@pytest.mark.parametrize("way", ["-distilled", "-hum", "-hum-distilled"])
+@pytest.mark.parametrize("way", ["-distilled", "-ensemble", "-hum", "-hum-distilled"])
 def test_training_leaves_networks_with_another_loss_out(way):
     found = curves(2)
     others = found[found.pruned > 0].assign(genotype=lambda rows: rows.genotype + way)

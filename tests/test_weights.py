@@ -113,25 +113,26 @@ def test_scoring_the_nights_of_fold_0_gives_the_accuracy_that_was_measured(name,
     "name, cells, seed",
     [
         *(("seed1", 7, 1), ("seed2", 7, 2), ("seed3", 7, 3), ("L9_seed0", 9, 0), ("L11_seed0", 11, 0)),
-        *(("hum_seed1", 7, 1), ("searched_seed0", 7, 0)),
+        *(("hum_seed1", 7, 1), ("searched_seed0", 7, 0), ("ensemble_seed1", 7, 1), ("ensemble_seed2", 7, 2)),
     ],
 )
 def test_ten_networks_beside_the_results_stage_whom_they_never_met_as_crossval_says(prepared, name, cells, seed):
     """Every epoch of the 20 people, by the network of its fold."""
     epochs, matrices = EpochSet.load(prepared), []
-    other = {"hum": "edf20-published-hum", "searched": "edf20-searched"}
-    genotype = other.get(name.split("_")[0], "edf20-published")
+    other = {"hum": "edf20-published-hum", "searched": "edf20-searched", "ensemble": "edf20-published-ensemble"}
+    genotype, pruned = other.get(name.split("_")[0], "edf20-published"), name.startswith("ensemble")
+    folder = results.paths.results(PROFILE) / ("stage2_prune" if pruned else "stage1_edf20") / "networks"
     for number, pair in enumerate(EDF20_PAIRS):
-        net, about = load_network(results.paths.results(PROFILE) / f"stage1_edf20/networks/{name}_fold{number}")
-        assert len(net.cells) == cells
+        net, about = load_network(folder / f"{name}_fold{number}")
+        assert len(net.cells) == cells and (count_parameters(net) == 24_153) == pruned
         sides = about["training"]
         assert sides["test"] == sorted(pair) and not set(pair) & {*sides["train"], *sides["valid"]}
         test = epochs.subset(np.isin(epochs.subject, pair))
         said = predict_logits(net, Normalisation(**about["normalisation"])(test.x)).argmax(1)
         matrices.append(confusion(test.y, said))
-        measured = row(False, "none", str(number), seed, cells, genotype)
+        measured = row(pruned, "none", str(number), seed, cells, genotype)
         assert scores(matrices[-1])["acc"] == pytest.approx(measured["acc"], abs=0.001)
     pooled = scores(sum(matrices))
-    measured = row(False, "none", "pooled", seed, cells, genotype)
+    measured = row(pruned, "none", "pooled", seed, cells, genotype)
     assert {key: pooled[key] for key in SCORES} == pytest.approx({key: measured[key] for key in SCORES}, abs=0.001)
     assert np.sum(matrices) == measured["n"] == 42_308
