@@ -58,8 +58,9 @@ from sleepkit import figures, tables
 from sleepkit.ablation import ablate
 from sleepkit.comparison import calibrate, inference_cost, paired_differences
 from sleepkit.stage1 import load_epochs
-from sleepkit.stage2 import Stage2, compare, load_trained, prune_and_finetune, prune_others, score_filters
+from sleepkit.stage2 import Stage2, compare, prune_and_finetune, prune_others, score_filters
 from sleepkit.sweep import regrowth, sweep_ratios
+from sleepkit.trained import load_trained
 from sleepkit.verdicts import pruning_checks
 
 settings = Stage2(profile, dataset, subjects, ratio, balance, finetune_epochs, ablation_seeds, ablation_search, device,

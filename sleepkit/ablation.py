@@ -19,7 +19,8 @@ from sleepkit.pruning.filters import l1_scores, prune_filters, random_scores, re
 from sleepkit.results import COLUMNS, write_table
 from sleepkit.search import SearchSettings
 from sleepkit.stage1 import size_of
-from sleepkit.stage2 import Stage2, Trained, finetuning, first_fold, subjectwise
+from sleepkit.stage2 import Stage2, finetuning, first_fold
+from sleepkit.trained import Trained, subjectwise
 
 # Variant -> (data pruning, operation pruning) of its search.
 SEARCHES = {"DARTS": (False, False), "+ BDP": (True, False), "+ DOP": (False, True), "+ BDP + DOP": (True, True)}

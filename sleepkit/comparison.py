@@ -11,7 +11,7 @@ from sleepkit.fold import fold_probabilities
 from sleepkit.metrics import CELLS, confusion_differences
 from sleepkit.reference import published
 from sleepkit.results import COLUMNS, NETWORK, read, write_table
-from sleepkit.stage2 import families, family, load_pruned
+from sleepkit.trained import families, family, load_pruned
 
 # AttnSleep on the first 5 s of every epoch of EDF-20: its confusions per night, from the predictions that the public
 # repository swapnil5053/AttnSleep-EEG-5s (MIT) stores. Its best epoch was chosen on the test fold. With context: the

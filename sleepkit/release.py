@@ -20,7 +20,8 @@ from sleepkit.provenance import searched_on_all
 from sleepkit.quality import signal_facts
 from sleepkit.results import NETWORK, SCORES
 from sleepkit.stage1 import load_epochs
-from sleepkit.stage2 import Stage2, Trained, families, folds_of, load_pruned, load_trained, pruning_plan
+from sleepkit.stage2 import Stage2, folds_of, pruning_plan
+from sleepkit.trained import Trained, families, load_pruned, load_trained
 
 CHOOSERS = 3  # subjects that choose the epoch to keep
 RELEASED = ("pruned", "distilled")  # of WAYS: those that one full network is enough for

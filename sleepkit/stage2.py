@@ -1,9 +1,7 @@
 """Stage 2 of the paper: remove filters from the trained networks, fine-tune, test again. Files in, files out."""
 
-import json
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -24,7 +22,8 @@ from sleepkit.recordings.catalog import DATASETS
 from sleepkit.results import APART, NETWORK, SCORES, gather, write_table
 from sleepkit.search import SearchSettings
 from sleepkit.stage1 import load_epochs, run_plans, write_networks, write_runs
-from sleepkit.training import TrainSettings, predict_logits
+from sleepkit.trained import load_trained, seeds_of
+from sleepkit.training import predict_logits
 
 METHODS = ("importance", "random", "l1", "scratch", "released", "distilled")
 TAUGHT = ("distilled", "ensemble")  # by the full network, or by those of all seeds
@@ -108,74 +107,6 @@ class Stage2:
     def first(self):
         """Where stage 1 left its networks."""
         return paths.runs(self.profile) / f"stage1_{self.dataset}"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained network over its folds.
-
-    keys : the columns protocol ... seed of crossval.csv
-    networks : dict number of the fold -> path of its network, without ending
-    train : settings of its training;  sides : dict fold -> subjects that train, validate and test; None epochwise
-    """
-
-    keys: dict
-    networks: dict
-    train: TrainSettings
-    sides: dict | None
-
-    @property
-    def subjects(self):
-        """Those of its subject-wise folds, sorted."""
-        return sorted({subject for side in self.sides.values() for name in SIDES for subject in side[name]})
-
-
-def load_trained(settings):
-    """The networks that stage 1 trained, as a list of Trained, subject-wise ones first.
-
-    Raises ValueError when stage 1 of the profile has not run.
-    """
-    return _listed(settings.first / "networks.json", f"stage1_{settings.dataset}", settings)
-
-
-def load_pruned(settings):
-    """The networks that `prune_and_finetune` made, as a list of Trained in the order of the full ones."""
-    return _listed(settings.work / "networks.json", "stage2_prune", settings)
-
-
-def _listed(path, notebook, settings):
-    if not path.exists():
-        raise ValueError(f"{path} is missing: run the notebook {notebook} of profile {settings.profile} first")
-    listed = json.loads(path.read_text())
-    networks = []
-    for entry in listed["networks"]:
-        where = {int(number): Path(network) for number, network in entry["networks"].items()}
-        sides = listed["folds"] if entry["keys"]["protocol"] == "subjectwise" else None
-        networks.append(Trained(entry["keys"], where, TrainSettings(**entry["train"]), sides))
-    return sorted(networks, key=lambda network: network.sides is None)
-
-
-def subjectwise(trained):
-    """Those of the networks that were tested on subjects of their own; ValueError where there are none."""
-    chosen = [network for network in trained if network.sides is not None]
-    if not chosen:
-        raise ValueError('stage 1 trained no network subject-wise; add "subjectwise" to its protocols')
-    return chosen
-
-
-def families(trained):
-    """The subject-wise networks that differ in nothing but their seed: dict (genotype, channels, cells) -> list of
-    Trained; the first family is the one that the sweep, the ablation and calibration look at."""
-    groups = {}
-    for network in subjectwise(trained):
-        key = tuple(network.keys[name] for name in ("genotype", "channels", "cells"))
-        groups.setdefault(key, []).append(network)
-    return groups
-
-
-def family(trained):
-    """The first of `families`."""
-    return next(iter(families(trained).values()))
 
 
 def score_filters(network, settings):
@@ -274,11 +205,6 @@ def prune_others(settings):
         prune_and_finetune(load_epochs(other), load_trained(other), other)
         compared.append(compare(other))
     return compared
-
-
-def seeds_of(network, trained):
-    """Those of the trained networks that differ from one in nothing but their seed, itself among them."""
-    return [other for other in trained if other.keys | {"seed": network.keys["seed"]} == network.keys]
 
 
 def pruning_plan(epochs, network, settings, method, ratio, only=(), teachers=()):

@@ -13,7 +13,8 @@ from sleepkit.metrics import scores
 from sleepkit.network import load_network
 from sleepkit.results import APART, COLUMNS, write_table
 from sleepkit.stage1 import full_plan, run_plans
-from sleepkit.stage2 import Trained, family, first_fold, folds_of, pruned_network, pruning_plan
+from sleepkit.stage2 import first_fold, folds_of, pruned_network, pruning_plan
+from sleepkit.trained import Trained, family
 
 
 def sweep_ratios(epochs, trained, settings):

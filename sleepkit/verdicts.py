@@ -11,7 +11,7 @@ from sleepkit.pruning.data import class_limits
 from sleepkit.pruning.filters import prune_filters, tied_sets
 from sleepkit.search import HALVES, split_halves
 from sleepkit.stage1 import size_of
-from sleepkit.stage2 import load_pruned
+from sleepkit.trained import load_pruned
 
 
 def search_checks(found, epochs, settings):

@@ -11,7 +11,8 @@ from sleepkit.metrics import CELLS, scores
 from sleepkit.results import SCORES, gather, merge_crossval, read, write_table
 from sleepkit.search import SearchSettings
 from sleepkit.stage1 import Stage1
-from sleepkit.stage2 import Stage2, load_pruned, load_trained, prune_and_finetune, prune_others
+from sleepkit.stage2 import Stage2, prune_and_finetune, prune_others
+from sleepkit.trained import load_pruned, load_trained
 from sleepkit.training import TrainSettings
 
 SEARCH = SearchSettings(2, 3, 4, 1, 32)

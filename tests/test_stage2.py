@@ -25,7 +25,8 @@ from sleepkit.pruning.filters import prune_filters, released_mask
 from sleepkit.reference import published
 from sleepkit.release import CHOOSERS, release
 from sleepkit.scoring import load_model, score_recording
-from sleepkit.stage2 import Stage2, load_pruned, load_trained, prune_and_finetune
+from sleepkit.stage2 import Stage2, prune_and_finetune
+from sleepkit.trained import load_pruned, load_trained, seeds_of
 from sleepkit.training import TrainSettings, fit, predict_logits
 
 TRAIN = TrainSettings(lr=0.01, batch=32, epochs=3)
@@ -165,7 +166,7 @@ def test_an_ensemble_teaches_by_the_mean_of_what_the_networks_of_all_seeds_say(m
     """The targets by hand; the run's name tells the teachers, and networks of one seed have none."""
     epochs, _, trained, settings, _ = made
     pair, fold = trained[:2], stage2.folds_of(epochs, trained[0], settings)[1]
-    assert [stage2.seeds_of(network, trained) for network in trained] == [pair, pair, trained[2:]]
+    assert [seeds_of(network, trained) for network in trained] == [pair, pair, trained[2:]]
     x, y = normalisation(epochs, fold, "subjectwise")(epochs.x[fold.train]), epochs.y[fold.train]
     plan = stage2.pruning_plan(epochs, pair[0], settings, "ensemble", 0.5, teachers=pair)
     says = [softmax(predict_logits(load_network(network.networks[1])[0], x)) for network in pair]
