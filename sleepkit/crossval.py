@@ -99,11 +99,11 @@ class Plan:
         return [fold for fold in self.folds if not self.only or fold.number in self.only]
 
     def key(self):
-        """Name of the run: its configuration, data and folds, in whatever order those stand."""
+        """Name of the run: its configuration, settings, data and folds, in whatever order those stand."""
         in_order = sorted(self.folds, key=lambda fold: fold.number)
         sides = [side for fold in in_order for side in (fold.train, fold.valid, fold.test)]
-        facts = {"protocol": self.protocol, **self.config, **asdict(self.settings)}
-        return fingerprint(facts | {"epochs": self.epochs.content}, *sides)
+        facts = {"protocol": self.protocol, "config": self.config, "settings": asdict(self.settings)}
+        return fingerprint(facts | {"data": self.epochs.content}, *sides)
 
 
 def cross_validate(

@@ -123,7 +123,7 @@ def run_search(epochs, settings, folder, deadline=Deadline(), device="cpu"):
 
 def search_key(epochs, settings):
     """Name of a search: its settings and its data."""
-    return fingerprint(asdict(settings) | {"epochs": epochs.content})
+    return fingerprint(asdict(settings) | {"data": epochs.content})
 
 
 def split_halves(y, seed):

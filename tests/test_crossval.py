@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
@@ -28,6 +28,8 @@ from sleepkit.training import TrainSettings, predict_logits
 
 TINY = Genotype((("sep_conv_1x3", 0), ("conv_1x1", 1)), (("dil_conv_1x3", 0), ("max_pool_3x3", 1)))
 SETTINGS = TrainSettings(lr=0.01, batch=32, epochs=2)
+OTHER_SETTINGS = {"lr": 0.02, "schedule": "cosine", "batch": 16, "epochs": 3, "patience": 3, "select_by": "acc"}
+OTHER_SETTINGS |= {"seed": 43, "hum": 0.25}
 KEYS = {
     "protocol": "subjectwise",
     "genotype": "edf20-published",
@@ -299,7 +301,9 @@ def test_another_configuration_has_a_folder_of_its_own(whole, folder_of_whole, t
         return Plan(epochs, folds, "subjectwise", SleepNet, settings, tmp_path, {"seed": 42}).key()
 
     assert key(toy()) == key(toy())
-    assert key(toy(), replace(SETTINGS, hum=0.25)) != key(toy())
+    others = [replace(SETTINGS, **{name: value}) for name, value in OTHER_SETTINGS.items()]
+    assert set(OTHER_SETTINGS) == set(asdict(SETTINGS))
+    assert len({key(toy(), settings) for settings in [SETTINGS, *others]}) == len(others) + 1
     for row in range(len(toy())):  # a night that was prepared anew may differ in any epoch
         epochs = toy()
         epochs.x[row, -1] += 1

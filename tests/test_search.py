@@ -67,6 +67,15 @@ def whole(folder_of_whole):
 # What a run is
 
 
+def test_every_setting_of_a_search_is_part_of_its_name():
+    """Otherwise a search would be taken for one with other settings that is finished already."""
+    epochs, names = toy_epochs(), {search.search_key(toy_epochs(), TOY)}
+    for name, value in asdict(TOY).items():
+        other = not value if isinstance(value, bool) else value + 1
+        names.add(search.search_key(epochs, replace(TOY, **{name: other})))
+    assert len(names) == len(asdict(TOY)) + 1
+
+
 def test_the_defaults_are_the_papers():
     paper = {"channels": 16, "cells": 6, "nodes": 7, "epochs": 25, "batch": 32, "lr": 0.025, "alpha_lr": 3e-4}
     paper |= {
