@@ -40,6 +40,11 @@ def paired_differences(settings):
     first, second = (read(settings.profile, f"{stage}/confusion_by_night.csv") for stage in stages)
     samples = read(settings.profile, f"{stages[1]}/parameters.csv").samples.iloc[0]
     first = first[first.protocol == "subjectwise"]
+    if first.empty:
+        raise ValueError(
+            'differences are paired by subject, and stage 1 trained no network subject-wise; add "subjectwise" to its '
+            "protocols"
+        )
     second = second[second.protocol == "subjectwise"]
     pruned, again = second[np.isclose(second.pruned, settings.ratio)], second[second.pruned == 0]
     rows, unstaged = [], set()

@@ -12,14 +12,14 @@ from sleepkit import jobs
 from sleepkit.checkpoint import Deadline, fingerprint
 from sleepkit.context import fit_context, fit_weight, smooth_nights
 from sleepkit.epochs import STAGES, EpochSet
-from sleepkit.fold import Fold, FoldJob, fold_probabilities, run_fold, share
+from sleepkit.fold import Fold, FoldJob, fold_probabilities, is_finished, run_fold, share
 from sleepkit.metrics import CELLS, confusion, group_confusions, per_class, scores
+from sleepkit.results import COLUMNS
 from sleepkit.training import TrainSettings
 
 # The ten pairs of subjects of EDF-20 in AttnSleep's order, so that folds equal that peer's.
 EDF20_PAIRS = ((14, 5), (4, 17), (8, 7), (19, 12), (0, 15), (16, 9), (11, 10), (3, 1), (6, 18), (2, 13))
 CONTEXTS = ("none", "forward", "both")
-COLUMNS = "protocol genotype channels cells pruned context seed fold acc mf1 kappa mgm n".split()  # of crossval.csv
 
 
 def subject_folds(subject, k, validation_subjects=3):
@@ -144,7 +144,7 @@ def carry_out(plans, device="cpu", deadline=Deadline(), where="inline"):
     runs = [Path(plan.folder).absolute() / plan.key() for plan in plans]
     todo = {}  # by run and fold: two plans may be one run
     for plan, run in zip(plans, runs, strict=True):
-        missing = [fold for fold in plan.chosen() if not (run / f"fold{fold.number}.npz").exists()]
+        missing = [fold for fold in plan.chosen() if not is_finished(run, fold.number)]
         if missing:
             data = plan.epochs if where == "inline" else share(plan.epochs, Path(plan.folder).absolute())
             of_run = (
@@ -184,7 +184,7 @@ def score_rows(predictions, keys):
             chosen = np.full(len(predictions), True) if fold == "pooled" else (predictions["fold"] == fold).to_numpy()
             matrix = confusion(predictions["y"][chosen], predicted[chosen])
             rows.append(keys | {"context": context, "fold": fold} | scores(matrix) | {"n": int(chosen.sum())})
-    return pd.DataFrame(rows)[COLUMNS]
+    return pd.DataFrame(rows)[COLUMNS["crossval.csv"]]
 
 
 def night_rows(predictions, keys):

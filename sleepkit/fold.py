@@ -69,8 +69,8 @@ def run_fold(job):
     last."""
     number = job.fold.number
     result = job.folder / f"fold{number}.npz"
-    if result.exists() or job.deadline.over():
-        return result.exists()
+    if is_finished(job.folder, number) or job.deadline.over():
+        return is_finished(job.folder, number)
     epochs, fold = shared(job.data), job.fold
     scale = normalisation(epochs, fold, job.protocol)
     train, valid, test = ((scale(epochs.x[rows]), epochs.y[rows]) for rows in (fold.train, fold.valid, fold.test))
@@ -102,6 +102,11 @@ def run_fold(job):
     with suppress(OSError):  # not there, or it keeps a damaged checkpoint
         work.rmdir()
     return True
+
+
+def is_finished(run, number):
+    """Whether the folder of a run has all four files of a fold; who removes a damaged one gets the fold anew."""
+    return all((Path(run) / f"fold{number}{end}").exists() for end in (".npz", ".csv", ".json", ".safetensors"))
 
 
 def fold_probabilities(network):

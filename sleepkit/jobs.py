@@ -17,6 +17,7 @@ from sleepkit.paths import ROOT, progress
 
 PLACES = ("inline", "local", "slurm")
 LARGEST_ITEM = 16_000_000  # bytes: positions of epochs pass, signals do not
+LONGEST_ARRAY = 1000  # jobs: where a cluster sets no MaxArraySize, Slurm refuses more at once
 
 
 class JobFailed(RuntimeError):
@@ -140,7 +141,8 @@ def _run_local(fn, items, executor, jobs, bar):
 
 
 def _run_slurm(fn, items, executor, jobs, bar):
-    jobs.update(enumerate(executor.map_array(fn, items)))
+    for start in range(0, len(items), LONGEST_ARRAY):
+        jobs.update(enumerate(executor.map_array(fn, items[start : start + LONGEST_ARRAY]), start))
     running = list(jobs)
     while running:
         time.sleep(1)

@@ -78,14 +78,14 @@ class Stage2:
         jobs.require_place(self.where)
         for name in ("subjects", "ablation_seeds", "ratios", "sweep_folds", "sweep_seeds", "methods", "beside", "also"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("ratio", "balance"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)}: a share lies between 0 and 1")
+        if not 0 <= self.balance <= 1:
+            raise ValueError(f"balance={self.balance}: a share lies between 0 and 1")
         if self.finetune_epochs < 1:
             raise ValueError(f"finetune_epochs={self.finetune_epochs}: must be at least 1")
         changed(SearchSettings(), self.ablation_search or {}, "ablation_search")
-        if wrong := [ratio for ratio in self.ratios if not 0 <= ratio < 1]:
-            raise ValueError(f"ratios: {wrong}: a share of channels to remove lies in [0, 1)")
+        for name, ratios in (("ratio", (self.ratio,)), ("ratios", self.ratios)):
+            if wrong := [ratio for ratio in ratios if not 0 <= ratio < 1]:
+                raise ValueError(f"{name}: {wrong}: a share of channels to remove lies in [0, 1)")
         for name, known in (("methods", METHODS), ("beside", APART), ("also", DATASETS)):
             if wrong := [method for method in getattr(self, name) if method not in known]:
                 raise ValueError(f"{name}: {wrong} is not among {', '.join(known)}")

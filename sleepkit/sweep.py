@@ -66,7 +66,7 @@ def sweep_networks(epochs, trained, settings):
             )
     first = next(iter(there.values()))
     genotype, folds = load_network(next(iter(first.networks.values())))[0].genotype, folds_of(epochs, first, settings)
-    of_training = (genotype, first.train, settings.first, settings.sweep_folds)
+    of_training = (genotype, first.train, settings.first, settings.sweep_folds or tuple(first.networks))
     new = [seed for seed in seeds if seed not in there]
     plans = [full_plan(epochs, folds, first.keys | {"seed": seed}, *of_training) for seed in new]
     for run in run_plans(plans, settings) if plans else []:

@@ -37,7 +37,9 @@ class TrainSettings:
     def __post_init__(self):
         if not 0 <= self.hum <= 1:
             raise ValueError(f"hum={self.hum}: a share lies between 0 and 1")
-        for name in ("batch", "epochs"):
+        if not self.lr > 0:
+            raise ValueError(f"lr={self.lr}: a learning rate is above 0")
+        for name in ("batch", "epochs", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: a training needs at least 1")
         for name, known in (("schedule", SCHEDULES), ("select_by", SELECT_BY)):

@@ -361,6 +361,15 @@ def test_folds_as_processes_of_their_own_give_the_same(whole, tmp_path):
     np.testing.assert_array_equal(np.load(shared[0]), toy().x)
 
 
+@pytest.mark.parametrize("end", [".npz", ".csv", ".json", ".safetensors"])
+def test_a_fold_that_lacks_a_file_is_trained_again(whole, folder_of_whole, end):
+    """Which is what removing a damaged one is for."""
+    file = folder_of_whole / whole[2][0].parent.name / f"fold1{end}"
+    file.unlink()
+    frames(validate(folder_of_whole), whole)
+    assert file.exists()
+
+
 def test_some_folds_now_and_the_others_later(whole, tmp_path):
     """Fold 1 alone lies in the folder of the whole run, and is not trained again."""
     predictions, _, networks = validate(tmp_path, only=(1,))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tqdm import tqdm
 
 from sleepkit import jobs
 from sleepkit.paths import ROOT
@@ -118,6 +119,24 @@ def test_interrupted_local_jobs_are_stopped(work, tmp_path, monkeypatch):
     assert started
     folder = str(tmp_path / "jobs")
     assert folder not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+
+
+def test_more_jobs_than_an_array_of_slurm_may_have_go_into_several():
+    class Job(int):
+        def done(self):
+            return True
+
+    class Executor:
+        sizes = []
+
+        def map_array(self, fn, items):
+            self.sizes.append(len(items))
+            return [Job(item) for item in items]
+
+    found = {}
+    jobs._run_slurm(len, list(range(2500)), Executor(), found, tqdm(disable=True))
+    assert Executor.sizes == [1000, 1000, 500]
+    assert found == {number: number for number in range(2500)}
 
 
 def inside():

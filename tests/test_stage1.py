@@ -14,6 +14,7 @@ from sleepkit.stage1 import Stage1
 from sleepkit.stage2 import Stage2, prune_and_finetune, prune_others
 from sleepkit.trained import load_pruned, load_trained
 from sleepkit.training import TrainSettings
+from sleepkit.verdicts import evaluation_checks
 
 SEARCH = SearchSettings(2, 3, 4, 1, 32)
 TRAIN = TrainSettings(lr=0.01, batch=32, epochs=1)
@@ -30,6 +31,19 @@ def root(tmp_path, monkeypatch):
 def trained(profile, **changes):
     epochs, run = toy(4, per_night=16, samples=32), Stage1(profile, "edf20", SEARCH, TRAIN, **SIZE | changes)
     return epochs, run, stage1.train_networks(epochs, stage1.search_architecture(epochs, run), run)
+
+
+def test_the_published_protocol_alone(root):
+    """It is checked and pruned; what needs subjects kept apart says so."""
+    epochs, run, rows = trained("published protocol", protocols=["epochwise"])
+    assert set(rows.protocol) == {"epochwise"}
+    checked = evaluation_checks(rows, epochs, run)
+    assert checked.claim.tolist() == ["better than chance: kappa of the merged predictions"]
+    second = Stage2("published protocol", finetune_epochs=1)
+    pruned = prune_and_finetune(epochs, load_trained(second), second)
+    assert set(pruned.protocol) == {"epochwise"}
+    with pytest.raises(ValueError, match='paired by subject, .* add "subjectwise" to its protocols'):
+        paired_differences(second)
 
 
 def test_networks_trained_with_hum_have_rows_of_their_own_after_the_others(root):

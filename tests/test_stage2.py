@@ -267,6 +267,8 @@ def test_the_sweep_is_refused_on_folds_that_stage_1_did_not_train(made):
         assert [list(network.networks) for network in found] == [[1], [1]]
     (new,) = sweep.sweep_networks(epochs, one, replace(settings, sweep_seeds=(7,)))
     assert list(new.networks) == [0]
+    found = sweep.sweep_networks(epochs, one, replace(settings, sweep_seeds=(7, 0), sweep_folds=()))
+    assert [list(network.networks) for network in found] == [[1], [1]], "of all seeds the same folds"
 
 
 def test_without_ratios_there_is_no_sweep(made, swept):
@@ -279,6 +281,8 @@ def test_without_ratios_there_is_no_sweep(made, swept):
 def test_what_no_ratio_can_be_is_refused():
     with pytest.raises(ValueError, match=r"ratios: \[1.0\]: a share"):
         Stage2("toy", ratios=(0.5, 1.0))
+    with pytest.raises(ValueError, match=r"ratio: \[1.0\]: a share"):
+        Stage2("toy", ratio=1.0)
 
 
 def test_pruning_without_epochs_after_it_is_refused():

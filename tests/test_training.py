@@ -226,6 +226,8 @@ def test_a_share_of_hum_beyond_all_epochs_is_refused():
         ({"select_by": "loss"}, "select_by='loss': expected one of acc, mf1"),  # a curve, but the lower the better
         ({"epochs": 0}, "epochs=0: a training needs at least 1"),
         ({"batch": 0}, "batch=0: a training needs at least 1"),
+        ({"patience": 0}, "patience=0: a training needs at least 1"),
+        ({"lr": 0}, "lr=0: a learning rate is above 0"),
     ],
 )
 def test_what_no_training_can_be_is_refused(wrong, words):
