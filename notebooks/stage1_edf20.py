@@ -190,8 +190,9 @@ pooled[["protocol", "genotype", "cells", "context", "seed", "acc", "mf1", "kappa
 # %% [markdown]
 # `context` is beyond the paper: a hidden Markov model smooths each night's probabilities, forward only as in real time or in both
 # directions. Its transitions come from the training subjects' hypnograms; how much an epoch's evidence weighs in a whole night is
-# chosen on the validation subjects, since neighbouring epochs are no independent witnesses. It always has a row of its own; the paper
-# scores each epoch alone.
+# chosen on the validation subjects, since neighbouring epochs are no independent witnesses. In the rows `both+rarity` they choose as
+# well how far a stage's rarity counts: a network that is surer than it should be finds rare stages too often. Context always has rows
+# of its own; the paper scores each epoch alone.
 #
 # **As many searches as folds: one architecture?** What each fold found for itself. Cells that differ and score alike say that the search finds one
 # good network among many, not the only one.

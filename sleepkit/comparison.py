@@ -19,6 +19,7 @@ from sleepkit.trained import families, family, load_pruned
 # confusions of the other nine folds, every epoch at full weight.
 PEER = {False: "attnsleep_first5s", True: "attnsleep_first5s_context"}
 PEER_SAMPLES = 500
+ENDINGS = {"none": "", "both": ", context", "both+rarity": ", context with rarity"}
 # Ways to train what pruning left -> the end of their genotype's name in stage 2.
 WAYS = {"pruned": "", "distilled": "-distilled", "ensemble": "-ensemble"}
 
@@ -26,15 +27,15 @@ WAYS = {"pruned": "", "distilled": "-distilled", "ensemble": "-ensemble"}
 def paired_differences(settings):
     """Every subject-wise network against AttnSleep where it staged the same epochs, full and pruned, pruned against
     full, trained with hum against without, deeper against the one of fewest cells, and of a found genotype against the
-    published one; each epoch for itself, and both sides with the context of the night. Likewise what was distilled
+    published one; each epoch for itself, and both sides with either context of the night. Likewise what was distilled
     after pruning, from the full network or from those of all seeds, against the full network, against each other, and
     against the full network distilled from itself, which had as many epochs.
 
-    Reads confusion_by_night.csv of both stages; the seeds are those that both sides have. Writes differences.csv and
-    returns it as a data frame: comparison ("pruned - full", "distilled - full, context" ...), genotype of the full
-    network, channels, cells, metric, difference (mean over seeds, pooled over folds), low and high (its 95 % bootstrap
-    interval over subjects), seeds, subjects. Says why where AttnSleep is left out. Raises MissingResult when a stage
-    has not run, ValueError when nothing was pruned, or on other epochs than those of stage 1.
+    Reads confusion_by_night.csv of both stages; the seeds are those that both sides have with that context. Writes
+    differences.csv and returns it as a data frame: comparison ("pruned - full", "distilled - full, context" ...),
+    genotype of the full network, channels, cells, metric, difference (mean over seeds, pooled over folds), low and high
+    (its 95 % bootstrap interval over subjects), seeds, subjects. Says why where AttnSleep is left out. Raises
+    MissingResult when a stage has not run, ValueError when nothing was pruned, or on other epochs than those of stage 1.
     """
     stages = (f"stage1_{settings.dataset}", settings.name)
     first, second = (read(settings.profile, f"{stage}/confusion_by_night.csv") for stage in stages)
@@ -49,14 +50,15 @@ def paired_differences(settings):
     pruned, again = second[np.isclose(second.pruned, settings.ratio)], second[second.pruned == 0]
     rows, unstaged = [], set()
     for name, key, ours, other in _pairs(first, pruned, again):
-        seeds = sorted(set(ours.seed) if other is None else set(ours.seed) & set(other.seed))
-        for ending, context in (("", "none"), (", context", "both")) if seeds else ():
-            sides = [
-                side[(side.context == context) & side.seed.isin(seeds)] for side in (ours, other) if side is not None
-            ]
+        for context, ending in ENDINGS.items():
+            sides = [side[side.context == context] for side in (ours, other) if side is not None]
+            seeds = sorted(set.intersection(*(set(side.seed) for side in sides)))
+            if not seeds:
+                continue
+            sides = [side[side.seed.isin(seeds)] for side in sides]
             _require_same_epochs(pd.concat(sides), settings.folder)
             if other is None:
-                peer, reason = peer_confusions(sides[0][sides[0].seed == seeds[0]], samples, context == "both")
+                peer, reason = peer_confusions(sides[0][sides[0].seed == seeds[0]], samples, context != "none")
                 if peer is None:
                     unstaged.add(reason)
                     continue

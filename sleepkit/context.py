@@ -6,19 +6,24 @@ of the signal).
 
 The model takes the epochs of a stage for independent witnesses. They are not: what makes a network doubt one epoch of a
 night is there in the next one, too, so that ten epochs say less than ten times as much as one. Where a whole night is
-smoothed, emissions are therefore raised to a power: (p(stage | signal) / p(stage)) ** weight, with a weight in (0, 1]
-that validation subjects choose. This is beyond the paper and method section 5; speech recognisers scale the acoustic
-scores of their hidden Markov models for the same reason.
+smoothed, emissions are therefore raised to a power: (p(stage | signal) / p(stage) ** rarity) ** weight, with a weight
+in (0, 1]. And a network that is surer than it should be calls rare stages too often once their rarity is divided out,
+so that less than all of it may be better: a rarity in [0, 1]. Validation subjects choose them. This is beyond the paper
+and method section 5; speech recognisers scale the acoustic scores and the priors of their hidden Markov models for the
+same reasons.
 """
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
 from sleepkit.epochs import STAGES
 from sleepkit.metrics import confusion, scores
 
-WEIGHTS = np.arange(10, 0, -1) / 10  # tried by `fit_weight`; of equals the first
+# Weights and rarities that `fit_powers` may choose from; of equals the first.
+POWERS = np.array([*product(np.arange(10, 0, -1) / 10, (1, 0.75, 0.5, 0.25, 0))])
+WEIGHTS = POWERS[POWERS[:, 1] == 1]
 
 
 @dataclass(frozen=True)
@@ -26,13 +31,14 @@ class Context:
     """A fitted model.
 
     transition : (5, 5), rows the stage before;  prior : (5,), the share of each stage
-    weight : power of the emissions when a whole night is smoothed; with the past alone they count in full, as half of
-        the witnesses are missing
+    weight, rarity : powers of the emissions and of the prior in them when a whole night is smoothed; with the past
+        alone both are 1, as half of the witnesses are missing
     """
 
     transition: np.ndarray
     prior: np.ndarray
     weight: float = 1.0
+    rarity: float = 1.0
 
 
 def fit_context(y, night):
@@ -46,19 +52,21 @@ def fit_context(y, night):
     return Context(counts / counts.sum(1, keepdims=True), share / share.sum())
 
 
-def fit_weight(context, probabilities, y, night):
-    """The context with the one of WEIGHTS that gives the highest sum of accuracy and macro-F1 on validation nights.
+def fit_powers(context, probabilities, y, night, powers=POWERS):
+    """The context with those of `powers` that give the highest sum of accuracy and macro-F1 on validation nights.
 
     probabilities : (n, 5) of a network that was not trained on these nights;  y (n,), night (n,) : as `fit_context`
+    powers : POWERS, or WEIGHTS where rarity is to count in full
     """
-    predicted = np.empty((len(WEIGHTS), len(y)), dtype=int)
+    predicted = np.empty((len(powers), len(y)), dtype=int)
+    weight, rarity = powers.T[:, :, None, None]
     for name in sorted(set(night.tolist())):
         rows = night == name
-        weighted = _likelihood(probabilities[rows], context) ** WEIGHTS[:, None, None]
-        predicted[:, rows] = _both_ways(weighted, context).argmax(axis=-1)
+        likelihood = _likelihood(probabilities[rows], context, weight, rarity)
+        predicted[:, rows] = _both_ways(likelihood, context).argmax(axis=-1)
     found = [scores(confusion(y, one)) for one in predicted]
-    best = int(np.argmax([score["acc"] + score["mf1"] for score in found]))
-    return replace(context, weight=float(WEIGHTS[best]))
+    weight, rarity = powers[np.argmax([score["acc"] + score["mf1"] for score in found])].tolist()
+    return replace(context, weight=weight, rarity=rarity)
 
 
 def smooth(probabilities, context, forward_only=False):
@@ -66,8 +74,9 @@ def smooth(probabilities, context, forward_only=False):
 
     forward_only : use each epoch's past alone, as when staging in real time; otherwise the forward-backward posterior
     """
-    likelihood = _likelihood(probabilities, context)
-    return _forward(likelihood, context) if forward_only else _both_ways(likelihood**context.weight, context)
+    if forward_only:
+        return _forward(_likelihood(probabilities, context), context)
+    return _both_ways(_likelihood(probabilities, context, context.weight, context.rarity), context)
 
 
 def smooth_nights(probabilities, night, context, forward_only=False):
@@ -88,10 +97,11 @@ def advance(belief, probabilities, context):
     return _step(belief, _likelihood(probabilities, context), context)
 
 
-def _likelihood(probabilities, context):
-    """Of the signal, up to a factor per epoch: (..., 5) -> (..., 5), the largest of each epoch 1."""
-    likelihood = np.asarray(probabilities, dtype=float) / context.prior
-    return likelihood / likelihood.max(axis=-1, keepdims=True)
+def _likelihood(probabilities, context, weight=1, rarity=1):
+    """Of the signal, up to a factor per epoch: (..., 5) -> (..., 5), the largest of each epoch 1. Weight and rarity
+    broadcast."""
+    likelihood = np.asarray(probabilities, dtype=float) / context.prior**rarity
+    return (likelihood / likelihood.max(axis=-1, keepdims=True)) ** weight
 
 
 def _both_ways(likelihood, context):

@@ -10,7 +10,7 @@ from sklearn.model_selection import KFold
 
 from sleepkit import jobs
 from sleepkit.checkpoint import Deadline, fingerprint
-from sleepkit.context import fit_context, fit_weight, smooth_nights
+from sleepkit.context import POWERS, WEIGHTS, fit_context, fit_powers, smooth_nights
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.fold import Fold, FoldJob, fold_probabilities, is_finished, run_fold, share
 from sleepkit.metrics import CELLS, confusion, group_confusions, per_class, scores
@@ -19,7 +19,8 @@ from sleepkit.training import TrainSettings
 
 # The ten pairs of subjects of EDF-20 in AttnSleep's order, so that folds equal that peer's.
 EDF20_PAIRS = ((14, 5), (4, 17), (8, 7), (19, 12), (0, 15), (16, 9), (11, 10), (3, 1), (6, 18), (2, 13))
-CONTEXTS = ("none", "forward", "both")
+# Of a night's other epochs: none, those before, all, and all where it is chosen how far a stage's rarity counts.
+CONTEXTS = {"none": "p", "forward": "f", "both": "c", "both+rarity": "r"}
 
 
 def subject_folds(subject, k, validation_subjects=3):
@@ -138,8 +139,7 @@ def carry_out(plans, device="cpu", deadline=Deadline(), where="inline"):
 
     returns one (predictions, curves, paths of the networks) per plan, or None when the deadline came first:
     what is done is kept, call again to go on. `predictions` is a data frame with id, night, subject, y, fold, the
-    probabilities p_W ... p_REM and, under `subjectwise`, f_W ... and c_W ...: smoothed by context, forward only and
-    both directions.
+    probabilities p_W ... p_REM and, under `subjectwise`, f_W ..., c_W ... and r_W ..., smoothed by context (CONTEXTS).
     """
     runs = [Path(plan.folder).absolute() / plan.key() for plan in plans]
     todo = {}  # by run and fold: two plans may be one run
@@ -201,7 +201,7 @@ def night_rows(predictions, keys):
 
 def _staged(predictions):
     """Pairs (context, (n,) stages as predicted with it) of the contexts that the predictions have."""
-    for context, letter in zip(CONTEXTS, "pfc"):
+    for context, letter in CONTEXTS.items():
         if f"{letter}_W" in predictions:
             yield context, predictions[[f"{letter}_{stage}" for stage in STAGES]].to_numpy().argmax(1)
 
@@ -225,18 +225,19 @@ def confusion_rows(predictions, keys):
     return pd.DataFrame([keys | cell for cell in cells])
 
 
-def fold_context(epochs, fold, kept):
-    """The context of a fold, fitted on its training subjects' stages and weighted by its network on those that
-    validate.
+def fold_context(epochs, fold, kept, powers=WEIGHTS):
+    """The context of a fold, fitted on its training subjects' stages; those that validate choose its powers, as its
+    network stages them.
 
-    kept : of `fold_probabilities`;  ValueError where its validation epochs are not the fold's
+    kept : of `fold_probabilities`;  powers : as `fit_powers`
+    ValueError where the validation epochs of `kept` are not the fold's
     """
     if not np.array_equal(kept["valid_id"], epochs.id[fold.valid]):
         raise ValueError(f"fold {fold.number}: its network was validated on other epochs than these; train it again")
     # Whole nights, also where data pruning took epochs out of the training: what it left are no neighbours.
     whole = np.isin(epochs.subject, epochs.subject[fold.train])
     context = fit_context(epochs.y[whole], epochs.night[whole])
-    return fit_weight(context, kept["valid_prob"], epochs.y[fold.valid], epochs.night[fold.valid])
+    return fit_powers(context, kept["valid_prob"], epochs.y[fold.valid], epochs.night[fold.valid], powers)
 
 
 def _read_run(plan, run):
@@ -260,6 +261,7 @@ def _read_fold(epochs, fold, folder, protocol):
         columns |= {
             "f": smooth_nights(prob, known.night, context, forward_only=True),
             "c": smooth_nights(prob, known.night, context),
+            "r": smooth_nights(prob, known.night, fold_context(epochs, fold, kept, POWERS)),
         }
     for letter, values in columns.items():
         frame[[f"{letter}_{stage}" for stage in STAGES]] = values

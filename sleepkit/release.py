@@ -152,7 +152,7 @@ def _save(network, path, epochs, fold, facts, exported):
     facts |= {
         "normalisation": asdict(normalisation(epochs, fold, "subjectwise")),
         "training_signal": signal_facts(epochs.x[fold.train]),
-        "context": {name: np.round(getattr(context, name), 8).tolist() for name in ("transition", "prior", "weight")},
+        "context": {name: np.round(value, 8).tolist() for name, value in asdict(context).items()},
     }
     save_network(net, path, facts)
     if exported:

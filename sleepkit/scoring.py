@@ -216,13 +216,15 @@ def _context(facts):
     if not facts.get("context"):
         return None
     transition, prior = (np.array(facts["context"][name], dtype=float) for name in ("transition", "prior"))
-    weight = float(facts["context"].get("weight", 1))
+    weight, rarity = (float(facts["context"].get(name, 1)) for name in ("weight", "rarity"))
     k = len(STAGES)
     if transition.shape != (k, k) or prior.shape != (k,) or not (transition > 0).all() or not (prior > 0).all():
         raise ValueError(f"context: expected {k} x {k} transitions and {k} shares, all above 0")
     if not 0 < weight <= 1:
         raise ValueError(f"context: weight {weight}, expected a number above 0, at most 1")
-    return Context(transition / transition.sum(axis=1, keepdims=True), prior / prior.sum(), weight)
+    if not 0 <= rarity <= 1:
+        raise ValueError(f"context: rarity {rarity}, expected a number of 0 to 1")
+    return Context(transition / transition.sum(axis=1, keepdims=True), prior / prior.sum(), weight, rarity)
 
 
 def _onnx(path):

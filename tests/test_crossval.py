@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, confusion_matrix,
 from sleepkit import crossval, metrics, results
 from sleepkit import fold as one_fold
 from sleepkit.checkpoint import Deadline
-from sleepkit.context import fit_context, fit_weight, smooth
+from sleepkit.context import POWERS, WEIGHTS, fit_context, fit_powers, smooth
 from sleepkit.crossval import Plan, cross_validate, epoch_folds, fold_context, manifest, score_rows, subject_folds
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.fold import fold_probabilities, normalisation
@@ -240,13 +240,15 @@ def test_context_is_fitted_on_training_and_validation_subjects_alone(whole):
     for fold in subject_folds(epochs.subject, 2, 1):
         valid = epochs.subset(fold.valid)
         context = fit_context(epochs.y[fold.train], epochs.night[fold.train])
-        context = fit_weight(context, fold_probabilities(networks[fold.number])["valid_prob"], valid.y, valid.night)
+        side = fold_probabilities(networks[fold.number])["valid_prob"], valid.y, valid.night
+        weighed, rare = (fit_powers(context, *side, powers) for powers in (WEIGHTS, POWERS))
+        assert weighed.rarity == 1
         for name in sorted(set(epochs.night[fold.test].tolist())):
             rows = predictions.query("night == @name")
             probabilities = rows[[f"p_{stage}" for stage in STAGES]].to_numpy()
-            for letter, forward_only in (("f", True), ("c", False)):
+            for letter, fitted, forward_only in (("f", weighed, True), ("c", weighed, False), ("r", rare, False)):
                 smoothed = rows[[f"{letter}_{stage}" for stage in STAGES]].to_numpy()
-                np.testing.assert_allclose(smoothed, smooth(probabilities, context, forward_only), rtol=1e-6)
+                np.testing.assert_allclose(smoothed, smooth(probabilities, fitted, forward_only), rtol=1e-6)
 
 
 def test_validation_epochs_of_another_set_are_refused(whole):
@@ -435,9 +437,9 @@ def test_score_rows_are_pooled_over_merged_predictions(whole):
     rows = score_rows(predictions, KEYS)
     assert list(rows) == "protocol genotype channels cells pruned context seed fold acc mf1 kappa mgm n".split()
     assert rows.groupby("context", sort=False)["fold"].apply(list).to_dict() == {
-        c: [0, 1, "pooled"] for c in ("none", "forward", "both")
+        c: [0, 1, "pooled"] for c in crossval.CONTEXTS
     }
-    for context, letter in (("none", "p"), ("forward", "f"), ("both", "c")):
+    for context, letter in crossval.CONTEXTS.items():
         predicted = predictions[[f"{letter}_{stage}" for stage in STAGES]].to_numpy().argmax(1)
         for fold in (0, 1, "pooled"):
             chosen = np.full(len(predictions), True) if fold == "pooled" else predictions["fold"].to_numpy() == fold
@@ -455,8 +457,8 @@ def test_confusions_by_night_add_up_to_the_scores(whole):
     rows, pooled = crossval.night_rows(predictions, KEYS), score_rows(predictions, KEYS).query("fold == 'pooled'")
     assert list(rows) == results.COLUMNS["confusion_by_night.csv"]
     nights = sorted(set(predictions["night"]))
-    assert rows.groupby("context").night.apply(list).to_dict() == {c: nights for c in ("none", "forward", "both")}
-    for context, letter in (("none", "p"), ("forward", "f"), ("both", "c")):
+    assert rows.groupby("context").night.apply(list).to_dict() == {c: nights for c in crossval.CONTEXTS}
+    for context, letter in crossval.CONTEXTS.items():
         chosen = rows[rows.context == context].set_index("night")[metrics.CELLS]
         predicted = predictions[[f"{letter}_{stage}" for stage in STAGES]].to_numpy().argmax(1)
         for night in nights:

@@ -106,7 +106,7 @@ def test_a_run_has_the_nested_network_as_rows_of_its_own(root):
     run = settings("rows", seeds=(0, 1))
     rows = stage1.train_networks(epochs, stage1.search_architecture(epochs, run), run)
     nested = rows[rows.genotype == "edf20-nested"]
-    assert set(nested.context) == {"none", "forward", "both"} and set(nested.seed) == {0}
+    assert set(nested.context) == set(crossval.CONTEXTS) and set(nested.seed) == {0}
     assert (nested[nested.fold == "pooled"].n == len(epochs)).all()
     report = json.loads((run.folder / "nested.json").read_text())
     assert report["search"]["epochs"] == 2 and report["search"]["channels"] == SEARCH.channels

@@ -365,7 +365,7 @@ def test_pruned_against_full_is_the_mean_over_seeds(made, capsys):
     assert list(frame) == results.COLUMNS["differences.csv"]
     pairs = ("pruned - full", "distilled - full", "ensemble - full", "ensemble - distilled", "full distilled - full")
     pairs += ("distilled - full distilled",)
-    names = [pair + context for pair in pairs for context in ("", ", context")]
+    names = [pair + context for pair in pairs for context in ("", ", context", ", context with rarity")]
     assert frame.comparison.tolist() == np.repeat(names, 4).tolist()
     assert set(frame.seeds) == {2} and set(frame.subjects) == {6}
 
@@ -622,7 +622,7 @@ def test_released_weights_quote_the_cross_validation_of_their_kind(made, release
     folder, _, rows = released
     pooled = rows.query("protocol == 'subjectwise' and fold == 'pooled' and pruned == 0.5")
     kinds = {way: pooled[pooled.genotype == f"edf20-toy{ending}"] for way, ending in comparison.WAYS.items()}
-    assert {len(kind) for kind in kinds.values()} == {6}  # two seeds, three contexts
+    assert {len(kind) for kind in kinds.values()} == {8}  # two seeds, four contexts
     kinds["full"] = kinds["pruned"].assign(acc=0.25)
     names = {"edf20_first0.6s_L3": "full", "fold0_L3_pruned": "pruned", "fold0_L3_distilled": "distilled"}
     for name, kind in names.items():
