@@ -27,9 +27,12 @@
 profile = "demo"
 
 # %%
+import pandas as pd
+
 from sleepkit.gallery import draw, gallery_checks, write_index
 from sleepkit.items import ITEMS
 
+pd.set_option("display.max_rows", None)  # tables are shown whole
 print(f"profile {profile}: {len(ITEMS)} items")
 
 # %% [markdown]

@@ -39,9 +39,12 @@ def draw(profile, key):
         note = provenance(profile, key)
         if key == "tab08":
             note = f"{note} {tables.ablation_note(read(profile, 'stage2_prune/ablation.json'))}"
-        if key == "tab10" and (gap := _gap(profile)):
-            note = f"{note} {gap}"
-            print(gap)
+        if key == "tab10":
+            if (drawn["context"] != "none").any():
+                note = f"{note} {tables.CONTEXT_NOTE}"
+            if gap := _gap(profile):
+                note = f"{note} {gap}"
+                print(gap)
         saved = tables.save(drawn, profile, key, note)
     print(f"{key}: {', '.join(file.name for file in saved)}")
     return drawn

@@ -15,6 +15,7 @@ from matplotlib.image import imread, imsave
 from matplotlib.patches import FancyBboxPatch, PathPatch
 
 from sleepkit import figures, items, paths, tables
+from sleepkit.crossval import CONTEXTS
 from sleepkit.epochs import STAGES
 from sleepkit.figures import plot_cells, plot_confusion, plot_framework, plot_night, plot_overview, plot_search, save
 from sleepkit.figures.confusion import matrix_of
@@ -364,6 +365,12 @@ def test_a_profile_without_results_has_every_item_that_published_numbers_allow(p
         picture, on_screen = imread(items.path("paper", key, "png")), imread(io.BytesIO(shown[key].data))
         assert on_screen.shape[:2] == tuple(round(0.4 * side) for side in picture.shape[:2])
         assert abs(on_screen[..., :3].mean() - picture[..., :3].mean()) < 0.005, "the same picture with fewer dots"
+
+
+def test_table_10_says_what_its_contexts_are():
+    assert all(f"{context}, " in tables.CONTEXT_NOTE for context in set(CONTEXTS) - {"none"})
+    for profile, told in (("first5s-cpu", True), ("paper", False)):
+        assert (tables.CONTEXT_NOTE in items.path(profile, "tab10", "md").read_text(encoding="utf-8")) == told
 
 
 def test_the_sweep_names_the_seeds_of_its_own(tmp_path, monkeypatch):

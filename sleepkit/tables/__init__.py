@@ -1,6 +1,7 @@
 """Tables: one function per item; each takes data frames and returns one, with units in the heads."""
 
 from sleepkit.tables.comparisons import (
+    CONTEXT_NOTE,
     ablation_note,
     protocol_gap,
     table_ablation,
@@ -13,6 +14,7 @@ from sleepkit.tables.formats import latex, markdown, save
 from sleepkit.tables.runs import table_epochs, table_settings, table_stage
 
 __all__ = [
+    "CONTEXT_NOTE",
     "ablation_note",
     "latex",
     "markdown",

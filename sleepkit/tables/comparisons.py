@@ -15,6 +15,10 @@ KEYS = ["genotype", "protocol", "context", "pruned", "channels", "cells"]
 DIFFERENCES = {key: f"difference of {HEADS[key].replace('%', 'points')}" for key in ("acc", "mf1", "kappa")}
 CONTEXTS = {"none": "", "forward": ", context of the past", "both": ", context of the night"}
 CONTEXTS |= {"both+rarity": ", context of the night with rarity"}
+CONTEXT_NOTE = (
+    "Context of the same night: forward, the epochs before; both, all of them; both+rarity, all of them, and validation "
+    "subjects choose how far a stage's rarity counts."
+)
 GAP = (
     "Epochwise, epochs of the same people train a network and the test epochs choose which of its states is kept, on "
     "the epochs that data pruning left (it takes the steadiest of one half and the least steady of the other); "
