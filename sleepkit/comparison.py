@@ -11,7 +11,7 @@ from sleepkit.fold import fold_probabilities
 from sleepkit.metrics import CELLS, confusion_differences
 from sleepkit.reference import published
 from sleepkit.results import COLUMNS, NETWORK, read, write_table
-from sleepkit.trained import families, family, load_pruned
+from sleepkit.trained import NONE_SUBJECTWISE, families, family, load_pruned
 
 # AttnSleep on the first 5 s of every epoch of EDF-20: its confusions per night, from the predictions that the public
 # repository swapnil5053/AttnSleep-EEG-5s (MIT) stores. Its best epoch was chosen on the test fold. With context: the
@@ -19,6 +19,7 @@ from sleepkit.trained import families, family, load_pruned
 # confusions of the other nine folds, every epoch at full weight.
 PEER = {False: "attnsleep_first5s", True: "attnsleep_first5s_context"}
 PEER_SAMPLES = 500
+# Context of both sides -> how the name of their comparison ends.
 ENDINGS = {"none": "", "both": ", context", "both+rarity": ", context with rarity"}
 # Ways to train what pruning left -> the end of their genotype's name in stage 2.
 WAYS = {"pruned": "", "distilled": "-distilled", "ensemble": "-ensemble"}
@@ -42,10 +43,7 @@ def paired_differences(settings):
     samples = read(settings.profile, f"{stages[1]}/parameters.csv").samples.iloc[0]
     first = first[first.protocol == "subjectwise"]
     if first.empty:
-        raise ValueError(
-            'differences are paired by subject, and stage 1 trained no network subject-wise; add "subjectwise" to its '
-            "protocols"
-        )
+        raise ValueError(f"differences are paired by subject, and {NONE_SUBJECTWISE}")
     second = second[second.protocol == "subjectwise"]
     pruned, again = second[np.isclose(second.pruned, settings.ratio)], second[second.pruned == 0]
     rows, unstaged = [], set()

@@ -21,7 +21,8 @@ import numpy as np
 from sleepkit.epochs import STAGES
 from sleepkit.metrics import confusion, scores
 
-# Weights and rarities that `fit_powers` may choose from; of equals the first.
+# (50, 2) weights and rarities that `fit_powers` may choose from, and the ten where rarity counts in full; of equals the
+# first is taken.
 POWERS = np.array([*product(np.arange(10, 0, -1) / 10, (1, 0.75, 0.5, 0.25, 0))])
 WEIGHTS = POWERS[POWERS[:, 1] == 1]
 

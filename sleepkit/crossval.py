@@ -19,7 +19,8 @@ from sleepkit.training import TrainSettings
 
 # The ten pairs of subjects of EDF-20 in AttnSleep's order, so that folds equal that peer's.
 EDF20_PAIRS = ((14, 5), (4, 17), (8, 7), (19, 12), (0, 15), (16, 9), (11, 10), (3, 1), (6, 18), (2, 13))
-# Of a night's other epochs: none, those before, all, and all where it is chosen how far a stage's rarity counts.
+# What is used of a night's other epochs (none, those before, all, and all where it is chosen how far a stage's rarity
+# counts) -> first letter of the predictions' columns.
 CONTEXTS = {"none": "p", "forward": "f", "both": "c", "both+rarity": "r"}
 
 

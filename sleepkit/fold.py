@@ -69,8 +69,8 @@ def run_fold(job):
     last."""
     number = job.fold.number
     result = job.folder / f"fold{number}.npz"
-    if is_finished(job.folder, number) or job.deadline.over():
-        return is_finished(job.folder, number)
+    if (done := is_finished(job.folder, number)) or job.deadline.over():
+        return done
     epochs, fold = shared(job.data), job.fold
     scale = normalisation(epochs, fold, job.protocol)
     train, valid, test = ((scale(epochs.x[rows]), epochs.y[rows]) for rows in (fold.train, fold.valid, fold.test))

@@ -7,6 +7,8 @@ from pathlib import Path
 from sleepkit.fold import SIDES
 from sleepkit.training import TrainSettings
 
+NONE_SUBJECTWISE = 'stage 1 trained no network subject-wise; add "subjectwise" to its protocols'
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -57,7 +59,7 @@ def subjectwise(trained):
     """Those of the networks that were tested on subjects of their own; ValueError where there are none."""
     chosen = [network for network in trained if network.sides is not None]
     if not chosen:
-        raise ValueError('stage 1 trained no network subject-wise; add "subjectwise" to its protocols')
+        raise ValueError(NONE_SUBJECTWISE)
     return chosen
 
 

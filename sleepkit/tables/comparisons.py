@@ -13,8 +13,12 @@ from sleepkit.tables.runs import DATASETS
 
 KEYS = ["genotype", "protocol", "context", "pruned", "channels", "cells"]
 DIFFERENCES = {key: f"difference of {HEADS[key].replace('%', 'points')}" for key in ("acc", "mf1", "kappa")}
-CONTEXTS = {"none": "", "forward": ", context of the past", "both": ", context of the night"}
-CONTEXTS |= {"both+rarity": ", context of the night with rarity"}
+CONTEXTS = {
+    "none": "",
+    "forward": ", context of the past",
+    "both": ", context of the night",
+    "both+rarity": ", context of the night with rarity",
+}
 CONTEXT_NOTE = (
     "Context of the same night: forward, the epochs before; both, all of them; both+rarity, all of them, and validation "
     "subjects choose how far a stage's rarity counts."
