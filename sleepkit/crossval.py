@@ -253,6 +253,11 @@ def _read_fold(epochs, fold, folder, protocol):
     kept = fold_probabilities(folder / f"fold{fold.number}")
     prob = kept["prob"]
     known = epochs.subset(fold.test)
+    if not np.array_equal(kept["id"], known.id):
+        raise ValueError(
+            f"{folder / f'fold{fold.number}.npz'}: of other epochs than the fold tests; remove the file and run the fold "
+            "again"
+        )
     frame = pd.DataFrame(
         {"id": known.id, "night": known.night, "subject": known.subject, "y": known.y, "fold": fold.number}
     )

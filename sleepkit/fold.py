@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from sleepkit.checkpoint import Deadline, fingerprint
-from sleepkit.epochs import EpochSet
+from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.metrics import confusion, scores, softmax
 from sleepkit.network import save_network
 from sleepkit.paths import written
@@ -62,6 +62,9 @@ class FoldJob:
     device: str
     deadline: Deadline
     targets: Callable | None = None
+
+    def __str__(self):
+        return f"fold {self.fold.number} of {self.config}"
 
 
 def run_fold(job):
@@ -118,7 +121,12 @@ def fold_probabilities(network):
     path = Path(network).with_name(Path(network).name + ".npz")
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
-            return {name: saved[name] for name in ("id", "prob", "valid_id", "valid_prob")}
+            kept = {name: saved[name] for name in ("id", "prob", "valid_id", "valid_prob")}
+        for side in ("", "valid_"):
+            n, prob = len(kept[f"{side}id"]), kept[f"{side}prob"]
+            if prob.shape != (n, len(STAGES)) or not np.isfinite(prob).all():
+                raise ValueError(f"{side}prob {prob.shape}: expected {len(STAGES)} numbers for each of {n} epochs")
+        return kept
     except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{path}: not the probabilities of a fold ({error}); remove the file and run the fold again"

@@ -156,7 +156,7 @@ def _results(items, jobs, folder):
     for number, job in sorted(jobs.items()):
         if (error := job.exception()) is not None:
             log = job.paths.stderr
-            problems[number] = f"item {number}, {_short(items[number])}: {_last_line(error, log)} (log: {log})"
+            problems[number] = f"item {number}, {_short(items[number])}: {_said(error, log)} (log: {log})"
     if problems:
         lines = "\n".join(problems.values())
         raise JobFailed(
@@ -167,14 +167,18 @@ def _results(items, jobs, folder):
 
 
 def _short(item):
-    text = repr(item)
+    text = str(item)
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _last_line(error, log):
-    """The line of a job's traceback that names its error; of a job that was killed, the last line of its log."""
-    text = str(error).partition("trace:")[2].partition("You can check")[0]
-    if not text and log.exists():
-        text = log.read_text(errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip("- ")]
-    return lines[-1] if lines else "ended without a result, as when it is killed or runs out of memory or time"
+def _said(error, log):
+    """What a job's traceback says of its error, all lines of it; of a job that was killed, the last line of its log."""
+    trace = str(error).partition("trace:")[2].partition("You can check")[0]
+    if not trace:
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        lines = [line.strip() for line in lines if line.strip("- ")]
+        return lines[-1] if lines else "ended without a result, as when it is killed or runs out of memory or time"
+    lines = [line for line in trace.rpartition("(most recent call last):")[2].splitlines() if line.strip("- ")]
+    while lines and lines[0].startswith(" "):  # where it came from
+        lines.pop(0)
+    return "\n".join(lines)

@@ -197,6 +197,8 @@ def load_network(path):
             Widths(widths["stem"], cells),
         )
         net.load_state_dict(load_file(path.with_name(path.name + ".safetensors")))
+        if broken := [name for name, tensor in net.state_dict().items() if not tensor.isfinite().all()]:
+            raise ValueError(f"{broken[0]} holds what is no number")
     except Exception as error:  # safetensors, torch and json raise a dozen kinds; none of them is a network
         raise ValueError(
             f"{path}.json and .safetensors: not a saved network ({error}); save it again or remove both"

@@ -5,7 +5,6 @@ score other people's nights should have seen everyone. Nobody is left to test it
 """
 
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,11 @@ from sleepkit.checkpoint import Deadline
 from sleepkit.comparison import WAYS
 from sleepkit.export import STRUCTURE, export_onnx
 from sleepkit.fold import Fold, fold_probabilities, normalisation
-from sleepkit.network import load_network, new_network, save_network
+from sleepkit.network import load_network, save_network
 from sleepkit.provenance import searched_on_all
 from sleepkit.quality import signal_facts
 from sleepkit.results import NETWORK, SCORES
-from sleepkit.stage1 import load_epochs
+from sleepkit.stage1 import full_plan, load_epochs
 from sleepkit.stage2 import Stage2, folds_of, pruning_plan
 from sleepkit.trained import Trained, families, load_pruned, load_trained
 
@@ -76,10 +75,11 @@ def train_everybody(epochs, fold, full, settings):
     full : Trained;  settings : Stage2
     """
     genotype = load_network(full.networks[0])[0].genotype
-    start = partial(new_network, genotype, full.keys["channels"], full.keys["cells"])
-    config = full.keys | {"of": "everybody"}
-    plan = crossval.Plan(epochs, [fold], "subjectwise", start, full.train, settings.work / "everybody", config)
-    return Trained(full.keys, {0: _carry_out(plan, settings)}, full.train, {"0": fold.subjects(epochs)})
+    keys = full.keys | {"of": "everybody"}
+    plan = replace(
+        full_plan(epochs, [fold], keys, genotype, full.train, settings.work), folder=settings.work / "everybody"
+    )
+    return Trained(full.keys, {0: _carry_out(plan, settings)}, full.train, {"0": fold.subjects(epochs)}, epochs.content)
 
 
 def prune(epochs, full, settings, way, ratio):

@@ -112,8 +112,9 @@ def score(path, model=None, channel=None, context=True, hypnogram=None):
     if context and model.context is None:
         notes.append("the model holds no context: stages are the network's alone")
     elif context and n:
-        # An epoch that says nothing has the prior as its probabilities, so that its neighbours decide.
-        smoothed = smooth(np.where(scored[:, None], alone, model.context.prior), model.context)
+        # An epoch that says nothing has what evidence is divided by as its probabilities: its neighbours decide.
+        nothing = model.context.prior**model.context.rarity
+        smoothed = smooth(np.where(scored[:, None], alone, nothing), model.context)
     if not scored.all():
         notes.append(f"{(~scored).sum()} of {n} epochs are flat, clipped or not recorded: stage {UNSCORED}")
     frames = (as_frame(probabilities, scored) for probabilities in (smoothed, alone))

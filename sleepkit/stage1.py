@@ -82,7 +82,10 @@ class Stage1:
         for name in ("network_channels", "folds", "validation_subjects"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
-
+        if min(self.network_cells) < 1:
+            raise ValueError(f"network_cells={self.network_cells}: a network has at least one cell")
+        for name in ("protocols", "origins", "network_cells", "seeds", "beside"):
+            require_once(name, getattr(self, name))
         try:
             rates = {int(cells): float(rate) for cells, rate in (self.rates or {}).items()}
         except (AttributeError, TypeError, ValueError) as error:
@@ -106,6 +109,12 @@ class Stage1:
         return paths.runs(self.profile) / self.notebook
 
 
+def require_once(name, values):
+    """ValueError where a setting names something twice: it would count twice in every mean and sd."""
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name}={values}: a value stands twice; name each once")
+
+
 @dataclass(frozen=True)
 class NetworkRun:
     """One network, trained and tested on every fold.
@@ -113,6 +122,7 @@ class NetworkRun:
     keys : the columns protocol ... seed of crossval.csv
     predictions, curves : data frames of sleepkit.crossval.cross_validate
     networks : paths of the saved networks, one a fold, without ending
+    data : name of its epochs (`EpochSet.content`)
     """
 
     keys: dict
@@ -120,6 +130,7 @@ class NetworkRun:
     curves: pd.DataFrame
     networks: list
     train: TrainSettings
+    data: str
     params: int
     macs: int
     samples: int
@@ -263,7 +274,7 @@ def run_plans(plans, settings):
 def _network_run(plan, result):
     keys = {name: plan.config[name] for name in NETWORK}
     first = plan.chosen()[0].number
-    return NetworkRun(keys, *result, plan.settings, *size_of(plan.start(first), plan.epochs))
+    return NetworkRun(keys, *result, plan.settings, plan.epochs.content, *size_of(plan.start(first), plan.epochs))
 
 
 def merged(runs):
@@ -272,7 +283,7 @@ def merged(runs):
     curves = pd.concat([run.curves for run in runs], ignore_index=True)
     networks = [network for run in runs for network in run.networks]
     sizes = (round(np.mean([getattr(run, name) for run in runs])) for name in ("params", "macs", "samples"))
-    return NetworkRun(runs[0].keys, predictions, curves, networks, runs[0].train, *sizes)
+    return NetworkRun(runs[0].keys, predictions, curves, networks, runs[0].train, runs[0].data, *sizes)
 
 
 def size_of(net, epochs):
@@ -289,6 +300,7 @@ def write_networks(runs, settings, facts):
             "keys": run.keys,
             "networks": {number: str(path) for number, path in run.by_fold.items()},
             "train": asdict(run.train),
+            "data": run.data,
         }
         for run in runs
     ]

@@ -21,7 +21,7 @@ from sleepkit.pruning.filters import (
 from sleepkit.recordings.catalog import DATASETS
 from sleepkit.results import APART, NETWORK, SCORES, gather, write_table
 from sleepkit.search import SearchSettings
-from sleepkit.stage1 import load_epochs, run_plans, write_networks, write_runs
+from sleepkit.stage1 import load_epochs, require_once, run_plans, write_networks, write_runs
 from sleepkit.trained import load_trained, seeds_of
 from sleepkit.training import predict_logits
 
@@ -80,6 +80,8 @@ class Stage2:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not 0 <= self.balance <= 1:
             raise ValueError(f"balance={self.balance}: a share lies between 0 and 1")
+        for name in ("ablation_seeds", "ratios", "sweep_folds", "sweep_seeds", "methods", "beside", "also"):
+            require_once(name, getattr(self, name))
         if self.finetune_epochs < 1:
             raise ValueError(f"finetune_epochs={self.finetune_epochs}: must be at least 1")
         changed(SearchSettings(), self.ablation_search or {}, "ablation_search")
@@ -165,20 +167,34 @@ def epochs_of(epochs, network, settings):
 def folds_of(epochs, network, settings):
     """All folds of a network's protocol: the subjects' of stage 1, or the authors' of stage 2.
 
-    Raises ValueError where a subject of stage 1's folds has no epochs here.
+    Raises ValueError where these are not the epochs that the network was trained and tested on: as many parameters and
+    other signals would make what pruning costs and saves a comparison of two data sets.
     """
+    require_data(epochs, network, settings)
     if network.sides is None:
         seed = EPOCHWISE_SEEDS.get((settings.dataset, network.keys["cells"]), 42)
         return crossval.epoch_folds(len(epochs), seed=seed)
-    if missing := sorted(set(network.subjects) - set(epochs.subject.tolist())):
-        raise ValueError(
-            f"subjects: {missing} are in the folds of {settings.first / 'networks.json'} and have no epochs here; "
-            "give stage 2 the subjects of stage 1"
-        )
     return [
         Fold(int(number), *(np.flatnonzero(np.isin(epochs.subject, side[name])) for name in SIDES))
         for number, side in network.sides.items()
     ]
+
+
+def require_data(epochs, network, settings):
+    """ValueError where a network's folds are not of these epochs."""
+    listed = settings.first / "networks.json"
+    missing = sorted(set(network.subjects) - set(epochs.subject.tolist())) if network.sides is not None else []
+    if missing:
+        raise ValueError(
+            f"subjects: {missing} are in the folds of {listed} and have no epochs here; give stage 2 the subjects of "
+            "stage 1"
+        )
+    if epochs.content != network.data:
+        raise ValueError(
+            f"{listed}: its {network.keys['protocol']} networks were trained on other epochs than these: prepared or "
+            f"searched anew since, or of other subjects. Run the notebook stage1_{settings.dataset} of profile "
+            f"{settings.profile} again, or give stage 2 the subjects of stage 1"
+        )
 
 
 def first_fold(epochs, network, settings):

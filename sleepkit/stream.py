@@ -1,12 +1,13 @@
 """Staging in real time: raw samples in, a stage per 30-s epoch out, with what is known up to that epoch alone."""
 
+import sys
 import time
 
 import numpy as np
 
 from sleepkit.context import advance
 from sleepkit.epochs import STAGES
-from sleepkit.night import EPOCH_SECONDS
+from sleepkit.night import EPOCH_SECONDS, OFFSET
 from sleepkit.quality import bad_seconds, windows_scored
 from sleepkit.scoring import UNSCORED
 
@@ -23,11 +24,11 @@ def score_stream(source, sink, model, form="float32", context=True):
         clipped or not finite has stage "?" and no probabilities
     context : forward-only smoothing; without it, or where the model holds none, the network's own probabilities
     returns (number of epochs, samples left over, mean and largest latency in ms); memory does not grow with their number
-    Raises ValueError for what is no number.
+    Raises ValueError for what is no number; a signal that stays off zero is told on standard error.
     """
     length = round(EPOCH_SECONDS * model.fs)
     smoothing = model.context if context else None
-    belief, n, total, largest = None, 0, 0.0, 0.0
+    belief, n, total, largest, off = None, 0, 0.0, 0.0, 0
     print(*HEADER, sep=",", file=sink, flush=True)
     epochs = _float32(source, length) if form == "float32" else _numbers(source, length)
     for x in epochs:
@@ -44,6 +45,13 @@ def score_stream(source, sink, model, form="float32", context=True):
         latency = 1000 * (time.perf_counter() - arrived)
         print(n * EPOCH_SECONDS, stage, *values, f"{latency:.1f}", sep=",", file=sink, flush=True)
         n, total, largest = n + 1, total + latency, max(largest, latency)
+        off = off + 1 if alone is not None and abs(np.nanmean(x)) > OFFSET else 0
+        if off == 3:  # a single one may be a movement
+            print(
+                f"epochs {n - 2} to {n} lie more than {OFFSET} µV from zero: an amplifier that passes direct current? "
+                "Stages of such a signal mean nothing; high-pass it at 0.5 Hz first",
+                file=sys.stderr,
+            )
     return n, 0, total / max(n, 1), largest
 
 

@@ -17,12 +17,14 @@ class Trained:
     keys : the columns protocol ... seed of crossval.csv
     networks : dict number of the fold -> path of its network, without ending
     train : settings of its training;  sides : dict fold -> subjects that train, validate and test; None epochwise
+    data : name of the epochs of its folds (`EpochSet.content`)
     """
 
     keys: dict
     networks: dict
     train: TrainSettings
     sides: dict | None
+    data: str
 
     @property
     def subjects(self):
@@ -46,12 +48,18 @@ def load_pruned(settings):
 def _listed(path, notebook, settings):
     if not path.exists():
         raise ValueError(f"{path} is missing: run the notebook {notebook} of profile {settings.profile} first")
-    listed = json.loads(path.read_text())
     networks = []
-    for entry in listed["networks"]:
-        where = {int(number): Path(network) for number, network in entry["networks"].items()}
-        sides = listed["folds"] if entry["keys"]["protocol"] == "subjectwise" else None
-        networks.append(Trained(entry["keys"], where, TrainSettings(**entry["train"]), sides))
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+        for entry in listed["networks"]:
+            where = {int(number): Path(network) for number, network in entry["networks"].items()}
+            sides = listed["folds"] if entry["keys"]["protocol"] == "subjectwise" else None
+            networks.append(Trained(entry["keys"], where, TrainSettings(**entry["train"]), sides, entry["data"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: not a list of networks as this version writes it ({error!r}); run the notebook {notebook} of "
+            f"profile {settings.profile} again, which skips what is trained"
+        ) from error
     return sorted(networks, key=lambda network: network.sides is None)
 
 

@@ -259,6 +259,24 @@ def test_validation_epochs_of_another_set_are_refused(whole):
         fold_context(epochs, fold, kept | {"valid_id": kept["valid_id"][::-1]})
 
 
+@pytest.mark.parametrize("side", ["prob", "valid_prob"])
+@pytest.mark.parametrize("damage", [lambda prob: prob * np.nan, lambda prob: prob[1:], lambda prob: prob[:, :4]])
+def test_probabilities_that_are_none_are_refused(whole, tmp_path, side, damage):
+    kept = fold_probabilities(whole[2][0])
+    np.savez(tmp_path / "fold0.npz", **kept | {side: damage(kept[side])})
+    with pytest.raises(ValueError, match=rf"fold0\.npz: not the probabilities of a fold \({side} .*remove the file"):
+        fold_probabilities(tmp_path / "fold0")
+
+
+def test_a_fold_of_other_test_epochs_is_refused(tmp_path):
+    _, _, networks = validate(tmp_path)
+    path = networks[0].with_name("fold0.npz")
+    kept = fold_probabilities(networks[0])
+    np.savez(path, **kept | {"id": kept["id"][::-1]})
+    with pytest.raises(ValueError, match=r"fold0\.npz: of other epochs than the fold tests; remove the file"):
+        validate(tmp_path)
+
+
 # Runs
 
 

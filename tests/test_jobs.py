@@ -33,6 +33,9 @@ def fussy(item):
         os.kill(os.getpid(), signal.SIGKILL)
     return item["number"]
 
+def long_winded(item):
+    raise ValueError(f"{item} is damaged\\n  expected: 5 columns\\nfetch it again")
+
 def slow(item):
     time.sleep(600)
 """
@@ -76,6 +79,14 @@ def test_local_jobs_are_processes_with_one_thread_and_results_in_order(work, tmp
     processes = {process for _, _, process in results}
     assert len(processes) == 4 and os.getpid() not in processes
     assert (os.environ["OMP_NUM_THREADS"], os.environ["PYTHONPATH"]) == ("7", str(tmp_path)), "as they were"
+
+
+def test_an_error_of_several_lines_is_told_whole(work, tmp_path):
+    with pytest.raises(jobs.JobFailed, match="1 of 1 jobs failed") as caught:
+        jobs.map(work.long_winded, ["night.npz"], "local", tmp_path / "jobs")
+    assert "item 0, night.npz: ValueError: night.npz is damaged\n  expected: 5 columns\nfetch it again (log: " in str(
+        caught.value
+    )
 
 
 def test_a_failed_job_is_named_with_its_log_and_the_others_are_done(work, tmp_path):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from sleepkit.genotype import Genotype, random_genotype
@@ -142,10 +143,17 @@ def other_width(path):
     path.write_text(json.dumps(description))
 
 
+def no_number(path):
+    weights = load_file(path)
+    weights["classifier.bias"][0] = float("nan")
+    save_file(weights, path)
+
+
 @pytest.mark.parametrize(
     ("ending", "damage"),
     [
         (".json", cut),
+        (".safetensors", no_number),
         (".safetensors", cut),
         (".safetensors", lambda path: path.write_bytes(b"")),
         (".json", lambda path: path.write_text("{}")),

@@ -88,6 +88,28 @@ def test_a_night_scores_as_by_hand(simulated, saved):
     assert both["stage"].tolist() != alone["stage"].tolist()
 
 
+@pytest.mark.parametrize("rarity", [1.0, 0.5, 0.0])
+def test_what_is_not_scored_leaves_the_decision_to_its_neighbours(tmp_path, rarity):
+    """As if no network had said anything of those epochs: a forward and backward pass written out."""
+    model = load_model(save_tiny(tmp_path / "rare", context=CONTEXT | {"rarity": rarity}))
+    x = brain(600, 100)
+    x[9000:18_000] = 7  # epochs 3 to 5 are flat
+    found = score(write_night(tmp_path / "a.edf", x=x), model)
+    alone, context = found.network[list(STAGES)].to_numpy(), model.context
+    evidence = np.ones((20, 5))
+    there = np.isfinite(alone[:, 0])
+    assert np.flatnonzero(~there).tolist() == [3, 4, 5]
+    evidence[there] = (alone[there] / context.prior**rarity) ** context.weight
+    before, after = np.empty((20, 5)), np.ones((20, 5))
+    before[0] = context.prior * evidence[0]
+    for n in range(1, 20):
+        before[n] = before[n - 1] @ context.transition * evidence[n]
+    for n in range(18, -1, -1):
+        after[n] = context.transition @ (evidence[n + 1] * after[n + 1])
+    expected = before * after / (before * after).sum(1, keepdims=True)
+    np.testing.assert_allclose(found.epochs.loc[there, list(STAGES)], expected[there], atol=1e-4)
+
+
 def test_a_model_of_whole_epochs(tmp_path):
     model = load_model(save_tiny(tmp_path / "whole", samples=3000))
     night = write_night(tmp_path / "night.edf")

@@ -123,6 +123,14 @@ def test_another_way_to_train_is_refused():
         Stage1("toy", "edf20", SEARCH, TRAIN, beside=["noise"])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"), [({"seeds": (0, 0)}, "seeds=.*stands twice"), ({"network_cells": (7, 0)}, "at least one cell")]
+)
+def test_a_network_without_cells_or_one_that_counts_twice_is_refused(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        Stage1("toy", "edf20", SearchSettings(), TrainSettings(), **wrong)
+
+
 @pytest.mark.parametrize("name", ["protocols", "origins", "network_cells", "seeds"])
 def test_a_list_that_leaves_no_network_is_refused_before_the_search(name):
     with pytest.raises(ValueError, match=f"{name} is empty: name at least one"):

@@ -14,13 +14,14 @@ from sklearn.metrics import accuracy_score
 from test_crossval import TINY, toy
 
 from sleepkit import comparison, crossval, paths, results, stage2, sweep, verdicts
+from sleepkit import release as releasing
 from sleepkit.ablation import SEARCHES, ablate
 from sleepkit.calibration import expected_calibration_error, fit_temperature, temper
 from sleepkit.context import fit_context, smooth
 from sleepkit.epochs import STAGES
 from sleepkit.fold import fold_probabilities, normalisation
 from sleepkit.metrics import CELLS, confusion, scores, softmax
-from sleepkit.network import SleepNet, count_parameters, load_network, new_network
+from sleepkit.network import SleepNet, count_parameters, load_network, new_network, save_network
 from sleepkit.pruning.filters import prune_filters, released_mask
 from sleepkit.reference import published
 from sleepkit.release import CHOOSERS, release
@@ -55,7 +56,7 @@ def made(tmp_path_factory):
         predictions, _, networks = crossval.cross_validate(data, sides, protocol, start, train, root / "first", keys)
         nights.append(crossval.night_rows(predictions, keys))
         where = {path.name.removeprefix("fold"): str(path) for path in networks}
-        listed.append({"keys": keys, "networks": where, "train": asdict(train)})
+        listed.append({"keys": keys, "networks": where, "train": asdict(train), "data": data.content})
     settings.first.mkdir(parents=True)
     facts = {"search": {}, "folds": crossval.manifest(epochs, folds), "networks": listed}
     (settings.first / "networks.json").write_text(json.dumps(facts))
@@ -88,6 +89,42 @@ def test_other_subjects_than_those_of_stage_1_are_refused(made):
         with pytest.raises(ValueError, match=r"\d+ of \d+ epochs that a network was .* are not here; .* of stage 1"):
             comparison.calibrate(fewer, trained, settings)
     assert (settings.folder / "calibration.csv").read_bytes() == before
+
+
+def test_networks_of_other_epochs_are_refused(made):
+    """The same stages of the same people, with another signal: parameters and scores would be of two data sets."""
+    epochs, kept, trained, settings, _ = made
+    longer = replace(epochs, x=np.repeat(epochs.x, 2, axis=1))
+    for network, others in ((trained[0], longer), (trained[2], kept.subset(np.arange(1, len(kept))))):
+        with pytest.raises(ValueError, match=r"networks\.json: its \w+ networks were trained on other epochs"):
+            stage2.folds_of(others, network, settings)
+    with pytest.raises(ValueError, match="stage1_edf20 of profile toy again"):
+        prune_and_finetune(longer, trained, settings)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda text: text[:-9], lambda text: text.replace('"lr"', '"lrr"'), lambda text: text.replace('"data"', '"d"')],
+)
+def test_a_damaged_or_older_list_of_networks_is_named(made, change):
+    _, _, _, settings, _ = made
+    path = settings.first / "networks.json"
+    whole = path.read_text()
+    try:
+        path.write_text(change(whole))
+        with pytest.raises(
+            ValueError, match=r"networks\.json: not a list of networks .* run the notebook stage1_edf20"
+        ):
+            load_trained(settings)
+    finally:
+        path.write_text(whole)
+
+
+@pytest.mark.parametrize("name", ["ratios", "sweep_seeds", "ablation_seeds", "methods"])
+def test_what_stands_twice_would_count_twice(name):
+    value = {"ratios": (0.5, 0.5), "methods": ("l1", "l1")}.get(name, (0, 1, 0))
+    with pytest.raises(ValueError, match=f"{name}=.*stands twice"):
+        Stage2("toy", **{name: value})
 
 
 @pytest.mark.parametrize(
@@ -602,6 +639,18 @@ def test_release_writes_networks_of_everybody_and_of_fold_0(made, released):
     assert all(torch.equal(one, other) for one, other in same)
     sizes = [everybody["parameters"], *(load_network(folder / name)[1]["parameters"] for name in names[2:])]
     assert sizes[1] < sizes[0] and len(set(sizes[1:])) == 1
+
+
+def test_another_architecture_of_the_same_name_is_trained_on_everybody_anew(made, tmp_path, monkeypatch):
+    epochs, _, trained, settings, _ = made
+    runs = []
+    monkeypatch.setattr(releasing, "_carry_out", lambda plan, settings: runs.append(plan.key()))
+    net, about = load_network(trained[0].networks[0])
+    other = replace(TINY, normal=tuple(("conv_1x1", source) for _, source in TINY.normal))
+    save_network(SleepNet(other, net.channels, len(net.cells)), tmp_path / "fold0", {})
+    for networks in (trained[0].networks, {0: tmp_path / "fold0"}):
+        releasing.train_everybody(epochs, releasing.everybody(epochs), replace(trained[0], networks=networks), settings)
+    assert len(set(runs)) == 2
 
 
 def test_what_stage_2_has_trained_is_released_as_it_is(made, released):

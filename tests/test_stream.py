@@ -73,6 +73,16 @@ def test_what_cannot_be_scored(saved):
     assert found.loc[1:2, list(STAGES)].isna().all(axis=None)
 
 
+def test_a_signal_that_stays_off_zero_is_told_once(saved, capsys):
+    x = np.float32(brain(180, 100))
+    stream((x + 1000).tobytes(), load_model(saved))
+    told = capsys.readouterr().err
+    assert told.startswith("epochs 1 to 3 lie more than 50 µV from zero") and told.count("\n") == 1
+    x[:6000] += 1000  # two epochs may be movements
+    stream(x.tobytes(), load_model(saved))
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("text", [b"12\nhello\n", b"1,2\n", b"\x00\xff" * 600])
 def test_what_is_no_number(saved, text):
     with pytest.raises(ValueError, match="line [12]: .* is no number; expected one sample"):

@@ -51,20 +51,29 @@ def companions():
 
 def test_epochs_before_and_after_pruning():
     night = ("edf20", "SC4001E0", 0, 60, 7, 50, 20, 30, 167, 0, 0, 0)
-    nights = pd.DataFrame([night, night], columns=COLUMNS["nights.csv"])
+    nights = pd.DataFrame([night] * 39, columns=COLUMNS["nights.csv"])
     table = tables.table_epochs(nights, {"edf20": removed_samples(), "edf78": None})
     totals = table.set_index(["data set", "epochs", "source"]).total
     assert totals["EDF-20", "prepared", "published"] == 42308 and totals["EDF-78", "prepared", "published"] == 195479
     assert totals["EDF-20", "left by BDP", "published"] == 34951
     assert totals["EDF-78", "left by BDP", "published"] == 167321
-    assert totals["EDF-20", "prepared", "this run"] == 334
+    assert totals["EDF-20", "prepared", "this run"] == 39 * 167
     assert totals["EDF-20", "searched on", "this run"] == 2 * 5 * 105
     assert totals["EDF-20", "left by BDP", "this run"] == 2 * 5 * 95
-    assert totals["EDF-20", "prepared", "difference"] == 334 - 42308
+    assert totals["EDF-20", "prepared", "difference"] == 39 * 167 - 42308
     assert totals["EDF-20", "left by BDP", "difference"] == 2 * 5 * 95 - 34951
     assert not ((table["data set"] == "EDF-78") & (table.source != "published")).any()
     assert (table[list(STAGES)].sum(axis=1) == table.total).all() and list(table.columns[3:8]) == list(STAGES)
     assert len(tables.table_epochs(None, {"edf20": removed_samples().head(0)})) == 4, "a search without a round"
+
+
+def test_fewer_nights_than_the_data_set_has_are_said_to_be_and_have_no_difference():
+    night = ("edf78", "SC4001E0", 0, 60, 7, 50, 20, 30, 167, 0, 0, 0)
+    nights = pd.DataFrame([night] * 39, columns=COLUMNS["nights.csv"])
+    table = tables.table_epochs(nights, {"edf78": removed_samples()}).query("`data set` == 'EDF-78'")
+    ours = table[table.source != "published"]
+    assert ours.source.tolist() == ["this run, 39 of 153 nights"] * 3
+    assert ours.total.tolist() == [39 * 167, 2 * 5 * 95, 2 * 5 * 105]
 
 
 def test_settings_show_the_papers_value_beside_each_search_and_lose_none():
@@ -121,9 +130,7 @@ def test_this_runs_networks_stand_beside_the_published_ones():
 
 def test_what_stage_2_trained_again_whole_stands_with_stage_2():
     again = {"genotype": "edf20-searched-distilled"}
-    runs = [
-        pd.concat([frame, frame[frame.pruned == 0].assign(**again)]) for frame in (crossval(), *companions())
-    ]
+    runs = [pd.concat([frame, frame[frame.pruned == 0].assign(**again)]) for frame in (crossval(), *companions())]
     name = "this run, edf20-searched-distilled, L = 5, C = 4, subjectwise"
     first, second = (tables.table_stage("edf20", pruned, *runs).set_index(["measure", "stage"]) for pruned in (0, 1))
     assert name not in first and second[name]["parameters", ""] == 9000
@@ -150,8 +157,11 @@ def test_ablation_has_mean_and_sd_over_seeds_in_the_order_of_the_file():
 
 def test_the_ablation_says_how_its_networks_were_made():
     facts = {"fold": 3, "finetune_epochs": 2, "train": {"epochs": 4}}
-    facts["search"] = {"channels": 2, "cells": 5, "nodes": 6, "epochs": 7}
+    facts["search"] = {"channels": 2, "cells": 5, "nodes": 6, "epochs": 7, "prune_every": 3, "prune_until": 7}
     note = tables.ablation_note(facts)
+    assert "data pruning" not in note
+    late = {"search": facts["search"] | {"epochs": 3, "prune_until": 3}}
+    assert tables.ablation_note(facts | late).endswith("data pruning cannot change what they find.")
     assert "Fold 3," in note and "C = 2, L = 5, N = 6, 7 epochs; then 4 epochs of training and 2 more" in note
 
 
@@ -189,9 +199,9 @@ def test_the_gap_between_the_protocols_is_said_in_words():
     predictions = {"network": np.array(json.dumps(network)), "id": np.arange(6), "y": y, "prob": np.eye(5)[said]}
     kept = {"train": np.array([1, 2]), "valid": np.array([3, 5])}
     same = tables.protocol_gap(rows, "edf20", predictions, kept)
-    assert "(5.0 in macro-F1), seed 0, 1; subjectwise on the same epochs, seed 0, 75.0 %, a gap of 5.0 points (" in same, (
-        "epochwise, too, of that seed alone: 80.0 %, where the mean of both seeds is 80.5 %"
-    )
+    assert (
+        "(5.0 in macro-F1), seed 0, 1; subjectwise on the same epochs, seed 0, 75.0 %, a gap of 5.0 points (" in same
+    ), "epochwise, too, of that seed alone: 80.0 %, where the mean of both seeds is 80.5 %"
     assert same.count("on the same epochs") == 1
     rows = rows[(rows.seed == 1) | (rows.protocol == "subjectwise")]
     assert "same epochs" not in tables.protocol_gap(rows, "edf20", predictions, kept), "no epochwise run of that seed"

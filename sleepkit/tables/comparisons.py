@@ -86,12 +86,15 @@ def table_ablation(ablation):
 
 
 def ablation_note(facts):
-    """What table 8's networks were made with, as a sentence; facts: ablation.json as a dict."""
+    """What table 8's networks were made with, in words; facts: ablation.json as a dict."""
     search, epochs = facts["search"], facts["train"]["epochs"]
+    late = search["epochs"] <= search["prune_every"] <= search["prune_until"]
     return (
         f"Fold {facts['fold']}, whose test subjects the searches of every row have not seen either: "
         f"C = {search['channels']}, L = {search['cells']}, N = {search['nodes']}, {search['epochs']} epochs; "
         f"then {epochs} epochs of training and {facts['finetune_epochs']} more for what is pruned or gets extra ones."
+        + " Searches prune after their last epoch alone: data pruning cannot change what they find."
+        * late
     )
 
 

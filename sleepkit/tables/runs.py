@@ -5,6 +5,7 @@ import pandas as pd
 from sleepkit.epochs import STAGES
 from sleepkit.genotype import OPERATIONS
 from sleepkit.metrics import per_class, scores
+from sleepkit.recordings.catalog import nights_of
 from sleepkit.reference import PREPARED_COUNTS, PROTOCOL, published, published_confusion
 from sleepkit.results import NETWORK, SCORES, of_stage_2
 from sleepkit.tables.formats import HEADS, factor
@@ -51,25 +52,28 @@ def table_epochs(nights, removed):
     rows = []
     for dataset, name in DATASETS.items():
         rows.append((name, "prepared", "published", PREPARED_COUNTS[dataset]))
+        ours = "this run"
         if nights is not None and (nights.dataset == dataset).any():
-            rows.append((name, "prepared", "this run", nights[nights.dataset == dataset][list(STAGES)].sum()))
+            mine, known = nights[nights.dataset == dataset], len(nights_of(dataset))
+            ours += "" if len(mine) == known else f", {len(mine)} of {known} nights"
+            rows.append((name, "prepared", ours, mine[list(STAGES)].sum()))
         rows.append((name, "left by BDP", "published", after[dataset]))
         if removed.get(dataset) is not None and len(removed[dataset]):
             rounds = removed[dataset].sort_values("epoch", kind="stable").groupby(["half", "stage"])
             start = rounds.first()[["left", "removed"]].sum(axis=1)
-            rows.append((name, "searched on", "this run", start.groupby("stage").sum()))
-            rows.append((name, "left by BDP", "this run", rounds.left.last().groupby("stage").sum()))
+            rows.append((name, "searched on", ours, start.groupby("stage").sum()))
+            rows.append((name, "left by BDP", ours, rounds.left.last().groupby("stage").sum()))
     table = [(*head, *(int(counts[s]) for s in STAGES), int(sum(counts[s] for s in STAGES))) for *head, counts in rows]
     table = pd.DataFrame(table, columns=["data set", "epochs", "source", *STAGES, "total"])
     return _with_differences(table)
 
 
 def _with_differences(table):
-    """Table 1 with a row "difference" under every pair of published and this run's counts."""
+    """Table 1 with a row "difference" under every pair of published counts and those of this run on as many nights."""
     blocks = []
     for _, block in table.groupby(["data set", "epochs"], sort=False):
         blocks.append(block)
-        if len(block) == 2:
+        if block.source.to_list() == ["published", "this run"]:
             difference = block.iloc[[1]].assign(source="difference")
             difference[[*STAGES, "total"]] -= block.iloc[0][[*STAGES, "total"]].astype(int)
             blocks.append(difference)
