@@ -181,7 +181,7 @@ def folds_of(epochs, network, settings):
 
 
 def require_data(epochs, network, settings):
-    """ValueError where a network's folds are not of these epochs."""
+    """ValueError where a network's folds are not of these epochs; further subjects do not matter."""
     listed = settings.first / "networks.json"
     missing = sorted(set(network.subjects) - set(epochs.subject.tolist())) if network.sides is not None else []
     if missing:
@@ -189,11 +189,12 @@ def require_data(epochs, network, settings):
             f"subjects: {missing} are in the folds of {listed} and have no epochs here; give stage 2 the subjects of "
             "stage 1"
         )
+    if network.sides is not None and set(epochs.subject.tolist()) > set(network.subjects):
+        epochs = epochs.subset(np.isin(epochs.subject, network.subjects))
     if epochs.content != network.data:
         raise ValueError(
             f"{listed}: its {network.keys['protocol']} networks were trained on other epochs than these: prepared or "
-            f"searched anew since, or of other subjects. Run the notebook stage1_{settings.dataset} of profile "
-            f"{settings.profile} again, or give stage 2 the subjects of stage 1"
+            f"searched anew since. Run the notebook stage1_{settings.dataset} of profile {settings.profile} again"
         )
 
 

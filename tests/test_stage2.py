@@ -98,6 +98,8 @@ def test_networks_of_other_epochs_are_refused(made):
     for network, others in ((trained[0], longer), (trained[2], kept.subset(np.arange(1, len(kept))))):
         with pytest.raises(ValueError, match=r"networks\.json: its \w+ networks were trained on other epochs"):
             stage2.folds_of(others, network, settings)
+    more = toy(7, samples=60)
+    assert len(more) > len(epochs) and len(stage2.folds_of(more, trained[0], settings)) == 2
     with pytest.raises(ValueError, match="stage1_edf20 of profile toy again"):
         prune_and_finetune(longer, trained, settings)
 
