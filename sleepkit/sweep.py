@@ -70,7 +70,7 @@ def sweep_networks(epochs, trained, settings):
     new = [seed for seed in seeds if seed not in there]
     plans = [full_plan(epochs, folds, first.keys | {"seed": seed}, *of_training) for seed in new]
     for run in run_plans(plans, settings) if plans else []:
-        there[run.keys["seed"]] = Trained(run.keys, run.by_fold, run.train, first.sides, run.data)
+        there[run.keys["seed"]] = Trained(run.keys, run.by_fold, run.train, first.sides, first.data)
     return [there[seed] for seed in seeds]
 
 

@@ -308,6 +308,9 @@ def test_the_sweep_is_refused_on_folds_that_stage_1_did_not_train(made):
     assert list(new.networks) == [0]
     found = sweep.sweep_networks(epochs, one, replace(settings, sweep_seeds=(7, 0), sweep_folds=()))
     assert [list(network.networks) for network in found] == [[1], [1]], "of all seeds the same folds"
+    more = toy(7, samples=60)  # of one subject more than stage 1 had
+    (wider,) = sweep.sweep_networks(more, one, replace(settings, sweep_seeds=(8,)))
+    assert len(stage2.folds_of(more, wider, settings)) == 2
 
 
 def test_without_ratios_there_is_no_sweep(made, swept):

@@ -93,7 +93,7 @@ def ablation_note(facts):
         f"Fold {facts['fold']}, whose test subjects the searches of every row have not seen either: "
         f"C = {search['channels']}, L = {search['cells']}, N = {search['nodes']}, {search['epochs']} epochs; "
         f"then {epochs} epochs of training and {facts['finetune_epochs']} more for what is pruned or gets extra ones."
-        + " Searches prune after their last epoch alone: data pruning cannot change what they find."
+        + " No search prunes before its last epoch is over: data pruning cannot change what they find."
         * late
     )
 
