@@ -115,6 +115,7 @@ def test_scoring_the_nights_of_fold_0_gives_the_accuracy_that_was_measured(name,
         *(("seed1", 7, 1), ("seed2", 7, 2), ("seed3", 7, 3), ("L9_seed0", 9, 0), ("L11_seed0", 11, 0)),
         *(("hum_seed1", 7, 1), ("searched_seed0", 7, 0)),
         *(("pruned_seed1", 7, 1), ("pruned_seed2", 7, 2), ("pruned_seed3", 7, 3)),
+        ("pruned_hum_seed1", 7, 1),
         *(("ensemble_seed1", 7, 1), ("ensemble_seed2", 7, 2), ("ensemble_seed3", 7, 3)),
     ],
 )
@@ -122,7 +123,8 @@ def test_ten_networks_beside_the_results_stage_whom_they_never_met_as_crossval_s
     """Every epoch of the 20 people, by the network of its fold."""
     epochs, matrices = EpochSet.load(prepared), []
     other = {"hum": "edf20-published-hum", "searched": "edf20-searched", "ensemble": "edf20-published-ensemble"}
-    genotype, pruned = other.get(name.split("_")[0], "edf20-published"), name.startswith(("pruned", "ensemble"))
+    pruned = name.startswith(("pruned", "ensemble"))
+    genotype = next((label for way, label in other.items() if way in name), "edf20-published")
     folder = results.paths.results(PROFILE) / ("stage2_prune" if pruned else "stage1_edf20") / "networks"
     for number, pair in enumerate(EDF20_PAIRS):
         net, about = load_network(folder / f"{name}_fold{number}")
