@@ -76,9 +76,7 @@ def train_everybody(epochs, fold, full, settings):
     """
     genotype = load_network(full.networks[0])[0].genotype
     keys = full.keys | {"of": "everybody"}
-    plan = replace(
-        full_plan(epochs, [fold], keys, genotype, full.train, settings.work), folder=settings.work / "everybody"
-    )
+    plan = full_plan(epochs, [fold], keys, genotype, full.train, settings.work / "everybody")
     return Trained(full.keys, {0: _carry_out(plan, settings)}, full.train, {"0": fold.subjects(epochs)}, epochs.content)
 
 

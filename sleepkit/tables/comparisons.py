@@ -88,7 +88,7 @@ def table_ablation(ablation):
 def ablation_note(facts):
     """What table 8's networks were made with, in words; facts: ablation.json as a dict."""
     search, epochs = facts["search"], facts["train"]["epochs"]
-    late = search["epochs"] <= search["prune_every"] <= search["prune_until"]
+    late = search["prune_every"] > min(search["prune_until"], search["epochs"] - 1)
     return (
         f"Fold {facts['fold']}, whose test subjects the searches of every row have not seen either: "
         f"C = {search['channels']}, L = {search['cells']}, N = {search['nodes']}, {search['epochs']} epochs; "
