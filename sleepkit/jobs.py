@@ -8,6 +8,7 @@ that jobs that are done are not done again.
 import os
 import pickle
 import shutil
+import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from sleepkit.paths import ROOT, progress
 PLACES = ("inline", "local", "slurm")
 LARGEST_ITEM = 16_000_000  # bytes: positions of epochs pass, signals do not
 LONGEST_ARRAY = 1000  # jobs: where a cluster sets no MaxArraySize, Slurm refuses more at once
+QUEUE_CHECK = 60  # seconds: also how long a shared folder may take to show the result of a job that has ended
 
 
 class JobFailed(RuntimeError):
@@ -52,20 +54,20 @@ def map(fn, items, where="inline", folder=None, gpus=0, minutes=24 * 60, partiti
         raise ValueError(f"where={where!r} needs a folder for logs and results that every job can reach")
     Path(folder).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="jobs-", dir=folder)).absolute()
-    jobs = {}
+    jobs, lost = {}, set()
     try:
         with _environment(), progress(total=len(items), desc=label, unit="job") as bar:
             if where == "local":
                 _run_local(fn, items, _local_executor(folder, gpus), jobs, bar)
             else:
-                _run_slurm(fn, items, _slurm_executor(folder, gpus, minutes, partition), jobs, bar)
+                lost = _run_slurm(fn, items, _slurm_executor(folder, gpus, minutes, partition), jobs, bar)
     except BaseException:  # Ctrl-C too: what nobody waits for any more must not go on
         for job in jobs.values():
             job.cancel(check=False)
         while where == "local" and not all(job.done() for job in jobs.values()):
             time.sleep(0.1)
         raise
-    return _results(items, jobs, folder)
+    return _results(items, jobs, folder, lost)
 
 
 def require_place(where):
@@ -111,7 +113,7 @@ def _local_executor(folder, gpus):
 
 
 def _slurm_executor(folder, gpus, minutes, partition):
-    missing = [command for command in ("sbatch", "srun") if shutil.which(command) is None]
+    missing = [command for command in ("sbatch", "srun", "squeue") if shutil.which(command) is None]
     if missing:
         raise ValueError(
             f'where="slurm" needs {" and ".join(missing)}: run it on a login node of a cluster, or with where="local"'
@@ -141,22 +143,40 @@ def _run_local(fn, items, executor, jobs, bar):
 
 
 def _run_slurm(fn, items, executor, jobs, bar):
+    """Submit all items and wait for them. Returns the numbers of those that left the queue without a result: where a
+    cluster keeps no accounts, submitit would wait for them for ever."""
     for start in range(0, len(items), LONGEST_ARRAY):
         jobs.update(enumerate(executor.map_array(fn, items[start : start + LONGEST_ARRAY]), start))
-    running = list(jobs)
+    running, lost, gone, checked = list(jobs), set(), set(), time.monotonic()
     while running:
         time.sleep(1)
-        done = [number for number in running if jobs[number].done()]
-        running = [number for number in running if number not in done]
-        bar.update(len(done))
+        done = {number for number in running if jobs[number].done()}
+        if time.monotonic() - checked > QUEUE_CHECK and (queue := _queue()) is not None:
+            before, gone = gone, {number for number in running if jobs[number].job_id not in queue} - done
+            lost |= gone & before
+            checked = time.monotonic()
+        ended = done | lost & set(running)
+        running = [number for number in running if number not in ended]
+        bar.update(len(ended))
+    return lost
 
 
-def _results(items, jobs, folder):
+def _queue():
+    """Ids of this user's jobs that Slurm still has to run or to end; None where it does not answer."""
+    done = subprocess.run(
+        ["squeue", "--noheader", "--me", "--array", "--format=%i"], capture_output=True, text=True, check=False
+    )
+    return set(done.stdout.split()) if done.returncode == 0 else None
+
+
+def _results(items, jobs, folder, lost=()):
     problems = {}
     for number, job in sorted(jobs.items()):
-        if (error := job.exception()) is not None:
+        error = "" if number in lost else job.exception()
+        if error is not None:
             log = job.paths.stderr
-            problems[number] = f"item {number}, {_short(items[number])}: {_said(error, log)} (log: {log})"
+            said = "left Slurm's queue without a result; its log ends: " * (number in lost) + _said(error, log)
+            problems[number] = f"item {number}, {_short(items[number])}: {said} (log: {log})"
     if problems:
         lines = "\n".join(problems.values())
         raise JobFailed(

@@ -145,9 +145,32 @@ def test_more_jobs_than_an_array_of_slurm_may_have_go_into_several():
             return [Job(item) for item in items]
 
     found = {}
-    jobs._run_slurm(len, list(range(2500)), Executor(), found, tqdm(disable=True))
+    assert jobs._run_slurm(len, list(range(2500)), Executor(), found, tqdm(disable=True)) == set()
     assert Executor.sizes == [1000, 1000, 500]
     assert found == {number: number for number in range(2500)}
+
+
+@pytest.mark.parametrize("answers", [["7_0", "7_0", "7_0"], ["7_0 7_1", None, "7_0", "7_0"]])
+def test_a_job_that_leaves_the_queue_of_slurm_without_a_result_is_not_waited_for(answers, monkeypatch):
+    """As when it is killed where no accounts are kept; one that is only late is."""
+    asked = iter(answers)
+
+    class Job:
+        def __init__(self, item):
+            self.job_id = f"7_{item}"
+
+        def done(self):
+            return self.job_id == "7_0" and next(asked, "over") == "over"
+
+    class Executor:
+        def map_array(self, fn, items):
+            return [Job(item) for item in items]
+
+    ids = iter(answers)
+    monkeypatch.setattr(jobs, "QUEUE_CHECK", -1)
+    monkeypatch.setattr(jobs.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(jobs, "_queue", lambda: set(text.split()) if (text := next(ids, "")) is not None else None)
+    assert jobs._run_slurm(len, [0, 1], Executor(), {}, tqdm(disable=True)) == {1}
 
 
 def inside():
@@ -185,7 +208,7 @@ def test_no_jobs_no_processes(tmp_path):
 
 def test_a_machine_without_slurm_says_so(work, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ValueError, match='where="slurm" needs sbatch and srun.*where="local"'):
+    with pytest.raises(ValueError, match='where="slurm" needs sbatch and srun and squeue.*where="local"'):
         jobs.map(work.describe, [1], "slurm", tmp_path / "jobs")
 
 
@@ -202,7 +225,7 @@ def slurm():
 
 
 @pytest.mark.slow
-def test_folds_on_a_real_slurm(slurm, work, tmp_path):
+def test_folds_on_a_real_slurm(slurm, work, tmp_path, monkeypatch):
     """Results and failures as in processes, and folds of a cross-validation as inline."""
     from test_crossval import validate
 
@@ -212,10 +235,12 @@ def test_folds_on_a_real_slurm(slurm, work, tmp_path):
     scripts = [path.read_text() for path in (tmp_path / "jobs").rglob("*_submission.sh")]
     assert len(scripts) == 1 and "#SBATCH --array=0-2" in scripts[0], "one array of independent jobs"
 
-    items = [{"number": number, "folder": str(tmp_path)} for number in (0, 1, 3)]
-    with pytest.raises(jobs.JobFailed, match="1 of 3 jobs failed.*") as caught:
+    items = [{"number": number, "folder": str(tmp_path)} for number in range(4)]
+    monkeypatch.setattr(jobs, "QUEUE_CHECK", 3)
+    with pytest.raises(jobs.JobFailed, match="2 of 4 jobs failed.*") as caught:
         jobs.map(work.fussy, items, "slurm", tmp_path / "jobs", minutes=5)
     assert "item 1, {'number': 1" in str(caught.value) and "ValueError: no subject 99 (log: " in str(caught.value)
+    assert "}: left Slurm's queue without a result" in str(caught.value), "one that is killed is told, with or without accounting"
 
     inline, cluster = validate(tmp_path / "inline"), validate(tmp_path / "cluster", where="slurm")
     pd.testing.assert_frame_equal(cluster[0], inline[0], check_exact=True)
