@@ -1,4 +1,8 @@
-"""Table 8: what each level of pruning does to one network, and what else the same training epochs could have bought."""
+"""Table 8: what each level of pruning does to one network, and what else the same training epochs could have bought.
+
+A network is trained on the epochs of the fold that the data pruning of its search left, as those whose search is
+repeated inside every fold are; without data pruning on all of them.
+"""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +17,7 @@ from sleepkit.epochs import EpochSet
 from sleepkit.fold import share, shared
 from sleepkit.genotype import random_genotype
 from sleepkit.metrics import scores
-from sleepkit.nested import FoldSearch, changed, search_fold
+from sleepkit.nested import FoldSearch, changed, left_by, search_fold
 from sleepkit.network import SleepNet, load_network
 from sleepkit.pruning.filters import l1_scores, prune_filters, random_scores, released_mask
 from sleepkit.results import COLUMNS, write_table
@@ -85,10 +89,10 @@ def _rows(job):
     extra, longer = finetuning(train, settings), replace(train, epochs=train.epochs + settings.finetune_epochs)
     rows, networks = [], {}
 
-    def test(variant, make, train, start="fresh"):
+    def test(variant, make, train, fold, start="fresh"):
         """Train what `make` returns on the fold, note its scores on the fold's test epochs and where it lies.
 
-        start : names how it begins. Searches that end at the same architecture share one training.
+        start : names how it begins. Searches that end at the same architecture and epochs share one training.
         """
         net = make()
         config = {"start": start, "channels": net.channels, "cells": cells, "ratio": settings.ratio}
@@ -115,10 +119,11 @@ def _rows(job):
         )
 
     for variant in SEARCHES:
-        genotype = _search(epochs, fold, job, variant)
-        test(variant, partial(SleepNet, genotype, channels, cells), train)
+        found = _search(epochs, fold, job, variant)
+        genotype, left = found.genotype, left_by(found, fold, epochs)
+        test(variant, partial(SleepNet, genotype, channels, cells), train, left)
     drawn = random_genotype(_search_settings(settings, seed, "DARTS").nodes, seed)
-    test("random architecture", partial(SleepNet, drawn, channels, cells), train)
+    test("random architecture", partial(SleepNet, drawn, channels, cells), train, fold)
 
     def full():
         return load_network(networks[BASE])[0]
@@ -129,12 +134,12 @@ def _rows(job):
     def pruned(criterion=None):
         return lambda: prune_filters(full(), settings.ratio, settings.balance, criterion and criterion(full()))
 
-    test("both + filter pruning", pruned(), extra, "importance")
-    test("both + random filters", pruned(lambda net: random_scores(net, seed)), extra, "random")
-    test("both + filters by L1", pruned(l1_scores), extra, "l1")
-    test("both, same extra epochs", full, extra, "full")
-    test("both, released mask", masked, longer, "mask")
-    test("both, half width from scratch", lambda: SleepNet(genotype, max(channels // 2, 1), cells), longer)
+    test("both + filter pruning", pruned(), extra, left, "importance")
+    test("both + random filters", pruned(lambda net: random_scores(net, seed)), extra, left, "random")
+    test("both + filters by L1", pruned(l1_scores), extra, left, "l1")
+    test("both, same extra epochs", full, extra, left, "full")
+    test("both, released mask", masked, longer, left, "mask")
+    test("both, half width from scratch", lambda: SleepNet(genotype, max(channels // 2, 1), cells), longer, left)
     return rows
 
 
@@ -149,4 +154,4 @@ def _search_settings(settings, seed, variant):
 def _search(epochs, fold, job, variant):
     settings, search = job.settings, _search_settings(job.settings, job.seed, variant)
     found = search_fold(FoldSearch(epochs, fold, search, settings.work, settings.device, job.deadline))
-    return crossval.finished(found, settings.max_minutes).genotype
+    return crossval.finished(found, settings.max_minutes)
