@@ -156,8 +156,8 @@ back[back.step.isin([0, 1, 5, 20, 60])]
 #
 # A smaller network that is trained for longer may well do better for other reasons. Table 8 therefore gives the same extra epochs to
 # the full network, trains one of half the width from scratch, and prunes by other criteria. It begins with the search: without
-# pruning, with data pruning, with operation pruning, with both. All rows are tested on the subjects of fold 0, whom the searches,
-# too, have not seen.
+# pruning, with data pruning, with operation pruning, with both. A network is trained on the epochs that the data pruning of its search
+# left, where it had any. All rows are tested on the subjects of fold 0, whom the searches, too, have not seen.
 
 # %%
 ablation = ablate(epochs, trained, settings)

@@ -240,7 +240,9 @@ def test_folds_on_a_real_slurm(slurm, work, tmp_path, monkeypatch):
     with pytest.raises(jobs.JobFailed, match="2 of 4 jobs failed.*") as caught:
         jobs.map(work.fussy, items, "slurm", tmp_path / "jobs", minutes=5)
     assert "item 1, {'number': 1" in str(caught.value) and "ValueError: no subject 99 (log: " in str(caught.value)
-    assert "}: left Slurm's queue without a result" in str(caught.value), "one that is killed is told, with or without accounting"
+    assert "}: left Slurm's queue without a result" in str(caught.value), (
+        "one that is killed is told, with or without accounting"
+    )
 
     inline, cluster = validate(tmp_path / "inline"), validate(tmp_path / "cluster", where="slurm")
     pd.testing.assert_frame_equal(cluster[0], inline[0], check_exact=True)

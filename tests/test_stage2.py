@@ -13,7 +13,7 @@ import torch
 from sklearn.metrics import accuracy_score
 from test_crossval import TINY, toy
 
-from sleepkit import comparison, crossval, paths, results, stage2, sweep, verdicts
+from sleepkit import ablation, comparison, crossval, paths, results, stage2, sweep, verdicts
 from sleepkit import release as releasing
 from sleepkit.ablation import SEARCHES, ablate
 from sleepkit.calibration import expected_calibration_error, fit_temperature, temper
@@ -26,7 +26,7 @@ from sleepkit.pruning.filters import prune_filters, released_mask
 from sleepkit.reference import published
 from sleepkit.release import CHOOSERS, release
 from sleepkit.scoring import load_model, score_recording
-from sleepkit.stage2 import Stage2, prune_and_finetune
+from sleepkit.stage2 import Stage2, first_fold, prune_and_finetune
 from sleepkit.trained import load_pruned, load_trained, seeds_of
 from sleepkit.training import TrainSettings, fit, predict_logits
 
@@ -349,6 +349,34 @@ def test_searches_of_table_8_that_find_the_same_architecture_share_its_training(
     assert len(alike.drop_duplicates()) == 1
     trainings = [path for path in (settings.work / "ablation").iterdir() if (path / "fold0.safetensors").exists()]
     assert len(trainings) == 1 + len(others) == 8
+
+
+def test_networks_of_table_8_are_trained_on_what_data_pruning_left(made, monkeypatch):
+    """Those of a search without it, and that of a drawn architecture, on the whole fold."""
+    epochs, _, trained, settings, _ = made
+    trained_on, left = [], {}
+    train, search_fold = crossval.cross_validate, ablation.search_fold
+
+    def watched(epochs, folds, *rest):
+        trained_on.append(set(epochs.id[folds[0].train].tolist()))
+        assert set(folds[0].test) == set(whole.test) and set(folds[0].valid) == set(whole.valid)
+        return train(epochs, folds, *rest)
+
+    def searched(job):
+        found = search_fold(job)
+        left[job.settings.data_pruning] = {int(number) for half in found.kept.values() for number in half}
+        return found
+
+    monkeypatch.setattr(ablation.crossval, "cross_validate", watched)
+    monkeypatch.setattr(ablation, "search_fold", searched)
+    whole = first_fold(epochs, trained[0], settings)
+    search = {"channels": 2, "cells": 3, "nodes": 4, "epochs": 2, "batch": 64, "prune_every": 2, "prune_until": 2}
+    table = ablate(epochs, trained, replace(settings, ablation_seeds=(0,), ablation_search=search))
+    everything = set(epochs.id[whole.train].tolist())
+    assert everything <= left[False] and len(everything - left[True]) > 0
+    for variant, ids in zip(table.variant, trained_on, strict=True):
+        pruned = variant not in ("DARTS", "+ DOP", "random architecture")
+        assert ids == (everything & left[True] if pruned else everything), variant
 
 
 # What grows back

@@ -159,10 +159,14 @@ def test_the_ablation_says_how_its_networks_were_made():
     facts = {"fold": 3, "finetune_epochs": 2, "train": {"epochs": 4}}
     facts["search"] = {"channels": 2, "cells": 5, "nodes": 6, "epochs": 7, "prune_every": 3, "prune_until": 7}
     note = tables.ablation_note(facts)
-    assert "data pruning" not in note
+    assert "cannot change" not in note
     late = {"search": facts["search"] | {"epochs": 3, "prune_until": 3}}
-    assert tables.ablation_note(facts | late).endswith("data pruning cannot change what they find.")
-    assert "Fold 3," in note and "C = 2, L = 5, N = 6, 7 epochs; then 4 epochs of training and 2 more" in note
+    ends = "data pruning cannot change what they find, only what their networks are trained on."
+    assert tables.ablation_note(facts | late).endswith(ends)
+    never = {"search": facts["search"] | {"epochs": 2}}
+    assert tables.ablation_note(facts | never).endswith("data pruning cannot change what they find.")
+    assert "Fold 3," in note and "C = 2, L = 5, N = 6, 7 epochs; then 4 epochs of training, on" in note
+    assert "left, and 2 more for what is pruned" in note
 
 
 def test_protocols_and_contexts_have_rows_of_their_own():
