@@ -27,6 +27,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKE = "make: tests/test_project.py plans it, `make test` and whoever works here run it"
 MINUTES = "takes minutes"
 DOWNLOAD = "downloads"
+CLUSTER = "needs Slurm: tests/test_jobs.py runs folds on one where there is one"
 PATTERN = "says how a command is written, with words to be replaced"
 NOT_RUN = {
     "git clone <this repository> sleepkit": DOWNLOAD,
@@ -55,6 +56,8 @@ NOT_RUN = {
     "python -m sleepkit run all --profile first5s-mini": MINUTES,
     "python -m sleepkit run stage1_edf20 -p search_epochs 8": MINUTES,
     "python -m sleepkit release first5s-cpu": "needs the trained networks of hours; tests/test_stage2.py runs `release` on small ones",
+    "export SBATCH_PARTITION=gpu SBATCH_ACCOUNT=sleep": CLUSTER,
+    "srun -p gpu -A sleep --gpus=1 python -m sleepkit run stage1_edf20 --profile first5s -p where slurm": CLUSTER,
     "python -m sleepkit run NAME -f FILE": PATTERN,
     "python -m sleepkit bench prepare": MINUTES,
     "python -m sleepkit bench search": MINUTES,
