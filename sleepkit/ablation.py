@@ -68,6 +68,8 @@ def ablate(epochs, trained, settings):
         write_table(frame, settings.folder / "ablation.csv")
         search = asdict(_search_settings(settings, seeds[0], BASE))
         facts = {"fold": first_fold(epochs, first, settings).number, "search": search, "train": asdict(first.train)}
+        by_variant = [{row["trained_on"] for row in rows if row["variant"] == variant} for variant in ("DARTS", BASE)]
+        facts["trained_on"] = {"whole": min(by_variant[0]), "fewest": min(by_variant[1]), "most": max(by_variant[1])}
         with paths.written(settings.folder / "ablation.json") as path:
             path.write_text(json.dumps(facts | {"finetune_epochs": settings.finetune_epochs}, indent=1) + "\n")
     return frame
@@ -115,7 +117,9 @@ def _rows(job):
         params, macs, _ = size_of(net, epochs)
         score = scores(crossval.pooled_confusion(predictions))
         rows.append(
-            {"variant": variant, "seed": seed} | score | {"params": params, "macs": macs, "n": len(predictions)}
+            {"variant": variant, "seed": seed}
+            | score
+            | {"params": params, "macs": macs, "n": len(predictions), "trained_on": len(fold.train)}
         )
 
     for variant in SEARCHES:

@@ -377,6 +377,8 @@ def test_networks_of_table_8_are_trained_on_what_data_pruning_left(made, monkeyp
     for variant, ids in zip(table.variant, trained_on, strict=True):
         pruned = variant not in ("DARTS", "+ DOP", "random architecture")
         assert ids == (everything & left[True] if pruned else everything), variant
+    told = json.loads((settings.folder / "ablation.json").read_text())["trained_on"]
+    assert told == {"whole": len(everything), **dict.fromkeys(("fewest", "most"), len(everything & left[True]))}
 
 
 # What grows back

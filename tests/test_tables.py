@@ -158,15 +158,17 @@ def test_ablation_has_mean_and_sd_over_seeds_in_the_order_of_the_file():
 def test_the_ablation_says_how_its_networks_were_made():
     facts = {"fold": 3, "finetune_epochs": 2, "train": {"epochs": 4}}
     facts["search"] = {"channels": 2, "cells": 5, "nodes": 6, "epochs": 7, "prune_every": 3, "prune_until": 7}
+    facts["trained_on"] = {"whole": 2000, "fewest": 1899, "most": 1905}
     note = tables.ablation_note(facts)
     assert "cannot change" not in note
+    assert "Fold 3," in note and "C = 2, L = 5, N = 6, 7 epochs; then 4 epochs of training, on the 2,000 epochs" in note
+    assert "the 1,899 to 1,905 that it left, and 2 more" in note
+    alike = {"whole": 2000, "fewest": 1899, "most": 1899}
+    assert "the 1,899 that it left" in tables.ablation_note(facts | {"trained_on": alike})
+    none = tables.ablation_note(facts | {"trained_on": dict.fromkeys(alike, 2000)})
+    assert "on the 2,000 epochs of the fold, and 2 more" in none
     late = {"search": facts["search"] | {"epochs": 3, "prune_until": 3}}
-    ends = "data pruning cannot change what they find, only what their networks are trained on."
-    assert tables.ablation_note(facts | late).endswith(ends)
-    never = {"search": facts["search"] | {"epochs": 2}}
-    assert tables.ablation_note(facts | never).endswith("data pruning cannot change what they find.")
-    assert "Fold 3," in note and "C = 2, L = 5, N = 6, 7 epochs; then 4 epochs of training, on" in note
-    assert "left, and 2 more for what is pruned" in note
+    assert tables.ablation_note(facts | late).endswith("data pruning cannot change what they find.")
 
 
 def test_protocols_and_contexts_have_rows_of_their_own():

@@ -5,12 +5,15 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sleepkit import results
-from sleepkit.crossval import EDF20_PAIRS
+from sleepkit.comparison import PEER_SAMPLES, peer_confusions
+from sleepkit.context import POWERS, smooth_nights
+from sleepkit.crossval import EDF20_PAIRS, fold_context, subject_folds
 from sleepkit.epochs import STAGES, EpochSet, parse_night
-from sleepkit.metrics import confusion, scores
+from sleepkit.metrics import CELLS, confusion, confusion_differences, group_confusions, scores, softmax
 from sleepkit.network import count_parameters, load_network
 from sleepkit.paths import WEIGHTS
 from sleepkit.reference import published_genotype
@@ -140,3 +143,46 @@ def test_ten_networks_beside_the_results_stage_whom_they_never_met_as_crossval_s
     measured = row(pruned, "none", "pooled", seed, cells, genotype)
     assert {key: pooled[key] for key in SCORES} == pytest.approx({key: measured[key] for key in SCORES}, abs=0.001)
     assert np.sum(matrices) == measured["n"] == 42_308
+
+
+@pytest.mark.slow
+def test_three_that_learned_from_an_ensemble_asked_together_as_their_page_of_results_says(prepared):
+    """Every epoch by the mean of their probabilities; by that divided by a power of each stage's share, from 0 to 0.5,
+    which is best (accuracy + macro-F1) on the fold's validation subjects; and with context and rarity."""
+    epochs = EpochSet.load(prepared)
+    folder = results.paths.results(PROFILE) / "stage2_prune" / "networks"
+    powers, parts = np.arange(6)[:, None, None] / 10, {"mean": [], "share": [], "context": []}
+    for fold in subject_folds(epochs.subject, 10, 3):
+        saved = [load_network(folder / f"ensemble_seed{seed}_fold{fold.number}") for seed in (1, 2, 3)]
+        assert sum(count_parameters(net) for net, _ in saved) == 72_459
+        assert all(about["training"] == fold.subjects(epochs) for _, about in saved)
+        valid, test = epochs.subset(fold.valid), epochs.subset(fold.test)
+
+        def asked(epochs, saved=saved):
+            said = (predict_logits(net, Normalisation(**about["normalisation"])(epochs.x)) for net, about in saved)
+            return np.mean([softmax(logits) for logits in said], axis=0)
+
+        kept = {"valid_id": valid.id, "valid_prob": asked(valid), "prob": asked(test)}
+        share = np.bincount(epochs.y[fold.train]) / len(fold.train)
+        tried = [scores(confusion(valid.y, said)) for said in (kept["valid_prob"] / share**powers).argmax(-1)]
+        power = powers[np.argmax([score["acc"] + score["mf1"] for score in tried])]
+        context = fold_context(epochs, fold, kept, POWERS)
+        said = {"mean": kept["prob"], "share": kept["prob"] / share**power}
+        said["context"] = smooth_nights(kept["prob"], test.night, context)
+        for way, probabilities in said.items():
+            cells = group_confusions(test.y, probabilities.argmax(1), test.night).reshape(-1, len(CELLS))
+            parts[way].append(pd.DataFrame(cells, columns=CELLS).assign(night=np.unique(test.night)))
+    expected = {  # score in %, difference to AttnSleep, its interval
+        "mean": {"acc": (74.2, 0.7, 0.0, 1.4), "mf1": (65.4, -0.9, -1.8, -0.1), "kappa": (64.5, 0.9, 0.0, 1.8)},
+        "share": {"acc": (73.4, -0.1, -1.0, 0.8), "mf1": (66.4, 0.0, -0.9, 0.9), "kappa": (64.0, 0.4, -0.7, 1.4)},
+        "context": {"acc": (82.2, 0.8, -0.3, 1.9), "mf1": (74.6, 0.3, -1.8, 2.2), "kappa": (75.6, 1.1, -0.3, 2.5)},
+    }
+    for way, frames in parts.items():
+        nights = pd.concat(frames)
+        peer, _ = peer_confusions(nights, PEER_SAMPLES, way == "context")
+        subject = nights.night.map(lambda night: parse_night(night)[0])
+        ours = nights.groupby(subject)[CELLS].sum().to_numpy().reshape(1, -1, 5, 5)
+        pooled, differences = scores(ours.sum((0, 1))), confusion_differences(ours, peer[None], seed=0)
+        for metric, figures in expected[way].items():
+            found = 100 * np.array([pooled[metric], *differences[metric]])
+            assert found == pytest.approx(figures, abs=0.1), f"{way}, {metric}"

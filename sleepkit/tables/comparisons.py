@@ -87,18 +87,17 @@ def table_ablation(ablation):
 
 def ablation_note(facts):
     """What table 8's networks were made with, in words; facts: ablation.json as a dict."""
-    search, epochs = facts["search"], facts["train"]["epochs"]
-    rounds, useful = (
-        min(search["prune_until"], last) // search["prune_every"] for last in (search["epochs"], search["epochs"] - 1)
-    )
-    late = " No search prunes before its last epoch is over: data pruning cannot change what they find" + (
-        ", only what their networks are trained on." if rounds else "."
-    )
+    search, epochs, trained_on = facts["search"], facts["train"]["epochs"], facts["trained_on"]
+    whole, fewest, most = (f"{trained_on[key]:,}" for key in ("whole", "fewest", "most"))
+    left = f" or, where the row's search prunes data, the {fewest}{f' to {most}' * (most != fewest)} that it left"
+    late = search["prune_every"] > min(search["prune_until"], search["epochs"] - 1)
     return (
         f"Fold {facts['fold']}, whose test subjects the searches of every row have not seen either: "
         f"C = {search['channels']}, L = {search['cells']}, N = {search['nodes']}, {search['epochs']} epochs; "
-        f"then {epochs} epochs of training, on the fold's epochs that the data pruning of the row's search left, and "
-        f"{facts['finetune_epochs']} more for what is pruned or gets extra ones." + late * (not useful)
+        f"then {epochs} epochs of training, on the {whole} epochs of the fold{left * (fewest != whole)}, and "
+        f"{facts['finetune_epochs']} more for what is pruned or gets extra ones."
+        + " No search prunes before its last epoch is over: data pruning cannot change what they find."
+        * late
     )
 
 
