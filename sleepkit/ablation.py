@@ -50,7 +50,7 @@ def ablate(epochs, trained, settings):
 
     Searches see the fold's training and validation subjects alone. Seeds are independent jobs; within one the variants
     follow one another, as most start from the network of another. Writes ablation.csv (variant, seed, acc, mf1,
-    kappa, mgm, params, macs, n: test epochs of the fold) and ablation.json (what was searched and trained, and where),
+    kappa, mgm, params, macs, trained_on: epochs, n: test epochs of the fold) and ablation.json (what was searched and trained, and where),
     and returns the former as a data frame; without seeds nothing is computed or written. Raises ValueError when
     `max_minutes` were over first.
     """
@@ -68,8 +68,6 @@ def ablate(epochs, trained, settings):
         write_table(frame, settings.folder / "ablation.csv")
         search = asdict(_search_settings(settings, seeds[0], BASE))
         facts = {"fold": first_fold(epochs, first, settings).number, "search": search, "train": asdict(first.train)}
-        by_variant = [{row["trained_on"] for row in rows if row["variant"] == variant} for variant in ("DARTS", BASE)]
-        facts["trained_on"] = {"whole": min(by_variant[0]), "fewest": min(by_variant[1]), "most": max(by_variant[1])}
         with paths.written(settings.folder / "ablation.json") as path:
             path.write_text(json.dumps(facts | {"finetune_epochs": settings.finetune_epochs}, indent=1) + "\n")
     return frame
@@ -116,11 +114,8 @@ def _rows(job):
         networks[variant] = network
         params, macs, _ = size_of(net, epochs)
         score = scores(crossval.pooled_confusion(predictions))
-        rows.append(
-            {"variant": variant, "seed": seed}
-            | score
-            | {"params": params, "macs": macs, "n": len(predictions), "trained_on": len(fold.train)}
-        )
+        size = {"params": params, "macs": macs, "trained_on": len(fold.train), "n": len(predictions)}
+        rows.append({"variant": variant, "seed": seed} | score | size)
 
     for variant in SEARCHES:
         found = _search(epochs, fold, job, variant)

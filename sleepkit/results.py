@@ -34,7 +34,7 @@ COLUMNS = {
     "confusion_by_night.csv": [*NETWORK, "night", *CELLS],
     "parameters.csv": ["genotype", "channels", "cells", "pruned", "params", "macs", "samples"],
     "training_curves.csv": [*NETWORK, "fold", "epoch", "train_loss", "valid_loss", "valid_mf1"],
-    "ablation.csv": ["variant", "seed", *SCORES, "params", "macs", "n"],
+    "ablation.csv": ["variant", "seed", *SCORES, "params", "macs", "trained_on", "n"],
     "sweep.csv": ["method", "ratio", "seed", *SCORES, "params", "macs", "n"],
     "regrowth.csv": ["seed", "step", "zeroed_weights", "back_weights", "zeroed_filters", "back_filters"],
     "differences.csv": [

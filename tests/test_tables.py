@@ -142,15 +142,16 @@ def test_what_stage_2_trained_again_whole_stands_with_stage_2():
 
 def test_ablation_has_mean_and_sd_over_seeds_in_the_order_of_the_file():
     rows = [
-        ("DARTS", 0, 0.80, 0.7, 0.6, 0.8, 90, 2e6, 50),
-        ("DARTS", 1, 0.84, 0.7, 0.6, 0.8, 94, 2e6, 50),
-        ("+ BDP", 0, 0.81, 0.7, 0.6, 0.8, 90, 2e6, 50),
+        ("DARTS", 0, 0.80, 0.7, 0.6, 0.8, 90, 2e6, 400, 50),
+        ("DARTS", 1, 0.84, 0.7, 0.6, 0.8, 94, 2e6, 400, 50),
+        ("+ BDP", 0, 0.81, 0.7, 0.6, 0.8, 90, 2e6, 380, 50),
     ]
     table = tables.table_ablation(pd.DataFrame(rows, columns=COLUMNS["ablation.csv"]))
     assert table.variant.tolist() == ["DARTS", "+ BDP"] and table.seeds.tolist() == [2, 1]
     assert table["ACC, %"].tolist() == pytest.approx([82, 81]) and table["ACC, % sd"][0] == pytest.approx(8**0.5)
     assert pd.isna(table["ACC, % sd"][1]), "one seed has no sd"
     assert table.parameters.tolist() == [92, 90] and table["MACs, M"].tolist() == [2, 2]
+    assert table["epochs trained on"].tolist() == [400, 380]
     lines = tables.markdown(table).splitlines()
     assert "82.00 ± 2.83" in lines[2] and "±" not in lines[3] and "sd" not in lines[0]
 
@@ -158,17 +159,12 @@ def test_ablation_has_mean_and_sd_over_seeds_in_the_order_of_the_file():
 def test_the_ablation_says_how_its_networks_were_made():
     facts = {"fold": 3, "finetune_epochs": 2, "train": {"epochs": 4}}
     facts["search"] = {"channels": 2, "cells": 5, "nodes": 6, "epochs": 7, "prune_every": 3, "prune_until": 7}
-    facts["trained_on"] = {"whole": 2000, "fewest": 1899, "most": 1905}
     note = tables.ablation_note(facts)
     assert "cannot change" not in note
-    assert "Fold 3," in note and "C = 2, L = 5, N = 6, 7 epochs; then 4 epochs of training, on the 2,000 epochs" in note
-    assert "the 1,899 to 1,905 that it left, and 2 more" in note
-    alike = {"whole": 2000, "fewest": 1899, "most": 1899}
-    assert "the 1,899 that it left" in tables.ablation_note(facts | {"trained_on": alike})
-    none = tables.ablation_note(facts | {"trained_on": dict.fromkeys(alike, 2000)})
-    assert "on the 2,000 epochs of the fold, and 2 more" in none
     late = {"search": facts["search"] | {"epochs": 3, "prune_until": 3}}
     assert tables.ablation_note(facts | late).endswith("data pruning cannot change what they find.")
+    assert "Fold 3," in note and "C = 2, L = 5, N = 6, 7 epochs; then 4 epochs of training, on" in note
+    assert "left of the fold, and 2 more" in note
 
 
 def test_protocols_and_contexts_have_rows_of_their_own():
@@ -335,7 +331,7 @@ def test_files_are_csv_markdown_and_latex(tmp_path, monkeypatch):
         lambda: tables.table_stage("edf78", True),
         lambda: tables.table_ablation(
             pd.DataFrame(
-                [("+ BDP", seed, 0.8 + seed / 50, 0.7, 0.6, 0.8, 90, 2e6, 50) for seed in (0, 1)],
+                [("+ BDP", seed, 0.8 + seed / 50, 0.7, 0.6, 0.8, 90, 2e6, 400, 50) for seed in (0, 1)],
                 columns=COLUMNS["ablation.csv"],
             )
         ),

@@ -81,20 +81,19 @@ def table_ablation(ablation):
         table = table.join(_mean_sd(by_variant[key], key))
     table["parameters"] = by_variant.params.mean().round().astype(int)
     table["MACs, M"] = by_variant.macs.mean() / 1e6
+    table["epochs trained on"] = by_variant.trained_on.mean().round().astype(int)
     table["epochs scored"] = by_variant.n.first()
     return table.reset_index()
 
 
 def ablation_note(facts):
     """What table 8's networks were made with, in words; facts: ablation.json as a dict."""
-    search, epochs, trained_on = facts["search"], facts["train"]["epochs"], facts["trained_on"]
-    whole, fewest, most = (f"{trained_on[key]:,}" for key in ("whole", "fewest", "most"))
-    left = f" or, where the row's search prunes data, the {fewest}{f' to {most}' * (most != fewest)} that it left"
+    search, epochs = facts["search"], facts["train"]["epochs"]
     late = search["prune_every"] > min(search["prune_until"], search["epochs"] - 1)
     return (
         f"Fold {facts['fold']}, whose test subjects the searches of every row have not seen either: "
         f"C = {search['channels']}, L = {search['cells']}, N = {search['nodes']}, {search['epochs']} epochs; "
-        f"then {epochs} epochs of training, on the {whole} epochs of the fold{left * (fewest != whole)}, and "
+        f"then {epochs} epochs of training, on what the data pruning of the row's search left of the fold, and "
         f"{facts['finetune_epochs']} more for what is pruned or gets extra ones."
         + " No search prunes before its last epoch is over: data pruning cannot change what they find."
         * late
