@@ -50,9 +50,9 @@ def ablate(epochs, trained, settings):
 
     Searches see the fold's training and validation subjects alone. Seeds are independent jobs; within one the variants
     follow one another, as most start from the network of another. Writes ablation.csv (variant, seed, acc, mf1,
-    kappa, mgm, params, macs, trained_on: epochs, n: test epochs of the fold) and ablation.json (what was searched and trained, and where),
-    and returns the former as a data frame; without seeds nothing is computed or written. Raises ValueError when
-    `max_minutes` were over first.
+    kappa, mgm, params, macs, trained_on: training epochs of the fold that were used, n: its test epochs) and
+    ablation.json (what was searched and trained, and where), and returns the former as a data frame; without seeds
+    nothing is computed or written. Raises ValueError when `max_minutes` were over first.
     """
     seeds, limit, rows = settings.ablation_seeds, settings.max_minutes, []
     if seeds:
