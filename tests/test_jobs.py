@@ -150,26 +150,29 @@ def test_more_jobs_than_an_array_of_slurm_may_have_go_into_several():
     assert found == {number: number for number in range(2500)}
 
 
-@pytest.mark.parametrize("answers", [["7_0", "7_0", "7_0"], ["7_0 7_1", None, "7_0", "7_0"]])
-def test_a_job_that_leaves_the_queue_of_slurm_without_a_result_is_not_waited_for(answers, monkeypatch):
-    """As when it is killed where no accounts are kept; one that is only late is."""
-    asked = iter(answers)
+def test_a_job_that_leaves_the_queue_of_slurm_without_a_result_is_not_waited_for(monkeypatch):
+    """As when it is killed where no accounts are kept (item 1); one whose result comes a look later is (item 0)."""
+    looks = [("7_0", False), (None, False), ("7_0", False), ("", False), ("", True)]  # queue; whether 0 has a result
+    results, queues = (iter(column) for column in zip(*looks, strict=True))
 
     class Job:
         def __init__(self, item):
             self.job_id = f"7_{item}"
 
         def done(self):
-            return self.job_id == "7_0" and next(asked, "over") == "over"
+            return self.job_id == "7_0" and next(results)
 
     class Executor:
         def map_array(self, fn, items):
             return [Job(item) for item in items]
 
-    ids = iter(answers)
+    def queue():
+        answer = next(queues)
+        return None if answer is None else set(answer.split())
+
     monkeypatch.setattr(jobs, "QUEUE_CHECK", -1)
     monkeypatch.setattr(jobs.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(jobs, "_queue", lambda: set(text.split()) if (text := next(ids, "")) is not None else None)
+    monkeypatch.setattr(jobs, "_queue", queue)
     assert jobs._run_slurm(len, [0, 1], Executor(), {}, tqdm(disable=True)) == {1}
 
 
