@@ -153,7 +153,7 @@ def test_more_jobs_than_an_array_of_slurm_may_have_go_into_several():
 def test_a_job_that_leaves_the_queue_of_slurm_without_a_result_is_not_waited_for(monkeypatch):
     """As when it is killed where no accounts are kept (item 1); one whose result comes a look later is (item 0)."""
     looks = [("7_0", False), (None, False), ("7_0", False), ("", False), ("", True)]  # queue; whether 0 has a result
-    results, queues = (iter(column) for column in zip(*looks, strict=True))
+    queues, results = (iter(column) for column in zip(*looks, strict=True))
 
     class Job:
         def __init__(self, item):
