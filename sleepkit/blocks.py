@@ -1,27 +1,32 @@
 """An ONNX graph under construction, whose channels fill the vectors that the processor computes with.
 
-onnxruntime computes convolutions in blocks of channels. Where pruning left a convolution half of a block or more,
-filters of zeros fill it: else the 4 channels of a pruned cell would be put from one layout into another at every step.
+onnxruntime computes convolutions in blocks of channels: a convolution of 4 filters takes as long as one of 16. So the
+channels of several convolutions share a block where they can, and filters of zeros fill what is left: else the channels
+would be put from one layout into another at every step.
 """
 
-from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
-from onnx import helper, numpy_helper
+import torch
+from onnx import TensorProto, helper, numpy_helper
 
-BLOCK = 8  # channels, with AVX2; 16 with AVX-512
+BLOCKS = {"AVX512": 16}  # channels, by what torch calls the processor; 8 with any other
 
 
-class Channels(NamedTuple):
-    """Where the channels of the network lie among those of a value in the graph; the others are zero."""
+def processor_block():
+    """Channels of a block in onnxruntime on this processor."""
+    return BLOCKS.get(torch.backends.cpu.get_cpu_capability(), 8)
 
+
+class Value(NamedTuple):
+    """A value of the graph that holds channels of the network: at `places` among its `width` channels. What the other
+    channels hold is finite and counts for nothing: whoever reads the value gives them zero weight."""
+
+    name: str
     places: np.ndarray
     width: int
-
-    def beside(self, other):
-        """Whether two values can lie in one, each where it is."""
-        return self.width == other.width and not np.intersect1d(self.places, other.places).size
+    halved: int  # how often the length of the signal was
 
     def spread(self, array, axis):
         """The same array with zeros along `axis` where the value has channels that the network has not."""
@@ -32,21 +37,42 @@ class Channels(NamedTuple):
         return wide
 
 
-class Graph:
-    """Nodes and constants in the order in which they were added; every output has the name of its node, and the
-    channels of the first input where no convolution or concatenation gives it others.
+class Step(NamedTuple):
+    """A convolution that is not in the graph yet: of `x`, with `weight` (filters, channels of the network in x, taps) and
+    `bias` (filters,) or None."""
 
-    signal : name of the graph's input, which has one channel
+    x: Value
+    weight: np.ndarray
+    bias: np.ndarray | None
+    stride: int = 1
+    before: int = 0  # zeros put before the signal
+    behind: int = 0
+    dilation: int = 1
+
+    @property
+    def geometry(self):
+        return self.stride, self.before, self.behind, self.dilation
+
+    @property
+    def whole(self):
+        """The same convolution with a weight for every channel of the value, in the order in which they lie there."""
+        every = self.x._replace(places=np.arange(self.x.width))
+        return self._replace(x=every, weight=self.x.spread(self.weight, axis=1))
+
+
+class Graph:
+    """Nodes and constants in the order in which they were added; every output has the name of its node.
+
+    block : channels of a block in onnxruntime
     """
 
-    def __init__(self, signal):
-        self.nodes, self.constants, self.relus = [], [], {}
-        self.channels = {signal: Channels(np.arange(1), 1)}
+    def __init__(self, block):
+        self.block = block
+        self.nodes, self.constants, self.made, self.shapes = [], [], {}, {}
 
-    def add(self, kind, *inputs, output=None, channels=None, **attributes):
+    def add(self, kind, *inputs, output=None, **attributes):
         output = output or f"{kind}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, **attributes))
-        self.channels[output] = channels or self.channels[inputs[0]]
         return output
 
     def constant(self, array, dtype=np.float32):
@@ -54,54 +80,58 @@ class Graph:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array, dtype), name))
         return name
 
+    def value(self, name, places, width, halved):
+        """A Value, whose shape the graph tells: onnxruntime adds two values while it convolves where it sees that they are
+        equally long, and does not see it by itself where a convolution is dilated."""
+        shape = ["batch", width, 1, "samples" + halved * "/2"]
+        self.shapes[name] = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        return Value(name, places, width, halved)
+
+    def change(self, kind, x, stride=1, **attributes):
+        """What a node without weights makes of a value, channel by channel; made once for all who ask for it."""
+        asked = (kind, x.name, stride, repr(attributes))
+        if asked not in self.made:
+            self.made[asked] = self.value(
+                self.add(kind, x.name, **attributes), x.places, x.width, x.halved + stride // 2
+            )
+        return self.made[asked]._replace(places=x.places)
+
     def relu(self, x):
-        """The ReLU of a value, computed once for all operations that begin with it."""
-        if x not in self.relus:
-            self.relus[x] = self.add("Relu", x)
-        return self.relus[x]
+        return self.change("Relu", x)
 
-    def convolve(self, x, weight, bias, stride=1, padding=0, dilation=1, groups=1, after=None, first=0):
-        """Convolution, of one group or depthwise, with `weight` (filters, inputs, taps) and `bias` (filters,) or None.
+    def filled(self, filters):
+        """Channels of a value that is made by so many filters."""
+        return -(-filters // self.block) * self.block
 
-        after : padding behind the signal, where it is not that before it
-        first : place in its block of the first filter
-        """
-        channels = self.channels[x]
-        if groups == 1:
-            weight = channels.spread(weight, axis=1)
-            n = len(weight)
-            channels = Channels(first + np.arange(n), n if n < BLOCK / 2 else -(-n // BLOCK) * BLOCK)
-        else:
-            groups = channels.width
-        inputs = [self.constant(channels.spread(weight, axis=0)[:, :, None])]
-        inputs += [] if bias is None else [self.constant(channels.spread(bias, axis=0))]
-        return self.add(
+    def convolve(self, step):
+        """The value that a Step makes; its channels come first."""
+        n = len(step.weight)
+        made = Value("", np.arange(n), self.filled(n), step.x.halved + step.stride // 2)
+        return self._convolution(step.whole, made, groups=1)
+
+    def convolve_depthwise(self, step):
+        """The value that a Step with one filter a channel makes: weight (channels of the network in x, 1, taps)."""
+        made = step.x._replace(halved=step.x.halved + step.stride // 2)
+        return self._convolution(step, made, groups=step.x.width)
+
+    def _convolution(self, step, made, groups):
+        inputs = [self.constant(made.spread(step.weight, axis=0)[:, :, None])]
+        inputs += [] if step.bias is None else [self.constant(made.spread(step.bias, axis=0))]
+        name = self.add(
             "Conv",
-            x,
+            step.x.name,
             *inputs,
-            channels=channels,
-            kernel_shape=[1, weight.shape[2]],
-            strides=[1, stride],
-            pads=[0, padding, 0, padding if after is None else after],
-            dilations=[1, dilation],
+            kernel_shape=[1, step.weight.shape[2]],
+            strides=[1, step.stride],
+            pads=[0, step.before, 0, step.behind],
+            dilations=[1, step.dilation],
             group=groups,
         )
+        return self.value(name, *made[1:])
 
-    def concatenate(self, values):
-        """All channels of several values; values whose channels lie in different places of a block share it."""
-        blocks = []  # lists of values
-        for value in values:
-            own = self.channels[value]
-            free = (block for block in blocks if all(own.beside(self.channels[other]) for other in block))
-            block = next(free, None)
-            if block is None:
-                blocks.append([value])
-            else:
-                block.append(value)
-        starts, start, shared = {}, 0, []
-        for block in blocks:
-            starts |= dict.fromkeys(block, start)
-            start += self.channels[block[0]].width
-            shared.append(reduce(lambda a, b: self.add("Add", a, b), block))
-        places = np.concatenate([starts[value] + self.channels[value].places for value in values])
-        return self.add("Concat", *shared, axis=1, channels=Channels(places, start))
+    def total(self, values):
+        """The sum of several values whose channels lie in the same places."""
+        first, *others = values
+        for other in others:
+            first = self.value(self.add("Add", first.name, other.name), *first[1:])
+        return first

@@ -42,20 +42,22 @@ for stage in np.array({stages})[probabilities.argmax(axis=1)]:
 """
 
 
-def export_onnx(net, path, samples, normalisation=None, facts=None):
+def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):
     """Write a network as one ONNX file: `eeg` (batch, 1, samples) float32 -> `logits` (batch, 5) float32.
 
     samples : length that the network was trained on; batch and length are free all the same
     normalisation : sleepkit.training.Normalisation or {"mean": ..., "sd": ...}; the file then takes µV, because
         z-score, clip at +-3 and division by 3 are inside. Without it the input is normalised already
     facts : dict kept inside the file, as json, under the metadata name `facts`
+    block : channels that a processor computes at once (8, or 16 with AVX-512); None is this one's. The file gives the same
+        on any, but takes up to a third longer where that differs
     Softmax over the logits gives the probabilities, in the order of sleepkit.epochs.STAGES. Before the file moves into
     place it is run beside PyTorch. Raises ArithmeticError when the two differ by more than TOLERANCE.
     """
     if isinstance(normalisation, dict):
         normalisation = Normalisation(**normalisation)
     with written(path) as temporary:
-        onnx.save(network_graph(net, samples, normalisation, facts), temporary)
+        onnx.save(network_graph(net, samples, normalisation, facts, block), temporary)
         x = np.random.default_rng(0).uniform(-1.2, 1.2, (8, samples))
         x = x if normalisation is None else 3 * normalisation.sd * x + normalisation.mean
         difference = logit_difference(net, open_session(temporary), x.astype(np.float32), normalisation)

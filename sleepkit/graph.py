@@ -1,9 +1,9 @@
 """The ONNX graph of a trained network, written node by node: what onnxruntime computes instead of PyTorch.
 
 The graph is written here, not traced, because the network consists of a dozen kinds of layers: so the length of the
-signal stays free (a tracer fixes it), BatchNorm is part of the convolution before it, a ReLU that several operations
-share is computed once, and nothing but `onnx` is needed. Convolutions are given a height of one sample: onnxruntime
-has fast paths for pictures, not for signals.
+signal stays free (a tracer fixes it), BatchNorm is part of the convolution before it, a ReLU or a pool that several
+operations share is computed once, narrow nodes are computed side by side, and nothing but `onnx` is needed.
+Convolutions are given a height of one sample: onnxruntime has fast paths for pictures, not for signals.
 """
 
 import json
@@ -13,17 +13,15 @@ import onnx
 from onnx import TensorProto, helper
 from torch import nn
 
-from sleepkit.blocks import BLOCK, Graph
-from sleepkit.cells import DepthwisePointwise, FactorizedReduce, Pool
+from sleepkit.blocks import Graph, Step, Value, processor_block
+from sleepkit.cells import DepthwisePointwise, FactorizedReduce, Pool, ReluConvBn, Separable
 from sleepkit.epochs import STAGES
 
 OPSET, IR_VERSION = 17, 8  # what onnxruntime 1.13 of 2022 and later read
 INPUT, OUTPUT = "eeg", "logits"
-# Measured on one core: up to so many channels, separable convolutions of one state take less time side by side.
-JOINED_WIDTH = 8
 
 
-def network_graph(net, samples, normalisation=None, facts=None):
+def network_graph(net, samples, normalisation=None, facts=None, block=None):
     """The network as an onnx.ModelProto: eeg (batch, 1, samples) float32 -> logits (batch, 5) float32.
 
     net : SleepNet, full or pruned; its running statistics are used (eval mode), whatever mode it is in
@@ -32,17 +30,18 @@ def network_graph(net, samples, normalisation=None, facts=None):
     normalisation : object with mean and sd in µV; (x - mean) / sd, clipped to +-3 and divided by 3, is then the first
         step of the graph, whose input is in µV; None where the input is normalised already
     facts : dict that json can hold, kept in the file (metadata `facts`)
+    block : channels that the processor computes at once, 8 or 16; None is this one's. On another the graph computes the
+        same in more time
     """
-    graph = Graph(INPUT)
+    graph = Graph(block or processor_block())
     x = graph.add("Identity", INPUT) if normalisation is None else _normalise(graph, INPUT, normalisation)
-    x = graph.add("Unsqueeze", x, graph.constant([2], np.int64))
-    before_last = last = graph.relu(_convolution(graph, x, net.stem[0], net.stem[1]))
+    x = Value(graph.add("Unsqueeze", x, graph.constant([2], np.int64)), np.arange(1), width=1, halved=0)
+    before_last = last = graph.convolve(_convolution(x, net.stem[0], net.stem[1]))
     for cell, widths in zip(net.cells, net.widths.cells, strict=True):
         before_last, last = last, _cell(graph, cell, widths, before_last, last)
-    mean = graph.add("Flatten", graph.add("GlobalAveragePool", last))
+    mean = graph.add("Flatten", graph.add("GlobalAveragePool", last.name))
     weight, bias = (_array(tensor) for tensor in (net.classifier.weight, net.classifier.bias))
-    weight = graph.channels[mean].spread(weight, axis=1)
-    graph.add("Gemm", mean, graph.constant(weight), graph.constant(bias), transB=1, output=OUTPUT)
+    graph.add("Gemm", mean, graph.constant(last.spread(weight, axis=1)), graph.constant(bias), transB=1, output=OUTPUT)
     by_position = normalisation is not None and np.ndim(normalisation.mean) > 0
     shapes = ["batch", 1, samples if by_position else "samples"], ["batch", net.classifier.out_features]
     model = helper.make_model(
@@ -52,6 +51,7 @@ def network_graph(net, samples, normalisation=None, facts=None):
             [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shapes[0])],
             [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shapes[1])],
             graph.constants,
+            value_info=list(graph.shapes.values()),
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
@@ -89,101 +89,123 @@ def _normalise(graph, x, normalisation):
 
 
 def _cell(graph, cell, widths, before_last, last):
-    states = [_layer(graph, before_last, cell.preprocess0), _layer(graph, last, cell.preprocess1)]
-    halfway = {}
-    for node, first in zip(range(0, len(cell.operations), 2), _firsts(cell, widths), strict=True):
-        if _twins(cell, node):
-            states.append(_sum_of_twins(graph, states[cell.sources[node]], cell.operations[node : node + 2], first))
-            continue
-        terms = []
-        for k in (node, node + 1):
-            source, operation = cell.sources[k], cell.operations[k]
-            siblings = [j for j, other in enumerate(cell.sources) if other == source and _joins(cell.operations[j])]
-            if len(siblings) < 2 or k not in siblings:
-                terms.append(_layer(graph, states[source], operation, first))
-                continue
-            if source not in halfway:
-                halfway[source] = _halfway(graph, states[source], [cell.operations[j] for j in siblings])
-            terms.append(_last_step(graph, *halfway[source], siblings.index(k), operation, first))
-        states.append(graph.add("Add", *terms))
-    return graph.concatenate(states[2:])
+    """All nodes of a cell, side by side in one value; widths : CellWidths."""
+    edges, n = list(zip(cell.operations, cell.sources, strict=True)), widths.states[0]
+    narrow = set(widths.states) == {n} and n < graph.block and graph.block % n == 0
+    layers = _layers(edges, n, graph.block) if narrow else [{0: node} for node in range(len(edges) // 2)]
+    copies, states, steps, values = graph.block // n if narrow else 1, {}, {}, []
+    for source, (x, module) in enumerate(((before_last, cell.preprocess0), (last, cell.preprocess1))):
+        copied = graph.convolve(_repeated(_step(graph, x, module), copies))
+        states[source] = copied._replace(places=np.arange(widths.states[source]))
+        operations = {number: operation for number, (operation, read) in enumerate(edges) if read == source}
+        steps |= _separable_steps(graph, copied, copies, operations)
+    for layer in layers:
+        n = widths.states[2 + min(layer.values())]
+        value = _layer(graph, edges, layer, states, steps, graph.filled(n))
+        states |= {2 + node: value._replace(places=first + np.arange(n)) for first, node in layer.items()}
+        values.append(value)
+    starts = dict(zip((value.name for value in values), np.cumsum([0, *(value.width for value in values)]).tolist()))
+    places = [starts[states[2 + node].name] + states[2 + node].places for node in range(len(edges) // 2)]
+    name = graph.add("Concat", *starts, axis=1)
+    return graph.value(name, np.concatenate(places), sum(value.width for value in values), values[0].halved)
 
 
-def _firsts(cell, widths):
-    """Place of every node's first channel in its block: where all are half a block wide, two nodes share one.
+def _layers(edges, n, block):
+    """Which nodes of a cell are computed side by side in one value: a list of {place of its first channel: node}, in an
+    order in which a node comes after those that it reads.
 
-    A pool leaves channels where they are, so a node lies where what it pools lies (a cell's two inputs in the first
-    half); the others are dealt out to both halves. Where a node pools from both, all lie in the first.
+    A block of channels holds several nodes. A pool leaves channels where they are and takes all of a value: a node lies
+    where what it pools lies, and nodes that lie in one value pool the same. Where a node pools from two places, every
+    node has a value of its own.
+
+    edges : (operation, source), two of every node;  n : channels of every state;  block : a multiple of n
     """
-    nodes = range(0, len(cell.operations), 2)
-    if {2 * width for width in widths.states} != {BLOCK}:
-        return [0] * len(nodes)
-    firsts = [0, 0]
-    for node in nodes:
-        terms = zip(cell.operations[node : node + 2], cell.sources[node : node + 2], strict=True)
-        pooled = {firsts[source] for operation, source in terms if isinstance(operation, (nn.Identity, Pool))}
-        if len(pooled) > 1:
-            return [0] * len(nodes)
-        fewer = min((0, BLOCK // 2), key=firsts[2:].count)
-        firsts.append(pooled.pop() if pooled else fewer)
-    return firsts[2:]
+    layers, pools = [], []
+    value, place = [0, 1], [0, 0]  # of every state: the two inputs are values 0 and 1, layers those from 2 on
+    for node in range(len(edges) // 2):
+        own = edges[2 * node : 2 * node + 2]
+        kept = [(operation, source) for operation, source in own if _keeps(operation)]
+        pooled = sorted((value[source], _kind(operation)) for operation, source in kept)
+        suited = {place[source] for _, source in kept} or set(range(0, block, n))
+        if kept and len(suited) > 1:
+            return [{0: each} for each in range(len(edges) // 2)]
+        number = max(1, *(value[source] for _, source in own)) - 1
+        while number < len(layers) and (pools[number] != pooled or suited <= set(layers[number])):
+            number += 1
+        if number == len(layers):
+            layers.append({})
+            pools.append(pooled)
+        place.append(min(suited - set(layers[number])))
+        value.append(2 + number)
+        layers[number][place[-1]] = node
+    return layers
 
 
-def _twins(cell, node):
-    """Whether the two terms of a node are narrow dilated convolutions of one state and one shape: their sum is one
-    convolution."""
-    first, second = cell.operations[node : node + 2]
-    return (
-        isinstance(first, DepthwisePointwise)
-        and isinstance(second, DepthwisePointwise)
-        and cell.sources[node] == cell.sources[node + 1]
-        and first.depthwise.kernel_size == second.depthwise.kernel_size
-        and first.depthwise.in_channels <= JOINED_WIDTH
-    )
+def _layer(graph, edges, layer, states, steps, width):
+    """The value that holds the nodes of a layer. Their convolutions of one value and one geometry are one convolution;
+    what they pool is added once, since all pool the same."""
+    joined = {}
+    for first, node in layer.items():
+        for number in (2 * node, 2 * node + 1):
+            operation, source = edges[number]
+            if not _keeps(operation):
+                step = steps.get(number) or _step(graph, states[source], operation)
+                own = step.whole
+                asked = (own.x.name, own.weight.shape[2], own.geometry)
+                empty = own._replace(weight=np.zeros((width, *own.weight.shape[1:])), bias=np.zeros(width))
+                total = joined.setdefault(asked, empty)
+                total.weight[first : first + len(own.weight)] += own.weight
+                total.bias[first : first + len(own.weight)] += own.bias
+    node = min(layer.values())
+    kept = [(operation, source) for operation, source in edges[2 * node : 2 * node + 2] if _keeps(operation)]
+    pooled = [_keep(graph, states[source], operation) for operation, source in kept]
+    # In this order onnxruntime adds while it convolves.
+    return graph.total([*pooled, *(graph.convolve(step) for step in joined.values())])
 
 
-def _sum_of_twins(graph, x, twins, first):
-    scales, biases = zip(*(_batch_norm(twin.bn) for twin in twins), strict=True)
-    weight = sum(_dense(twin) * scale for twin, scale in zip(twins, scales, strict=True))
-    stride, padding, dilation, _ = _geometry(twins[0].depthwise)
-    return graph.convolve(graph.relu(x), weight, sum(biases), stride, padding, dilation, first=first)
+def _repeated(step, copies):
+    """The step that makes the same channels so many times."""
+    return step._replace(weight=np.tile(step.weight, (copies, 1, 1)), bias=np.tile(step.bias, copies))
 
 
-def _joins(operation):
-    """Whether an operation is a separable convolution so narrow that it is better computed along with others."""
-    separable = isinstance(operation, nn.Sequential) and isinstance(operation[0], DepthwisePointwise)
-    return separable and operation[0].depthwise.in_channels <= JOINED_WIDTH
+def _separable_steps(graph, copied, copies, operations):
+    """The last convolution of every separable or dilated one among a state's operations, as {number: Step}.
 
+    Depthwise convolutions of one geometry take a copy of the state each: so several are one, and what follows them, too.
 
-def _halfway(graph, x, operations):
-    """Separable convolutions of one state side by side, as far as their last, pointwise convolution.
-
-    A first round (depthwise, pointwise, BatchNorm) is one convolution, those of all operations are one with more
-    filters, and the depthwise convolutions of the second round are one with more channels.
-    returns the value and the first channel of every operation in it, the number of channels last
+    copied : the state, `copies` times one after another;  operations : {number: operation}
     """
-    rounds = [(first, second, *_batch_norm(first.bn)) for first, second in operations]
-    taps = max(first.depthwise.kernel_size[0] for first, *_ in rounds)
-    weight = np.concatenate([_widened(_dense(first) * scale, taps) for first, _, scale, _ in rounds])
-    bias = np.concatenate([bias for *_, bias in rounds])
-    depthwise = np.concatenate([_widened(_array(second.depthwise.weight), taps) for _, second, *_ in rounds])
-    starts = np.cumsum([0, *(len(bias) for *_, bias in rounds)])
-    x = graph.convolve(graph.relu(x), weight, bias, rounds[0][0].depthwise.stride[0], taps // 2)
-    return graph.convolve(graph.relu(x), depthwise, None, padding=taps // 2, groups=len(bias)), starts
+    steps, groups = {}, {}
+    for number, operation in operations.items():
+        if isinstance(operation, (Separable, DepthwisePointwise)):
+            groups.setdefault(type(operation), []).append(number)
+    for group in groups.values():
+        for start in range(0, len(group), copies):
+            numbers = group[start : start + copies]
+            together = _side_by_side(graph, copied, [operations[number] for number in numbers])
+            steps |= dict(zip(numbers, together, strict=True))
+    return steps
 
 
-def _last_step(graph, x, starts, number, operation, first):
-    """The pointwise convolution of operation `number` of those side by side in x; the others' channels count zero."""
-    scale, bias = _batch_norm(operation[1].bn)
-    own = _array(operation[1].pointwise.weight) * scale
-    weight = np.zeros((len(own), starts[-1], 1))
-    weight[:, starts[number] : starts[number] + own.shape[1]] = own
-    return graph.convolve(x, weight, bias, first=first)
-
-
-def _dense(module):
-    """Weight of the one convolution that a depthwise and a pointwise convolution equal: (outputs, inputs, taps)."""
-    return _array(module.pointwise.weight) * _array(module.depthwise.weight).transpose(1, 0, 2)
+def _side_by_side(graph, x, operations):
+    """The last convolutions of operations that all are separable or all are dilated; those before them are put into the
+    graph, those of all operations as one. x : the state, a copy for every operation."""
+    rounds = zip(*operations, strict=True) if isinstance(operations[0], Separable) else [operations]
+    steps = []
+    for modules in rounds:
+        if steps:
+            weight, bias = (np.concatenate(parts) for parts in zip(*((step.whole.weight, step.bias) for step in steps)))
+            x = graph.convolve(steps[0].whole._replace(weight=weight, bias=bias))
+        convs = [module.depthwise for module in modules]
+        taps = max(conv.kernel_size[0] for conv in convs)
+        weight = np.concatenate([_widened(_array(conv.weight), taps) for conv in convs])
+        padding = convs[0].dilation[0] * (taps // 2)
+        x = graph.relu(x)._replace(places=x.places[: len(weight)])
+        x = graph.convolve_depthwise(Step(x, weight, None, convs[0].stride[0], padding, padding, convs[0].dilation[0]))
+        ends = np.cumsum([len(conv.weight) for conv in convs])[:-1]
+        parts = [x._replace(places=places) for places in np.split(x.places, ends)]
+        steps = [_pointwise(part, module) for part, module in zip(parts, modules, strict=True)]
+    return steps
 
 
 def _widened(weight, taps):
@@ -192,48 +214,54 @@ def _widened(weight, taps):
     return np.pad(weight, ((0, 0), (0, 0), (beyond, beyond)))
 
 
-def _layer(graph, x, module, first=0):
-    """One operation of a cell, or a preprocessing, by the kind of its module; `first` as convolve takes it."""
-    if isinstance(module, nn.Identity):
-        return x
-    if isinstance(module, DepthwisePointwise):
-        scale, bias = _batch_norm(module.bn)
-        x = graph.convolve(graph.relu(x), _array(module.depthwise.weight), None, *_geometry(module.depthwise))
-        return graph.convolve(x, _array(module.pointwise.weight) * scale, bias, first=first)
+def _step(graph, x, module):
+    """The last convolution of an operation or of a cell's preprocessing; those before it are put into the graph."""
+    if isinstance(module, (Separable, DepthwisePointwise)):
+        return _side_by_side(graph, x, [module])[0]
+    x = graph.relu(x)
+    if isinstance(module, ReluConvBn):
+        return _convolution(x, module[1], module[2])
     if isinstance(module, FactorizedReduce):
-        return _factorized_reduce(graph, x, module, first)
-    if isinstance(module, Pool):
-        return _pool(graph, x, module)
-    if isinstance(module, nn.Sequential) and isinstance(module[0], nn.ReLU):
-        return _convolution(graph, graph.relu(x), module[1], module[2], first)
-    if isinstance(module, nn.Sequential):
-        inner, outer = module
-        return _layer(graph, _layer(graph, x, inner), outer, first)
+        # Its two 1x1 convolutions, on x and on x shifted by a sample, are one of two taps; a length that is odd is padded
+        # right with a zero, and one that is even ends before it.
+        scale, bias = _batch_norm(module.bn)
+        convs = ((module.conv_1, (0, 1)), (module.conv_2, (1, 0)))
+        halves = [np.pad(_array(conv.weight), ((0, 0), (0, 0), zeros)) for conv, zeros in convs if conv is not None]
+        return Step(x, np.concatenate(halves) * scale, bias, stride=2, behind=1)
     raise TypeError(f"{type(module).__name__}: no ONNX form of this layer; add it to sleepkit.graph")
 
 
-def _convolution(graph, x, conv, bn, first=0):
-    scale, bias = _batch_norm(bn)
-    return graph.convolve(x, _array(conv.weight) * scale, bias, *_geometry(conv), first=first)
-
-
-def _factorized_reduce(graph, x, module, first):
-    """Its two 1x1 convolutions, on x and on x shifted by a sample, are one of two taps; a length that is odd is padded
-    right with a zero, and one that is even ends before it."""
+def _pointwise(x, module):
     scale, bias = _batch_norm(module.bn)
-    convs = ((module.conv_1, (0, 1)), (module.conv_2, (1, 0)))
-    halves = [np.pad(_array(conv.weight), ((0, 0), (0, 0), zeros)) for conv, zeros in convs if conv is not None]
-    return graph.convolve(graph.relu(x), np.concatenate(halves) * scale, bias, stride=2, after=1, first=first)
+    return Step(x, _array(module.pointwise.weight) * scale, bias)
 
 
-def _pool(graph, x, module):
-    window = {"kernel_shape": [1, 3], "strides": [1, module.stride], "pads": [0, 1, 0, 1]}
-    return graph.add("MaxPool", x, **window) if module.largest else graph.add("AveragePool", x, **window)
+def _convolution(x, conv, bn):
+    scale, bias = _batch_norm(bn)
+    return Step(x, _array(conv.weight) * scale, bias, *_geometry(conv))
+
+
+def _keeps(operation):
+    """Whether an operation has no weights: it leaves channels where they are."""
+    return isinstance(operation, (nn.Identity, Pool))
+
+
+def _kind(operation):
+    """The ONNX operator of an operation without weights."""
+    return "Identity" if isinstance(operation, nn.Identity) else "MaxPool" if operation.largest else "AveragePool"
+
+
+def _keep(graph, x, operation):
+    """What an operation without weights makes of a value."""
+    if isinstance(operation, nn.Identity):
+        return x
+    stride = operation.stride
+    return graph.change(_kind(operation), x, stride, kernel_shape=[1, 3], strides=[1, stride], pads=[0, 1, 0, 1])
 
 
 def _geometry(conv):
-    """Stride, padding, dilation and groups of a convolution over time."""
-    return conv.stride[0], conv.padding[0], conv.dilation[0], conv.groups
+    """Stride, padding on both sides and dilation of a convolution over time."""
+    return conv.stride[0], conv.padding[0], conv.padding[0], conv.dilation[0]
 
 
 def _batch_norm(bn):

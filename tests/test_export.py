@@ -8,13 +8,13 @@ import sys
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
 
 from sleepkit import export as module
 from sleepkit.__main__ import main
-from sleepkit.blocks import BLOCK
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.export import TOLERANCE, export, export_onnx, logit_difference, quantise
 from sleepkit.genotype import Genotype, random_genotype
@@ -43,6 +43,18 @@ MIXED = Genotype(
         ("conv_3x3", 2),
     ),
 )
+# Nodes that share blocks, and pools of them: twice the same, of one block with and without another, an identity.
+POOLS = Genotype(
+    (
+        *(("conv_1x1", 0), ("sep_conv_1x5", 1), ("sep_conv_1x3", 0), ("conv_3x3", 1), ("max_pool_3x3", 2)),
+        *(("max_pool_3x3", 2), ("max_pool_3x3", 3), ("max_pool_3x3", 3), ("skip_connect", 2), ("sep_conv_1x3", 3)),
+        *(("avg_pool_3x3", 4), ("max_pool_3x3", 2), ("dil_conv_1x3", 5), ("conv_1x1", 0)),
+    ),
+    (
+        *(("conv_1x1", 0), ("skip_connect", 1), ("dil_conv_1x5", 0), ("dil_conv_1x5", 1), ("max_pool_3x3", 3)),
+        *(("conv_3x3", 2), ("max_pool_3x3", 0), ("avg_pool_3x3", 2)),
+    ),
+)
 
 
 def lively(net, seed=0):
@@ -69,16 +81,18 @@ NETWORKS = {
     "edf78 pruned": lambda: prune_filters(lively(SleepNet(published_genotype("edf78"), 9, 9))),
     "mixed": lambda: SleepNet(MIXED, 5, 4),
     "mixed, one channel left": lambda: prune_filters(lively(SleepNet(MIXED, 4, 3)), 0.9),
+    "pools in shared blocks": lambda: SleepNet(POOLS, 4, 5),
     **{f"random {seed}": lambda seed=seed: SleepNet(random_genotype(4, seed), 3 + 2 * seed, 5) for seed in range(5)},
     **{f"random, half a block {seed}": lambda seed=seed: SleepNet(random_genotype(5, seed), 4, 3) for seed in range(6)},
 }
 
 
+@pytest.mark.parametrize("block", [8, 16])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_logits_equal_pytorch_at_every_length(name, tmp_path):
+def test_logits_equal_pytorch_at_every_length(name, block, tmp_path):
     torch.manual_seed(1)
     net = lively(NETWORKS[name]())
-    export_onnx(net, tmp_path / "net.onnx", 500, SCALE)
+    export_onnx(net, tmp_path / "net.onnx", 500, SCALE, block=block)
     session = open_session(tmp_path / "net.onnx")
     for n, samples in ((1, 500), (3, 501), (2, 127), (1, 3000), (70, 66)):
         x = windows(n, samples)
@@ -107,30 +121,55 @@ def test_the_file_says_what_it_is(tmp_path):
     assert facts == {"fs": 100.0, "stages": list(STAGES), "samples": 500, "input": "µV"}
 
 
-def test_batch_norm_is_folded_and_narrow_convolutions_share_their_work():
-    net = lively(SleepNet(published_genotype("edf20"), 8, 7))
-    kinds = [node.op_type for node in network_graph(net, 500).graph.node]
-    assert "BatchNormalization" not in kinds
-    separate = sum(isinstance(layer, nn.Conv1d) for layer in net.modules())
-    assert kinds.count("Conv") < separate
-    wide = network_graph(lively(SleepNet(published_genotype("edf20"), 16, 7)), 500)
-    assert [node.op_type for node in wide.graph.node].count("Conv") == separate
-
-
-@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75, 0.9])
-def test_what_is_half_a_block_of_channels_or_more_fills_whole_blocks(ratio):
-    net = prune_filters(lively(SleepNet(published_genotype("edf20"), 8, 7)), ratio)
-    graph = network_graph(net, 500).graph
+def convolutions(net, block):
+    """Of the network's graph: the number of convolutions, and the filters of each."""
+    graph = network_graph(net, 500, block=block).graph
     weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    filters = [len(weights[node.input[1]]) for node in graph.node if node.op_type == "Conv"]
-    assert all(n % BLOCK == 0 or n < BLOCK / 2 for n in filters)
+    assert not any(node.op_type == "BatchNormalization" for node in graph.node)
+    return [len(weights[node.input[1]]) for node in graph.node if node.op_type == "Conv"]
 
 
-def test_nodes_of_half_a_block_share_one():
+@pytest.mark.parametrize("block", [8, 16])
+def test_narrow_nodes_share_their_convolutions_and_wide_ones_do_not(block):
+    net = lively(SleepNet(published_genotype("edf20"), 4, 7))
+    separate = sum(isinstance(layer, nn.Conv1d) for layer in net.modules())
+    assert len(convolutions(net, block)) < separate
+    wide = lively(SleepNet(published_genotype("edf20"), 16, 7))
+    assert len(convolutions(wide, block)) == separate
+
+
+@pytest.mark.parametrize("block", [8, 16])
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75, 0.9])
+def test_what_is_half_a_block_of_channels_or_more_fills_whole_blocks(ratio, block):
+    net = prune_filters(lively(SleepNet(published_genotype("edf20"), 8, 7)), ratio)
+    assert all(n % block == 0 or n < block / 2 for n in convolutions(net, block))
+
+
+@pytest.mark.parametrize("block, layers", [(8, [4, 4, 5, 6, 5, 6, 6]), (16, [3, 3, 5, 4, 5, 6, 6])])
+def test_narrow_nodes_share_blocks(block, layers):
+    """Normal cells have six nodes, reduction cells (the third and the fifth) five; the first two have 4 channels."""
     net = prune_filters(lively(SleepNet(published_genotype("edf20"), 8, 7)))
-    joined = [len(node.input) for node in network_graph(net, 500).graph.node if node.op_type == "Concat"]
-    nodes = [len(cell.operations) // 2 for cell in net.cells]
-    assert [2 * n for n in joined[:2]] == nodes[:2] and joined[2:] == nodes[2:], "the first two cells have 4 channels"
+    graph = network_graph(net, 500, block=block).graph
+    assert [len(node.input) for node in graph.node if node.op_type == "Concat"] == layers
+
+
+@pytest.mark.parametrize("genotype", [MIXED, POOLS])
+def test_the_shapes_that_a_graph_tells_are_those_of_its_values(genotype):
+    """onnxruntime believes them, and adds two values while it convolves where both are said to be equally long."""
+    model = network_graph(lively(SleepNet(genotype, 4, 5)), 500)
+    told = {value.name: value for value in model.graph.value_info}
+    assert {node.output[0] for node in model.graph.node if node.op_type in ("Conv", "Add", "Concat")} <= set(told)
+    del model.graph.value_info[:]
+    model.graph.output.extend(told.values())
+    for value in model.graph.output[1:]:
+        value.type.tensor_type.ClearField("shape")
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    lengths = {"samples": 501, "samples/2": 251, "samples/2/2": 126}
+    shapes = {
+        name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for name, value in told.items()
+    }
+    for name, found in zip(told, session.run(list(told), {"eeg": windows(2, 501)[:, None]}), strict=True):
+        assert found.shape == tuple(2 if d == "batch" else lengths.get(d, d) for d in shapes[name])
 
 
 def test_export_leaves_the_network_alone(tmp_path):
