@@ -1,8 +1,8 @@
 """An ONNX graph under construction, whose channels fill the vectors that the processor computes with.
 
-onnxruntime computes convolutions in blocks of channels: a convolution of 4 filters takes as long as one of 16. So the
-channels of several convolutions share a block where they can, and filters of zeros fill what is left: else the channels
-would be put from one layout into another at every step.
+On x86 onnxruntime keeps values in blocks of channels: between two of them a convolution of 4 filters takes as long as
+one of 16. So the channels of several convolutions share a block where they can, and filters of zeros fill what is left:
+else the channels would be put from one layout into another at every step.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,7 @@ class Value(NamedTuple):
     name: str
     places: np.ndarray
     width: int
-    halved: int  # how often the length of the signal was
+    halved: int  # times that the signal's length was halved
 
     def spread(self, array, axis):
         """The same array with zeros along `axis` where the value has channels that the network has not."""
@@ -38,8 +38,8 @@ class Value(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A convolution that is not in the graph yet: of `x`, with `weight` (filters, channels of the network in x, taps) and
-    `bias` (filters,) or None."""
+    """A convolution that is not in the graph yet: of `x`, with `weight` (filters, channels of the network in x, taps)
+    and `bias` (filters,) or None."""
 
     x: Value
     weight: np.ndarray
@@ -81,8 +81,8 @@ class Graph:
         return name
 
     def value(self, name, places, width, halved):
-        """A Value, whose shape the graph tells: onnxruntime adds two values while it convolves where it sees that they are
-        equally long, and does not see it by itself where a convolution is dilated."""
+        """A Value, whose shape the graph tells: onnxruntime adds two values while it convolves where it sees that they
+        are equally long, and does not see it by itself where a convolution is dilated."""
         shape = ["batch", width, 1, "samples" + halved * "/2"]
         self.shapes[name] = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         return Value(name, places, width, halved)
@@ -91,9 +91,8 @@ class Graph:
         """What a node without weights makes of a value, channel by channel; made once for all who ask for it."""
         asked = (kind, x.name, stride, repr(attributes))
         if asked not in self.made:
-            self.made[asked] = self.value(
-                self.add(kind, x.name, **attributes), x.places, x.width, x.halved + stride // 2
-            )
+            name = self.add(kind, x.name, **attributes)
+            self.made[asked] = self.value(name, x.places, x.width, x.halved + stride // 2)
         return self.made[asked]._replace(places=x.places)
 
     def relu(self, x):

@@ -97,7 +97,7 @@ def _files(name, path, folder):
     onnx, int8 = folder / f"{name}.onnx", folder / f"{name}.int8.onnx"
     length = description.get("samples", 500)
     export_onnx(net, onnx, length)
-    quantise(onnx, int8, np.random.default_rng(0).uniform(-1, 1, (8, length)))
+    quantise(net, int8, length, np.random.default_rng(0).uniform(-1, 1, (8, length)))
     return {"pytorch": Path(path), "onnx": onnx, "int8": int8}
 
 

@@ -21,6 +21,7 @@ COMPARED = 2000  # epochs on which PyTorch is asked, too: it takes twenty times 
 POINTS = 1.0  # of accuracy that 8-bit integers may differ from PyTorch
 CALIBRATION = 512  # epochs
 PREPROCESSED = {"onnx.quant.pre_process": "onnxruntime.quant"}  # how onnxruntime marks a graph that it need not tidy
+INTEGER_BLOCK = 16  # channels: integers are faster in it than in one of 8 whatever the processor (AVX2, AVX-512)
 STRUCTURE = ("genotype", "widths", "config")  # of a saved network's description, which the graph shows itself
 USAGE = """\
 import sys
@@ -49,13 +50,12 @@ def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):
     normalisation : sleepkit.training.Normalisation or {"mean": ..., "sd": ...}; the file then takes µV, because
         z-score, clip at +-3 and division by 3 are inside. Without it the input is normalised already
     facts : dict kept inside the file, as json, under the metadata name `facts`
-    block : channels that a processor computes at once (8, or 16 with AVX-512); None is this one's. The file gives the same
-        on any, but takes up to a third longer where that differs
+    block : channels that a processor computes at once (8, or 16 with AVX-512); None is this one's. The file gives the
+        same on any, but takes up to half as long again where that differs
     Softmax over the logits gives the probabilities, in the order of sleepkit.epochs.STAGES. Before the file moves into
     place it is run beside PyTorch. Raises ArithmeticError when the two differ by more than TOLERANCE.
     """
-    if isinstance(normalisation, dict):
-        normalisation = Normalisation(**normalisation)
+    normalisation = _as_normalisation(normalisation)
     with written(path) as temporary:
         onnx.save(network_graph(net, samples, normalisation, facts, block), temporary)
         x = np.random.default_rng(0).uniform(-1.2, 1.2, (8, samples))
@@ -65,6 +65,10 @@ def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):
             raise ArithmeticError(
                 f"{path}: not written; its logits would differ from PyTorch's by {difference:.1e}, more than {TOLERANCE}"
             )
+
+
+def _as_normalisation(normalisation):
+    return Normalisation(**normalisation) if isinstance(normalisation, dict) else normalisation
 
 
 def logit_difference(net, session, x, normalisation=None):
@@ -77,11 +81,11 @@ def logit_difference(net, session, x, normalisation=None):
     return float(np.abs(run_session(session, x) - expected).max() / max(1, np.abs(expected).max()))
 
 
-def quantise(path, quantised, windows):
-    """Write an ONNX file with weights and values between the layers in 8-bit integers (onnxruntime, static, QDQ).
+def quantise(net, path, samples, windows, normalisation=None, facts=None):
+    """Write a network as export_onnx does, but with weights and values between the layers in 8-bit integers
+    (onnxruntime, static, QDQ).
 
-    path : file that export_onnx wrote;  quantised : file to write
-    windows : (n, samples), as `path` takes them; they show in which range every value lies (smallest to largest)
+    windows : (n, samples), as the file takes them; they show in which range every value lies (smallest to largest)
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -93,10 +97,10 @@ def quantise(path, quantised, windows):
         def get_next(self):
             return next(self.batches, None)
 
-    model = onnx.load(path)
+    model = network_graph(net, samples, _as_normalisation(normalisation), facts, INTEGER_BLOCK)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, properties | PREPROCESSED)
-    with written(quantised) as temporary:
+    with written(path) as temporary:
         quantize_static(
             model,
             temporary,
@@ -136,7 +140,7 @@ def export(model, folder, nights=None):
     else:
         known, unknown = _nights(nights, about)
         rows = np.random.default_rng(0).permutation(len(known))[:CALIBRATION]
-        quantise(files["float"], files["int8"], known.x[rows])
+        quantise(net, files["int8"], about["samples"], known.x[rows], scale, facts)
         claims = _compare(net, scale, files, unknown, about)
     frame = checks(*claims)
     with written(folder / f"{name}.md") as path:

@@ -90,15 +90,15 @@ def _normalise(graph, x, normalisation):
 
 def _cell(graph, cell, widths, before_last, last):
     """All nodes of a cell, side by side in one value; widths : CellWidths."""
-    edges, n = list(zip(cell.operations, cell.sources, strict=True)), widths.states[0]
-    narrow = set(widths.states) == {n} and n < graph.block and graph.block % n == 0
-    layers = _layers(edges, n, graph.block) if narrow else [{0: node} for node in range(len(edges) // 2)]
-    copies, states, steps, values = graph.block // n if narrow else 1, {}, {}, []
+    edges = list(zip(cell.operations, cell.sources, strict=True))
+    fit = max(1, graph.block // widths.states[0]) if len(set(widths.states)) == 1 else 1
+    layers = _layers(edges, widths.states[0], fit)
+    states, steps, values = {}, {}, []
     for source, (x, module) in enumerate(((before_last, cell.preprocess0), (last, cell.preprocess1))):
-        copied = graph.convolve(_repeated(_step(graph, x, module), copies))
+        copied = graph.convolve(_repeated(_step(graph, x, module), fit))
         states[source] = copied._replace(places=np.arange(widths.states[source]))
         operations = {number: operation for number, (operation, read) in enumerate(edges) if read == source}
-        steps |= _separable_steps(graph, copied, copies, operations)
+        steps |= _separable_steps(graph, copied, fit, operations)
     for layer in layers:
         n = widths.states[2 + min(layer.values())]
         value = _layer(graph, edges, layer, states, steps, graph.filled(n))
@@ -110,7 +110,7 @@ def _cell(graph, cell, widths, before_last, last):
     return graph.value(name, np.concatenate(places), sum(value.width for value in values), values[0].halved)
 
 
-def _layers(edges, n, block):
+def _layers(edges, n, fit):
     """Which nodes of a cell are computed side by side in one value: a list of {place of its first channel: node}, in an
     order in which a node comes after those that it reads.
 
@@ -118,7 +118,7 @@ def _layers(edges, n, block):
     where what it pools lies, and nodes that lie in one value pool the same. Where a node pools from two places, every
     node has a value of its own.
 
-    edges : (operation, source), two of every node;  n : channels of every state;  block : a multiple of n
+    edges : (operation, source), two of every node;  n : channels of every state;  fit : states that share a block
     """
     layers, pools = [], []
     value, place = [0, 1], [0, 0]  # of every state: the two inputs are values 0 and 1, layers those from 2 on
@@ -126,7 +126,7 @@ def _layers(edges, n, block):
         own = edges[2 * node : 2 * node + 2]
         kept = [(operation, source) for operation, source in own if _keeps(operation)]
         pooled = sorted((value[source], _kind(operation)) for operation, source in kept)
-        suited = {place[source] for _, source in kept} or set(range(0, block, n))
+        suited = {place[source] for _, source in kept} or {n * k for k in range(fit)}
         if kept and len(suited) > 1:
             return [{0: each} for each in range(len(edges) // 2)]
         number = max(1, *(value[source] for _, source in own)) - 1
@@ -159,7 +159,7 @@ def _layer(graph, edges, layer, states, steps, width):
     node = min(layer.values())
     kept = [(operation, source) for operation, source in edges[2 * node : 2 * node + 2] if _keeps(operation)]
     pooled = [_keep(graph, states[source], operation) for operation, source in kept]
-    # In this order onnxruntime adds while it convolves.
+    # In this order onnxruntime adds while it convolves as often as it can.
     return graph.total([*pooled, *(graph.convolve(step) for step in joined.values())])
 
 
@@ -171,7 +171,7 @@ def _repeated(step, copies):
 def _separable_steps(graph, copied, copies, operations):
     """The last convolution of every separable or dilated one among a state's operations, as {number: Step}.
 
-    Depthwise convolutions of one geometry take a copy of the state each: so several are one, and what follows them, too.
+    Depthwise convolutions of one geometry take a copy of the state each: several are one, and what follows them, too.
 
     copied : the state, `copies` times one after another;  operations : {number: operation}
     """
@@ -222,8 +222,8 @@ def _step(graph, x, module):
     if isinstance(module, ReluConvBn):
         return _convolution(x, module[1], module[2])
     if isinstance(module, FactorizedReduce):
-        # Its two 1x1 convolutions, on x and on x shifted by a sample, are one of two taps; a length that is odd is padded
-        # right with a zero, and one that is even ends before it.
+        # Its two 1x1 convolutions, on x and on x shifted by a sample, are one of two taps; a length that is odd is
+        # padded right with a zero, and one that is even ends before it.
         scale, bias = _batch_norm(module.bn)
         convs = ((module.conv_1, (0, 1)), (module.conv_2, (1, 0)))
         halves = [np.pad(_array(conv.weight), ((0, 0), (0, 0), zeros)) for conv, zeros in convs if conv is not None]

@@ -27,7 +27,8 @@ from sleepkit.session import open_session, run_session
 from sleepkit.training import Normalisation, TrainSettings, fit, predict_logits
 
 SCALE = Normalisation(-0.2, 21.0)
-# Separable convolutions of both lengths on one state, twins, every other operation, factorized reductions.
+# Separable convolutions of both lengths on one state, two dilated ones of one state in one node, every other operation,
+# factorized reductions.
 MIXED = Genotype(
     (
         *(("sep_conv_1x3", 0), ("sep_conv_1x5", 0), ("dil_conv_1x5", 1), ("dil_conv_1x5", 1)),
@@ -54,6 +55,17 @@ POOLS = Genotype(
         *(("conv_1x1", 0), ("skip_connect", 1), ("dil_conv_1x5", 0), ("dil_conv_1x5", 1), ("max_pool_3x3", 3)),
         *(("conv_3x3", 2), ("max_pool_3x3", 0), ("avg_pool_3x3", 2)),
     ),
+)
+# Two nodes that must not share a block, as what one pools would count in the other: they pool in different ways, or
+# different values, or one of them pools twice.
+APART = {
+    "kinds": (("max_pool_3x3", 2), ("conv_1x1", 4), ("avg_pool_3x3", 3), ("conv_1x1", 4)),
+    "sources": (("max_pool_3x3", 2), ("conv_1x1", 5), ("max_pool_3x3", 5), ("conv_1x1", 5)),
+    "numbers": (("max_pool_3x3", 2), ("max_pool_3x3", 2), ("max_pool_3x3", 3), ("conv_1x1", 4)),
+}
+BEFORE = (
+    *(("conv_1x1", 0), ("conv_3x3", 1), ("conv_3x3", 0), ("conv_1x1", 1)),
+    *(("conv_1x1", 2), ("conv_3x3", 1), ("conv_3x3", 2), ("conv_1x1", 1)),
 )
 
 
@@ -82,6 +94,11 @@ NETWORKS = {
     "mixed": lambda: SleepNet(MIXED, 5, 4),
     "mixed, one channel left": lambda: prune_filters(lively(SleepNet(MIXED, 4, 3)), 0.9),
     "pools in shared blocks": lambda: SleepNet(POOLS, 4, 5),
+    "three quarters of half a block": lambda: SleepNet(MIXED, 3, 5),
+    **{
+        f"pools of other {what}": lambda ends=ends: SleepNet(Genotype(BEFORE + ends, BEFORE + ends), 4, 5)
+        for what, ends in APART.items()
+    },
     **{f"random {seed}": lambda seed=seed: SleepNet(random_genotype(4, seed), 3 + 2 * seed, 5) for seed in range(5)},
     **{f"random, half a block {seed}": lambda seed=seed: SleepNet(random_genotype(5, seed), 4, 3) for seed in range(6)},
 }
@@ -140,9 +157,9 @@ def test_narrow_nodes_share_their_convolutions_and_wide_ones_do_not(block):
 
 @pytest.mark.parametrize("block", [8, 16])
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75, 0.9])
-def test_what_is_half_a_block_of_channels_or_more_fills_whole_blocks(ratio, block):
+def test_every_convolution_fills_whole_blocks(ratio, block):
     net = prune_filters(lively(SleepNet(published_genotype("edf20"), 8, 7)), ratio)
-    assert all(n % block == 0 or n < block / 2 for n in convolutions(net, block))
+    assert not any(n % block for n in convolutions(net, block))
 
 
 @pytest.mark.parametrize("block, layers", [(8, [4, 4, 5, 6, 5, 6, 6]), (16, [3, 3, 5, 4, 5, 6, 6])])
@@ -153,10 +170,32 @@ def test_narrow_nodes_share_blocks(block, layers):
     assert [len(node.input) for node in graph.node if node.op_type == "Concat"] == layers
 
 
+@pytest.mark.parametrize("block", [8, 16])
 @pytest.mark.parametrize("genotype", [MIXED, POOLS])
-def test_the_shapes_that_a_graph_tells_are_those_of_its_values(genotype):
+def test_what_several_operations_need_is_computed_once(genotype, block):
+    nodes = network_graph(lively(SleepNet(genotype, 4, 5)), 500, block=block).graph.node
+    for kind in ("Relu", "MaxPool", "AveragePool"):
+        done = [(node.input[0], str(node.attribute)) for node in nodes if node.op_type == kind]
+        assert done and len(done) == len(set(done))
+
+
+def test_a_file_is_laid_out_for_the_processor_that_writes_it_or_for_another(tmp_path, monkeypatch):
+    net = lively(SleepNet(published_genotype("edf20"), 4, 3))
+    graphs = {block: network_graph(net, 500, block=block).graph for block in (8, 16)}
+    assert len(graphs[8].node) != len(graphs[16].node)
+    for capability, block in (("AVX2", 8), ("AVX512", 16), ("DEFAULT", 8)):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda capability=capability: capability)
+        export_onnx(net, tmp_path / "net.onnx", 500)
+        assert onnx.load(tmp_path / "net.onnx").graph == graphs[block]
+        export_onnx(net, tmp_path / "net.onnx", 500, block=24 - block)
+        assert onnx.load(tmp_path / "net.onnx").graph == graphs[24 - block]
+
+
+@pytest.mark.parametrize("block", [8, 16])
+@pytest.mark.parametrize("genotype", [MIXED, POOLS])
+def test_the_shapes_that_a_graph_tells_are_those_of_its_values(genotype, block):
     """onnxruntime believes them, and adds two values while it convolves where both are said to be equally long."""
-    model = network_graph(lively(SleepNet(genotype, 4, 5)), 500)
+    model = network_graph(lively(SleepNet(genotype, 4, 5)), 500, block=block)
     told = {value.name: value for value in model.graph.value_info}
     assert {node.output[0] for node in model.graph.node if node.op_type in ("Conv", "Add", "Concat")} <= set(told)
     del model.graph.value_info[:]
@@ -263,8 +302,9 @@ def test_integers_are_integers_and_stage_alike(exported, nights):
 
 
 def test_integers_make_a_network_of_the_papers_size_smaller(tmp_path):
-    export_onnx(lively(SleepNet(published_genotype("edf20"), 8, 7)), tmp_path / "net.onnx", 500)
-    quantise(tmp_path / "net.onnx", tmp_path / "int8.onnx", windows(8, 500) / 50)
+    net = lively(SleepNet(published_genotype("edf20"), 8, 7))
+    export_onnx(net, tmp_path / "net.onnx", 500)
+    quantise(net, tmp_path / "int8.onnx", 500, windows(8, 500) / 50)
     assert (tmp_path / "int8.onnx").stat().st_size < 0.5 * (tmp_path / "net.onnx").stat().st_size
 
 

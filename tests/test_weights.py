@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 
@@ -13,10 +14,12 @@ from sleepkit.comparison import PEER_SAMPLES, peer_confusions
 from sleepkit.context import POWERS, smooth_nights
 from sleepkit.crossval import EDF20_PAIRS, fold_context, subject_folds
 from sleepkit.epochs import STAGES, EpochSet, parse_night
+from sleepkit.graph import network_graph
 from sleepkit.metrics import CELLS, confusion, confusion_differences, group_confusions, scores, softmax
 from sleepkit.network import count_parameters, load_network
 from sleepkit.paths import WEIGHTS
 from sleepkit.reference import published_genotype
+from sleepkit.release import SHIPPED_BLOCK
 from sleepkit.results import NETWORK, SCORES
 from sleepkit.scoring import load_model, score_recording
 from sleepkit.training import Normalisation, predict_logits
@@ -70,6 +73,14 @@ def test_the_default_is_the_exported_network_and_equals_it():
     np.testing.assert_allclose(default.probabilities(x), saved.probabilities(x), atol=1e-5)
     described = json.loads((WEIGHTS / f"{NAMES[0]}.json").read_text(encoding="utf-8"))
     assert default.facts["cross_validation"] == described["cross_validation"]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("edf20")])
+def test_exported_files_are_what_the_package_writes_today(name):
+    net, about = load_network(WEIGHTS / name)
+    scale = Normalisation(**about["normalisation"])
+    model = network_graph(net, about["samples"], scale, block=SHIPPED_BLOCK)
+    assert onnx.load(WEIGHTS / f"{name}.onnx").graph == model.graph
 
 
 @pytest.fixture(scope="module")
