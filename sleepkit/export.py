@@ -33,7 +33,7 @@ session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]
 with np.load(night) as file:
     x = file["x"].astype(np.float32).reshape(len(file["y"]), -1)  # (epochs, samples), {input} at {fs:g} Hz
 windows = x[:, : x.shape[1] // {samples} * {samples}].reshape(-1, 1, {samples})
-parts = np.array_split(windows, -(-len(windows) // 64))
+parts = np.array_split(windows, -(-len(windows) // 16))
 logits = np.concatenate([session.run(["logits"], {{"eeg": part}})[0] for part in parts])
 odds = np.exp(logits - logits.max(axis=1, keepdims=True))
 windowwise = odds / odds.sum(axis=1, keepdims=True)

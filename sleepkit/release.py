@@ -24,7 +24,7 @@ from sleepkit.trained import Trained, families, load_pruned, load_trained
 
 CHOOSERS = 3  # subjects that choose the epoch to keep
 # Channels of a block in the exported files. Measured at 500 and 3000 samples: with AVX-512 a file of 8 takes 1.2 and
-# 1.3 times as long as one of 16 (pruned 1.4 and 1.5), with AVX2 one of 16 takes 1.1 times as long as one of 8 (1.3, 1.5).
+# 1.3 times as long as one of 16 (pruned 1.4 and 1.5), with AVX2 one of 16 1.1 times as long as one of 8 (1.3 and 1.5).
 SHIPPED_BLOCK = 16
 RELEASED = ("pruned", "distilled")  # of WAYS: those that one full network is enough for
 
