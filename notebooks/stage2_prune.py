@@ -181,7 +181,8 @@ figures.plot_calibration(calibration, note)
 # %% [markdown]
 # And an answer costs: on one thread of this processor, with PyTorch, with onnxruntime, and with 8-bit integers, at 5 s and at 30 s.
 # onnxruntime computes blocks of 8 or 16 channels, however few of them a layer has. The paper's network (C = 8) has enough to gain from
-# pruning there; one as narrow as the demo's (C = 4) takes as many blocks after as before, and its two files are alike in size and nearly in time.
+# pruning there; one as narrow as the demo's (C = 4) takes as many blocks after as before, and its two files are alike in size and nearly
+# in time.
 
 # %% tags=["nbval-ignore-output"]
 cost = inference_cost(trained, settings)
