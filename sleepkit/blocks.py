@@ -11,12 +11,10 @@ import numpy as np
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-BLOCKS = {"AVX512": 16}  # channels, by what torch calls the processor; 8 with any other
-
 
 def processor_block():
     """Channels of a block in onnxruntime on this processor."""
-    return BLOCKS.get(torch.backends.cpu.get_cpu_capability(), 8)
+    return 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
 
 
 class Value(NamedTuple):

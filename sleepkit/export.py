@@ -33,7 +33,7 @@ session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]
 with np.load(night) as file:
     x = file["x"].astype(np.float32).reshape(len(file["y"]), -1)  # (epochs, samples), {input} at {fs:g} Hz
 windows = x[:, : x.shape[1] // {samples} * {samples}].reshape(-1, 1, {samples})
-parts = np.array_split(windows, -(-len(windows) // 16))
+parts = np.array_split(windows, -(-len(windows) // {batch}))
 logits = np.concatenate([session.run(["logits"], {{"eeg": part}})[0] for part in parts])
 odds = np.exp(logits - logits.max(axis=1, keepdims=True))
 windowwise = odds / odds.sum(axis=1, keepdims=True)
@@ -55,7 +55,8 @@ def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):
     Softmax over the logits gives the probabilities, in the order of sleepkit.epochs.STAGES. Before the file moves into
     place it is run beside PyTorch. Raises ArithmeticError when the two differ by more than TOLERANCE.
     """
-    normalisation = _as_normalisation(normalisation)
+    if isinstance(normalisation, dict):
+        normalisation = Normalisation(**normalisation)
     with written(path) as temporary:
         onnx.save(network_graph(net, samples, normalisation, facts, block), temporary)
         x = np.random.default_rng(0).uniform(-1.2, 1.2, (8, samples))
@@ -65,10 +66,6 @@ def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):
             raise ArithmeticError(
                 f"{path}: not written; its logits would differ from PyTorch's by {difference:.1e}, more than {TOLERANCE}"
             )
-
-
-def _as_normalisation(normalisation):
-    return Normalisation(**normalisation) if isinstance(normalisation, dict) else normalisation
 
 
 def logit_difference(net, session, x, normalisation=None):
@@ -86,6 +83,7 @@ def quantise(net, path, samples, windows, normalisation=None, facts=None):
     (onnxruntime, static, QDQ).
 
     windows : (n, samples), as the file takes them; they show in which range every value lies (smallest to largest)
+    normalisation : sleepkit.training.Normalisation; the rest as in export_onnx
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -97,7 +95,7 @@ def quantise(net, path, samples, windows, normalisation=None, facts=None):
         def get_next(self):
             return next(self.batches, None)
 
-    model = network_graph(net, samples, _as_normalisation(normalisation), facts, INTEGER_BLOCK)
+    model = network_graph(net, samples, normalisation, facts, INTEGER_BLOCK)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, properties | PREPROCESSED)
     with written(path) as temporary:
@@ -154,7 +152,12 @@ def model_card(name, about, files, frame):
     about : description of the saved network;  files : {"float": path, "int8": path};  frame : checks
     """
     usage = USAGE.format(
-        samples=about["samples"], fs=about["fs"], input="µV", stages=list(STAGES), classes=about["n_classes"]
+        samples=about["samples"],
+        fs=about["fs"],
+        input="µV",
+        stages=list(STAGES),
+        classes=about["n_classes"],
+        batch=BATCH,
     )
     seconds = about["samples"] / about["fs"]
     sizes = "\n".join(f"| `{path.name}` | {kind} | {path.stat().st_size:,} |" for kind, path in files.items())

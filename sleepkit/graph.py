@@ -171,7 +171,7 @@ def _repeated(step, copies):
 def _separable_steps(graph, copied, copies, operations):
     """The last convolution of every separable or dilated one among a state's operations, as {number: Step}.
 
-    Depthwise convolutions of one geometry take a copy of the state each: several are one, and what follows them, too.
+    Depthwise convolutions of one kind take a copy of the state each: several are one, and what follows them, too.
 
     copied : the state, `copies` times one after another;  operations : {number: operation}
     """

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-BATCH = 16  # windows at a time: at 500 samples 1.1 to 1.2 times as fast as 64 (AVX2, AVX-512), and faster than one by one
+BATCH = 16  # windows at a time: at 500 samples 1.1 to 1.2 times as fast as 64, and faster than one by one
 
 
 def open_session(path):

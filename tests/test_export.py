@@ -94,7 +94,7 @@ NETWORKS = {
     "mixed": lambda: SleepNet(MIXED, 5, 4),
     "mixed, one channel left": lambda: prune_filters(lively(SleepNet(MIXED, 4, 3)), 0.9),
     "pools in shared blocks": lambda: SleepNet(POOLS, 4, 5),
-    "three quarters of half a block": lambda: SleepNet(MIXED, 3, 5),
+    "widths that do not divide a block": lambda: SleepNet(MIXED, 3, 5),
     **{
         f"pools of other {what}": lambda ends=ends: SleepNet(Genotype(BEFORE + ends, BEFORE + ends), 4, 5)
         for what, ends in APART.items()
@@ -139,7 +139,7 @@ def test_the_file_says_what_it_is(tmp_path):
 
 
 def convolutions(net, block):
-    """Of the network's graph: the number of convolutions, and the filters of each."""
+    """How many filters each convolution of the network's graph has."""
     graph = network_graph(net, 500, block=block).graph
     weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     assert not any(node.op_type == "BatchNormalization" for node in graph.node)
