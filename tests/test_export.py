@@ -16,7 +16,7 @@ from torch import nn
 from sleepkit import export as module
 from sleepkit.__main__ import main
 from sleepkit.epochs import STAGES, EpochSet
-from sleepkit.export import TOLERANCE, export, export_onnx, logit_difference, quantise
+from sleepkit.export import INTEGER_BLOCK, TOLERANCE, export, export_onnx, logit_difference, quantise
 from sleepkit.genotype import Genotype, random_genotype
 from sleepkit.graph import network_graph
 from sleepkit.network import SleepNet, load_network, save_network
@@ -306,6 +306,8 @@ def test_integers_make_a_network_of_the_papers_size_smaller(tmp_path):
     export_onnx(net, tmp_path / "net.onnx", 500)
     quantise(net, tmp_path / "int8.onnx", 500, windows(8, 500) / 50)
     assert (tmp_path / "int8.onnx").stat().st_size < 0.5 * (tmp_path / "net.onnx").stat().st_size
+    kinds = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
+    assert kinds.count("Conv") == len(convolutions(net, INTEGER_BLOCK)) < len(convolutions(net, 8))
 
 
 WITHOUT_TORCH = "import sys\nsys.modules['torch'] = None\n"  # an import of it is an ImportError from here on
