@@ -197,6 +197,11 @@ def plot(profile, key):
     return None
 
 
+def show_table(profile, key):
+    """The table of an item ("tab04") from the results of a profile as its readers see it, not saved."""
+    return Markdown(tables.markdown(_table(profile, key)))
+
+
 def _table(profile, key):
     if key == "tab01":
         removed = {dataset: find(profile, f"stage1_{dataset}/removed_samples.csv") for dataset in ("edf20", "edf78")}

@@ -82,6 +82,27 @@ def _same(values):
     return ("the same" if same else str(values)), same
 
 
+def accuracy_claim(differences, most=0.005):
+    """Whether pruning by importance cost at most the share `most` of accuracy, a row per network.
+
+    differences : data frame as differences.csv
+
+    Apart from `pruning_checks`, as what it says is a result: a run whose networks lose more has still done all it should.
+    """
+    rows = differences.query("metric == 'acc' and comparison == 'pruned - full'")
+    return checks(
+        *(
+            (
+                f"accuracy lost, {row.genotype}, L = {row.cells}",
+                f"at most {100 * most:g} points",
+                f"{-100 * row.difference:.1f} points ({-100 * row.high:.1f} to {-100 * row.low:.1f})",
+                -row.difference <= most,
+            )
+            for row in rows.itertuples()
+        )
+    )
+
+
 def pruning_checks(epochs, trained, crossval_rows, ablation, settings):
     """Whether pruning removed what it should, and whether what is left still stages sleep."""
     full = load_network(next(iter(trained[0].networks.values())))[0]
