@@ -11,7 +11,7 @@ import pytest
 
 from sleepkit import results
 from sleepkit.comparison import PEER_SAMPLES, peer_confusions
-from sleepkit.context import POWERS, smooth_nights
+from sleepkit.context import POWERS, fit_context, smooth_nights
 from sleepkit.crossval import EDF20_PAIRS, fold_context, subject_folds
 from sleepkit.epochs import STAGES, EpochSet, parse_night
 from sleepkit.graph import network_graph
@@ -122,6 +122,43 @@ def test_scoring_the_nights_of_fold_0_gives_the_accuracy_that_was_measured(name,
     assert hits / n == pytest.approx(measured["acc"], abs=0.001)  # rounding decides a few epochs of thousands
 
 
+# Accuracy, macro-F1 and kappa, in %, with every epoch at full weight, of which the page of results gives means and sd.
+PLAIN = {
+    "seed0": (79.76, 74.14, 72.85),
+    "seed1": (79.62, 74.10, 72.72),
+    "seed2": (79.59, 74.29, 72.71),
+    "seed3": (77.79, 72.83, 70.49),
+    "ensemble_seed1": (79.14, 73.93, 72.22),
+    "ensemble_seed2": (79.72, 74.67, 72.89),
+    "ensemble_seed3": (79.85, 74.70, 73.06),
+}
+
+
+def plainly_smoothed(probabilities, night, y, nights):
+    """Stages by the hidden Markov model of method section 5, fitted on the stages y of the training nights."""
+    return smooth_nights(probabilities, night, fit_context(y, nights)).argmax(1)
+
+
+def test_the_page_of_results_gives_the_plain_context():
+    """Of the first network from its committed probabilities; of the others, which slow tests stage anew, the means."""
+    folder = results.paths.results(PROFILE)
+    kept, matrices = results.read(PROFILE, "stage1_edf20/predictions.npz"), []
+    subject = np.array([parse_night(night)[0] for night in kept["night"]])
+    for side in json.loads((folder / "stage1_edf20" / "folds.json").read_text()).values():
+        test, train = (np.isin(subject, side[name]) for name in ("test", "train"))
+        of_training = (kept[name][train] for name in ("y", "night"))
+        said = plainly_smoothed(kept["prob"][test].astype(float), kept["night"][test], *of_training)
+        matrices.append(confusion(kept["y"][test], said))
+    found = scores(sum(matrices))
+    assert [100 * found[key] for key in ("acc", "mf1", "kappa")] == pytest.approx(PLAIN["seed0"], abs=0.1)
+    page = " ".join((folder / "README.md").read_text(encoding="utf-8").split())
+    for way in ("seed", "ensemble_seed"):
+        rows = [figures for name, figures in PLAIN.items() if name[:-1] == way]
+        acc, mf1, kappa = zip(np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1), strict=True)
+        share = f"{kappa[0] / 100:.3f} ± {kappa[1] / 100:.3f}"
+        assert f"{acc[0]:.1f} ± {acc[1]:.1f} %, {mf1[0]:.1f} ± {mf1[1]:.1f} % and {share}" in page
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name, cells, seed",
@@ -134,8 +171,8 @@ def test_scoring_the_nights_of_fold_0_gives_the_accuracy_that_was_measured(name,
     ],
 )
 def test_ten_networks_beside_the_results_stage_whom_they_never_met_as_crossval_says(prepared, name, cells, seed):
-    """Every epoch of the 20 people, by the network of its fold."""
-    epochs, matrices = EpochSet.load(prepared), []
+    """Every epoch of the 20 people, by the network of its fold; with the plain context as the page of results says."""
+    epochs, matrices, smoothed = EpochSet.load(prepared), [], []
     other = {"hum": "edf20-published-hum", "searched": "edf20-searched", "ensemble": "edf20-published-ensemble"}
     pruned = name.startswith(("pruned", "ensemble"))
     genotype = next((label for way, label in other.items() if way in name), "edf20-published")
@@ -146,14 +183,19 @@ def test_ten_networks_beside_the_results_stage_whom_they_never_met_as_crossval_s
         sides = about["training"]
         assert sides["test"] == sorted(pair) and not set(pair) & {*sides["train"], *sides["valid"]}
         test = epochs.subset(np.isin(epochs.subject, pair))
-        said = predict_logits(net, Normalisation(**about["normalisation"])(test.x)).argmax(1)
-        matrices.append(confusion(test.y, said))
+        said = softmax(predict_logits(net, Normalisation(**about["normalisation"])(test.x)))
+        matrices.append(confusion(test.y, said.argmax(1)))
+        train = epochs.subset(np.isin(epochs.subject, sides["train"]))
+        smoothed.append(confusion(test.y, plainly_smoothed(said, test.night, train.y, train.night)))
         measured = row(pruned, "none", str(number), seed, cells, genotype)
         assert scores(matrices[-1])["acc"] == pytest.approx(measured["acc"], abs=0.001)
     pooled = scores(sum(matrices))
     measured = row(pruned, "none", "pooled", seed, cells, genotype)
     assert {key: pooled[key] for key in SCORES} == pytest.approx({key: measured[key] for key in SCORES}, abs=0.001)
     assert np.sum(matrices) == measured["n"] == 42_308
+    if (figures := PLAIN.get(name)) is not None:
+        found = scores(sum(smoothed))
+        assert [100 * found[key] for key in ("acc", "mf1", "kappa")] == pytest.approx(figures, abs=0.1)
 
 
 @pytest.mark.slow
@@ -194,6 +236,8 @@ def test_three_that_learned_from_an_ensemble_asked_together_as_their_page_of_res
         subject = nights.night.map(lambda night: parse_night(night)[0])
         ours = nights.groupby(subject)[CELLS].sum().to_numpy().reshape(1, -1, 5, 5)
         pooled, differences = scores(ours.sum((0, 1))), confusion_differences(ours, peer[None], seed=0)
+        if way == "mean":
+            assert differences["acc"][1] <= 0 < differences["acc"][0], "chance may just give it, says the page"
         for metric, figures in expected[way].items():
             found = 100 * np.array([pooled[metric], *differences[metric]])
             assert found == pytest.approx(figures, abs=0.1), f"{way}, {metric}"

@@ -20,8 +20,8 @@ CONTEXTS = {
     "both+rarity": ", context of the night with rarity",
 }
 CONTEXT_NOTE = (
-    "Context of the same night: forward, the epochs before; both, all of them; both+rarity, all of them, and validation "
-    "subjects choose how far a stage's rarity counts."
+    "Context of the same night, a hidden Markov model: forward, the epochs before; both, all of them, and validation "
+    "subjects choose how much an epoch's evidence weighs; both+rarity, they choose as well how far a stage's rarity counts."
 )
 GAP = (
     "Epochwise, epochs of the same people train a network and the test epochs choose which of its states is kept, on "
