@@ -1,5 +1,5 @@
-"""Multiply-accumulates: the six of method section 2, and a network small enough to count by hand. Then size, latency,
-memory and start-up, as far as they follow from what was measured; how fast is for `python -m sleepkit bench infer`."""
+"""Multiply-accumulates of a network small enough to count by hand (the published six are in tests/test_network.py), size,
+latency, memory and start-up, as far as they follow from what was measured; how fast is for `bench infer`."""
 
 import subprocess
 import sys
@@ -16,18 +16,6 @@ from sleepkit.pruning.filters import prune_filters
 from sleepkit.reference import published_genotype
 from sleepkit.results import COLUMNS
 from sleepkit.startup import measure_startup
-
-MACS = [
-    *(("edf20", 8, cells, macs) for cells, macs in ((7, 81.34), (9, 100.06), (11, 133.37))),
-    *(("edf78", 9, cells, macs) for cells, macs in ((7, 74.41), (9, 89.69), (11, 118.10))),
-]
-
-
-@pytest.mark.parametrize(("key", "channels", "cells", "millions"), MACS)
-def test_macs_of_the_published_networks(key, channels, cells, millions):
-    assert count_macs(SleepNet(published_genotype(key), channels, cells), 3000) == pytest.approx(
-        millions * 1e6, rel=1e-3
-    )
 
 
 def test_macs_by_hand_and_the_mode_is_left_alone():

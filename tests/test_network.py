@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from sleepkit.cost import count_macs
 from sleepkit.genotype import Genotype, random_genotype
 from sleepkit.network import SleepNet, count_parameters, full_widths, is_reduction, load_network, save_network
 from sleepkit.pruning.filters import prune_filters
@@ -25,6 +26,11 @@ PARAMETERS = [
     ("edf20", 12, 9, 201_881),
     ("edf20", 12, 11, 284_105),
 ]
+# The same: millions of multiply-accumulates at 3000 samples.
+MACS = [
+    *(("edf20", 8, cells, macs) for cells, macs in ((7, 81.34), (9, 100.06), (11, 133.37))),
+    *(("edf78", 9, cells, macs) for cells, macs in ((7, 74.41), (9, 89.69), (11, 118.10))),
+]
 SMALL = {"channels": 2, "cells": 5}
 
 
@@ -39,6 +45,13 @@ def stir(net, seed=0):
                 0.5 + torch.rand(module.running_var.shape, generator=generator, dtype=tensor.dtype)
             )
     return net.eval()
+
+
+@pytest.mark.parametrize(("key", "channels", "cells", "millions"), MACS)
+def test_macs_of_the_published_networks(key, channels, cells, millions):
+    assert count_macs(SleepNet(published_genotype(key), channels, cells), 3000) == pytest.approx(
+        millions * 1e6, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize(("key", "channels", "cells", "parameters"), PARAMETERS)
