@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a network small enough to count by hand (the published six are in tests/test_network.py), size,
+"""Multiply-accumulates of a network small enough to count by hand (the published six: tests/test_network.py), size,
 latency, memory and start-up, as far as they follow from what was measured; how fast is for `bench infer`."""
 
 import subprocess
