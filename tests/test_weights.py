@@ -166,7 +166,7 @@ def test_the_page_of_results_gives_the_plain_context():
         *(("seed1", 7, 1), ("seed2", 7, 2), ("seed3", 7, 3), ("L9_seed0", 9, 0), ("L11_seed0", 11, 0)),
         *(("hum_seed1", 7, 1), ("searched_seed0", 7, 0)),
         *(("pruned_seed1", 7, 1), ("pruned_seed2", 7, 2), ("pruned_seed3", 7, 3)),
-        *(("pruned_hum_seed1", 7, 1), ("pruned_L9_seed0", 9, 0)),
+        *(("pruned_hum_seed1", 7, 1), ("pruned_L9_seed0", 9, 0), ("pruned_L11_seed0", 11, 0)),
         *(("ensemble_seed1", 7, 1), ("ensemble_seed2", 7, 2), ("ensemble_seed3", 7, 3)),
     ],
 )
@@ -179,7 +179,7 @@ def test_ten_networks_beside_the_results_stage_whom_they_never_met_as_crossval_s
     folder = results.paths.results(PROFILE) / ("stage2_prune" if pruned else "stage1_edf20") / "networks"
     for number, pair in enumerate(EDF20_PAIRS):
         net, about = load_network(folder / f"{name}_fold{number}")
-        assert len(net.cells) == cells and (count_parameters(net) == {7: 24_153, 9: 27_521}.get(cells)) == pruned
+        assert len(net.cells) == cells and (count_parameters(net) == {7: 24_153, 9: 27_521, 11: 38_289}[cells]) == pruned
         sides = about["training"]
         assert sides["test"] == sorted(pair) and not set(pair) & {*sides["train"], *sides["valid"]}
         test = epochs.subset(np.isin(epochs.subject, pair))
