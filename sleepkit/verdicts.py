@@ -85,11 +85,12 @@ def _same(values):
 
 
 def accuracy_claim(differences):
-    """Whether pruning by importance cost at most LOSS of accuracy, a row per network; the interval is that over subjects.
+    """Whether pruning by importance cost at most LOSS of accuracy, a row per network, with its interval.
 
     differences : data frame as differences.csv
 
-    Apart from `pruning_checks`, as what it says is a result: a run whose networks lose more has still done all it should.
+    Apart from `pruning_checks`, as what it says is a result: a run whose networks lose more has still done all it
+    should.
     """
     rows = differences.query("metric == 'acc' and comparison == 'pruned - full'")
     return checks(
