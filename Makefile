@@ -19,7 +19,7 @@ PYTHON  ?= python3
 RUNS     := $(or $(SLEEPKIT_RUNS),runs)
 DONE     := $(RUNS)/$(PROFILE)
 NAMES    := prepare stage1_edf20 stage1_edf78 stage2_prune figures
-SOURCES  := $(sort $(shell find sleepkit -name '*.py' -not -path 'sleepkit/bench/*' -not -name site.py) $(wildcard sleepkit/published/* sleepkit/figures/*.mplstyle))
+SOURCES  := $(sort $(shell find sleepkit -name '*.py' -not -path 'sleepkit/bench/*' -not -name html.py) $(wildcard sleepkit/paper/published/* sleepkit/paper/figures/*.mplstyle))
 PROFILES := demo $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard notebooks/profiles/*/*.yaml)))))
 START    := $(shell date +%s)
 VENV     := .venv/bin/python
@@ -66,22 +66,22 @@ test: .venv/stamp
 	@$(MAKE) --no-print-directory -k test-units test-notebooks
 
 test-units: .venv/stamp
-	$(VENV) -m pytest --ignore=tests/test_notebooks.py
+	$(VENV) -m pytest --ignore=tests/execution/test_notebooks.py
 
 test-notebooks: .venv/stamp
-	$(VENV) -m pytest --nbval notebooks tests/test_notebooks.py
+	$(VENV) -m pytest --nbval notebooks tests/execution/test_notebooks.py
 
 fuzz: .venv/stamp
-	$(VENV) -m pytest -m slow -s tests/test_fuzz.py
+	$(VENV) -m pytest -m slow -s tests/project/test_fuzz.py
 
 golden: .venv/stamp
-	$(VENV) -c "from sleepkit.notebooks import golden; golden()"
+	$(VENV) -c "from sleepkit.execution.notebooks import golden; golden()"
 
 figures: .venv/stamp
 	@$(VENV) -m sleepkit run figures --profile $(PROFILE)
 
 html: $(NAMES:%=$(DONE)/%.ipynb)
-	@$(VENV) -c "from sleepkit.site import build; build('$(DONE)', 'figures/$(PROFILE)', '$(DONE)/html')"
+	@$(VENV) -c "from sleepkit.paper.html import build; build('$(DONE)', 'figures/$(PROFILE)', '$(DONE)/html')"
 
 lock:
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \

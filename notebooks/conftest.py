@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-from sleepkit.notebooks import NAMES, kernel_environment
+from sleepkit.execution.notebooks import NAMES, kernel_environment
 
 FOLDER = tempfile.mkdtemp(prefix="sleepkit-nbval-")
 os.environ["SLEEPKIT_RUNS"] = os.path.join(FOLDER, "runs")  # what earlier runs left there would answer for this one

@@ -29,8 +29,8 @@ profile = "demo"
 # %%
 import pandas as pd
 
-from sleepkit.gallery import draw, gallery_checks, write_index
-from sleepkit.items import ITEMS
+from sleepkit.paper.items import ITEMS
+from sleepkit.paper.show import draw, gallery_checks, write_index
 
 pd.set_option("display.max_rows", None)  # tables are shown whole
 print(f"profile {profile}: {len(ITEMS)} items")

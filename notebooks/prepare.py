@@ -42,9 +42,15 @@ seed = 0                           # of the simulation
 
 # %%
 from sleepkit.epochs import EpochSet
-from sleepkit.figures import plot_recording
+from sleepkit.experiments.preparing import (
+    Preparation,
+    obtain_recordings,
+    preparation_checks,
+    prepare_nights,
+    stage_counts,
+)
+from sleepkit.paper.figures import plot_recording
 from sleepkit.results import read
-from sleepkit.stage0 import Preparation, obtain_recordings, preparation_checks, prepare_nights, stage_counts
 
 settings = Preparation(profile, source, channel, seconds, wake_margin_minutes, tuple(subjects), hours, seed)
 settings

@@ -74,15 +74,15 @@ max_minutes = 0               # that search and training may take each; then run
 device = "cpu"
 
 # %%
-from sleepkit import figures
-from sleepkit.crossval import manifest, subject_folds
-from sleepkit.nested import nested_report
-from sleepkit.reference import SEARCH_SAMPLES, published, published_genotype
+from sleepkit.evaluation.protocols import manifest, subject_folds
+from sleepkit.evaluation.training import TrainSettings
+from sleepkit.experiments.checks import evaluation_checks, search_checks
+from sleepkit.experiments.nested import nested_report
+from sleepkit.experiments.stage1 import Stage1, load_epochs, search_architecture, train_networks
+from sleepkit.paper import figures
+from sleepkit.paper.published import SEARCH_SAMPLES, published, published_genotype
 from sleepkit.results import read
-from sleepkit.search import SearchSettings
-from sleepkit.stage1 import Stage1, load_epochs, search_architecture, train_networks
-from sleepkit.training import TrainSettings
-from sleepkit.verdicts import evaluation_checks, search_checks
+from sleepkit.search.settings import SearchSettings
 
 # %%
 search = SearchSettings(search_channels, search_cells, search_nodes, search_epochs, search_batch, alpha_lr=alpha_lr,

@@ -54,14 +54,15 @@ max_minutes = 0            # that each computing cell may take; then run again t
 device = "cpu"
 
 # %%
-from sleepkit import figures, gallery, tables
-from sleepkit.ablation import ablate
-from sleepkit.comparison import calibrate, inference_cost, paired_differences
-from sleepkit.stage1 import load_epochs
-from sleepkit.stage2 import Stage2, compare, prune_and_finetune, prune_others, score_filters
-from sleepkit.sweep import regrowth, sweep_ratios
-from sleepkit.trained import load_trained
-from sleepkit.verdicts import accuracy_claim, pruning_checks
+from sleepkit.experiments.ablation import ablate
+from sleepkit.experiments.checks import accuracy_claim, pruning_checks
+from sleepkit.experiments.compare import calibrate, inference_cost, paired_differences
+from sleepkit.experiments.stage1 import load_epochs
+from sleepkit.experiments.stage2 import Stage2, compare, prune_and_finetune, prune_others, score_filters
+from sleepkit.experiments.sweep import regrowth, sweep_ratios
+from sleepkit.experiments.trained import load_trained
+from sleepkit.paper import figures, tables
+from sleepkit.paper import show as gallery
 
 settings = Stage2(profile, dataset, subjects, ratio, balance, finetune_epochs, ablation_seeds, ablation_search, device,
                   beside, ratios, sweep_folds, sweep_seeds, methods, where, max_minutes or None, cost_repeats, also)

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from sleepkit import paths
+from sleepkit.execution import paths
 
 
 def main(argv=None):
@@ -101,7 +101,7 @@ def parser():
 
 
 def simulate(arguments):
-    from sleepkit.simulate import simulate as write
+    from sleepkit.recordings.simulation import simulate as write
 
     pairs = write(
         arguments.output,
@@ -146,7 +146,7 @@ def prepare(arguments):
 
 
 def run(arguments):
-    from sleepkit import notebooks
+    from sleepkit.execution import notebooks
 
     parameters = {name: notebooks.from_yaml(value, f"-p {name}") for name, value in arguments.parameters}
     if arguments.notebook == "all" and arguments.parameters_file:
@@ -165,7 +165,7 @@ def score(arguments):
         raise ValueError("name a recording or a folder of recordings, or give --stream to read standard input")
     if arguments.stream:
         return _stream(arguments)
-    from sleepkit.report import NightsFailed, score_files
+    from sleepkit.scoring.report import NightsFailed, score_files
 
     try:
         score_files(
@@ -183,8 +183,8 @@ def score(arguments):
 
 
 def _stream(arguments):
-    from sleepkit.scoring import describe, load_model
-    from sleepkit.stream import score_stream
+    from sleepkit.scoring.staging import describe, load_model
+    from sleepkit.scoring.stream import score_stream
 
     if arguments.output or arguments.channel or arguments.hypnogram:
         raise ValueError("--stream reads one channel and prints: --output, --channel and --hypnogram do not go with it")
@@ -207,10 +207,10 @@ def _stream(arguments):
 
 def export(arguments):
     try:
-        from sleepkit.export import export as write
+        from sleepkit.scoring.onnx_export import export as write
     except ModuleNotFoundError as error:
         raise ValueError(f"{error}; `pip install onnx onnxruntime` installs what export needs") from error
-    from sleepkit.scoring import DEFAULT
+    from sleepkit.scoring.staging import DEFAULT
 
     try:
         checks = write(arguments.model or DEFAULT, arguments.output, arguments.nights)
@@ -224,7 +224,7 @@ def export(arguments):
 
 
 def release(arguments):
-    from sleepkit.release import release as write
+    from sleepkit.experiments.release import release as write
 
     for path in write(
         arguments.profile,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sleepkit.paths import written
+from sleepkit.execution.paths import written
 
 # The one place where the order of the stages stands: the label of a stage is its position here.
 STAGES = ("W", "N1", "N2", "N3", "REM")
@@ -52,7 +52,7 @@ class EpochSet:
     @cached_property
     def content(self):
         """Twelve hex digits that name these epochs: all that there is of them, in their order."""
-        from sleepkit.checkpoint import fingerprint  # imports torch, which scoring may do without
+        from sleepkit.execution.checkpoint import fingerprint  # imports torch, which scoring may do without
 
         arrays = [getattr(self, field.name) for field in fields(self) if field.name != "fs"]
         return fingerprint({"fs": float(self.fs)}, *arrays)

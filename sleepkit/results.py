@@ -3,12 +3,13 @@
 import json
 import zipfile
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from sleepkit import paths
 from sleepkit.epochs import STAGES
+from sleepkit.execution import paths
 from sleepkit.genotype import Genotype
 from sleepkit.metrics import CELLS
 
@@ -17,9 +18,7 @@ FOLDERS = ("stage1_edf20", "stage1_edf78", "stage2_prune", "stage2_prune_edf78")
 # What tells one trained network from another in crossval.csv and its companions.
 NETWORK = ["protocol", "genotype", "channels", "cells", "pruned", "context", "seed"]
 SCORES = ["acc", "mf1", "kappa", "mgm"]
-# Ends of the genotype's name: networks that stage 2 trains beside those that it prunes and fine-tunes.
-APART = ("scratch", "released", "distilled", "ensemble")
-
+PARTS = ["dataset", "origin", "variant"]  # of a network's label: `read` adds them as columns, `write_table` leaves them out
 COLUMNS = {
     "nights.csv": ["dataset", "night", "subject", *STAGES, "n_epochs", "movement", "unscored", "trimmed"],
     "history.csv": [
@@ -48,6 +47,48 @@ COLUMNS = {
         *("startup_s", "epochs_per_s"),
     ],
 }
+
+
+@dataclass(frozen=True)
+class NetworkKey:
+    """What tells one trained network from another.
+
+    protocol : name of a Protocol;  dataset : "edf20", "edf78" or one's own
+    origin : of its genotype, "published", "searched", or "nested" (a search in every fold)
+    variant : how stage 2 made it where that was not by pruning and fine-tuning, a name of METHODS; else ""
+    pruned : share of its filters that was removed
+    """
+
+    protocol: str
+    dataset: str
+    origin: str
+    channels: int
+    cells: int
+    pruned: float = 0.0
+    seed: int = 0
+    variant: str = ""
+
+    @property
+    def label(self):
+        """The column `genotype` of result files: "edf20-published", "edf20-published-distilled"."""
+        return "-".join(filter(None, (self.dataset, self.origin, self.variant)))
+
+    @classmethod
+    def parse(cls, row):
+        """The key in a row of crossval.csv or a companion (a mapping)."""
+        dataset, origin, variant = parts_of(row["genotype"])
+        numbers = int(row["channels"]), int(row["cells"]), float(row["pruned"]), int(row["seed"])
+        return cls(row["protocol"], dataset, origin, *numbers, variant)
+
+    def columns(self):
+        """Its columns in result files, `context` among them, as a dict."""
+        named = {"protocol": self.protocol, "genotype": self.label, "channels": self.channels, "cells": self.cells}
+        return named | {"pruned": self.pruned, "context": "none", "seed": self.seed}
+
+
+def parts_of(label):
+    """(dataset, origin, variant) of a label in the column `genotype`; what is missing is ""."""
+    return (*label.split("-", 2), "", "")[:3]
 
 
 class MissingResult(FileNotFoundError):
@@ -113,16 +154,28 @@ def merge_crossval(profile):
     return frame
 
 
+def with_parts(frame):
+    """A data frame with the parts of its labels (column `genotype`) as columns dataset, origin and variant."""
+    parts = [parts_of(label) for label in frame.genotype]
+    return frame.assign(**dict(zip(PARTS, zip(*parts, strict=True) if parts else ([],) * 3, strict=True)))
+
+
 def of_stage_2(rows):
-    """Which rows of crossval.csv or a companion are of networks that stage 2 made, pruned or trained again whole, as a
-    bool series."""
-    return (rows.pruned > 0) | rows.genotype.str.endswith(tuple(f"-{way}" for way in APART))
+    """Which rows are of networks that stage 2 made, pruned or trained again whole, as a bool series."""
+    return (rows.pruned > 0) | rows.genotype.map(lambda label: parts_of(label)[2] != "")
 
 
 def write_table(frame, path):
-    """Write a data frame as csv, whole or not at all."""
+    """Write a data frame as csv, whole or not at all; the parts of a label, which `read` adds, are left out."""
     with paths.written(path) as temporary:
+        frame = frame.drop(columns=PARTS) if "genotype" in frame and "variant" in frame else frame
         frame.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
+
+
+def checks(*claims):
+    """Claims of a notebook's last cell as a data frame; each is a tuple (claim, expected, measured, holds)."""
+    frame = pd.DataFrame(claims, columns=["claim", "expected", "measured", "holds"])
+    return frame.astype({"expected": str, "measured": str, "holds": bool})
 
 
 def _checked(frame, path):
@@ -130,7 +183,7 @@ def _checked(frame, path):
     if missing:
         there = ", ".join(frame.columns)
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {there}. Remove it and run again.")
-    return frame
+    return with_parts(frame) if "genotype" in frame else frame
 
 
 def _notebook_of(name):

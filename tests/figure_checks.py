@@ -2,7 +2,7 @@
 
 from matplotlib.text import Text
 
-from sleepkit.figures.style import COLUMN, PAGE
+from sleepkit.paper.figures.style import COLUMN, PAGE
 
 NOTE = "Data: a test. Protocol: subjectwise, 4 folds. Seed 0. " * 4
 

@@ -83,7 +83,8 @@ def save_tiny(path, seed=0, **facts):
     """A small untrained network on disk, whose stages depend on the signal; returns its path without ending."""
     import torch
 
-    from sleepkit.network import SleepNet, save_network
+    from sleepkit.network.saved import save_network
+    from sleepkit.network.sleepnet import SleepNet
 
     torch.manual_seed(seed)
     net = SleepNet(TINY, channels=2, cells=3)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sleepkit.genotype import OPERATIONS, Genotype, edges, random_genotype
-from sleepkit.reference import published_genotype
+from sleepkit.paper.published import published_genotype
 
 CELL = (("max_pool_3x3", 0), ("conv_1x1", 1), ("skip_connect", 2), ("conv_3x3", 0))
 

@@ -1,15 +1,15 @@
 """What one epoch costs: table 9 of the network that comes with the package, full and pruned, and its ratios."""
 
-from sleepkit.cost import measure_cost, ratios
-from sleepkit.scoring import DEFAULT
-from sleepkit.tables import table_cost
+from sleepkit.experiments.cost import measure_cost, ratios
+from sleepkit.paper.tables import table_cost
+from sleepkit.scoring.staging import DEFAULT
 
 NETWORKS = {"full": DEFAULT, "pruned": DEFAULT.with_name(f"{DEFAULT.name}_pruned")}
 IDLE = 0.9  # share of the time with a processor, from which on latencies are the networks' own
 
 
 def run(networks=None, samples=(500, 3000), repeats=200):
-    """Print table 9 and the ratios with their targets; returns the cost as sleepkit.cost.measure_cost does.
+    """Print table 9 and the ratios with their targets; returns the cost as sleepkit.experiments.cost.measure_cost does.
 
     networks : saved networks, {"full": ..., "pruned": ...}; None are those of the package
     """

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sleepkit.startup import peak_memory
+from sleepkit.experiments.startup import peak_memory
 
 TARGETS = {"seconds": 10, "peak_mb": 5}  # times as fast, times as lean
 RATE = 100

@@ -12,10 +12,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from sleepkit.network import SleepNet, count_parameters, save_network
+from sleepkit.experiments.startup import noise, scorer
+from sleepkit.network.saved import save_network
+from sleepkit.network.size import count_parameters
+from sleepkit.network.sleepnet import SleepNet
+from sleepkit.paper.published import published_genotype
 from sleepkit.pruning.filters import prune_filters
-from sleepkit.reference import published_genotype
-from sleepkit.startup import noise, scorer
 
 TARGET, TARGET_SAMPLES = 0.6, 3000  # time of the pruned network as a share of the full one's, in onnxruntime
 RUNTIMES = ("onnx", "pytorch")
@@ -67,7 +69,7 @@ def _networks(cells, ratio):
 
 
 def _files(net, path, samples):
-    from sleepkit.export import export_onnx
+    from sleepkit.scoring.onnx_export import export_onnx
 
     save_network(net, path, {})
     onnx = path.with_name(f"{path.name}.onnx")

@@ -17,8 +17,8 @@ import torch
 from torch.nn import functional as F
 
 from sleepkit.bench.plain import PlainSuperNet, same
-from sleepkit.startup import peak_memory
-from sleepkit.supernet import KINDS, SuperNet
+from sleepkit.experiments.startup import peak_memory
+from sleepkit.search.supernet import KINDS, SuperNet
 
 WAYS = ("plain, two more passes", "plain", "sleepkit")
 LEFT = (1.0, 0.75, 0.5)  # share of the operations that are left: in epochs 1-5, 6-10 and 11-25 of the planted schedule

@@ -11,9 +11,9 @@ import torch
 from torch.nn import functional as F
 
 from sleepkit.bench.plain import PlainSleepNet
-from sleepkit.network import SleepNet
-from sleepkit.reference import published_genotype
-from sleepkit.training import TrainSettings, train_epoch
+from sleepkit.evaluation.training import TrainSettings, train_epoch
+from sleepkit.network.sleepnet import SleepNet
+from sleepkit.paper.published import published_genotype
 
 TARGET, AIM = 1.5, 3
 STEPS = 3  # of Adam in one timed run

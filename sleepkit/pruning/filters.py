@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from sleepkit.network import cell_stride, is_reduction
-from sleepkit.pruning.surgery import Kept, remove_channels
+from sleepkit.network.sleepnet import cell_stride, is_reduction
+from sleepkit.pruning.tied_sets import Kept, remove_channels
 
 
 @dataclass(frozen=True)

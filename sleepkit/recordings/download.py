@@ -5,8 +5,8 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from sleepkit.paths import data, progress
-from sleepkit.recordings.catalog import nights_of
+from sleepkit.execution.paths import data, progress
+from sleepkit.recordings.sleep_edf import nights_of
 
 BASE_URL = "https://physionet.org/files/sleep-edfx/1.0.0/sleep-cassette"
 BACK_OFF = (1, 2, 4, 8)  # s of waiting before another try; twice as long every time, so that a busy server gets room

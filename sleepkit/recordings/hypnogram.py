@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sleepkit.recordings.edf import EPOCH_SAMPLES, EPOCH_SECONDS, RATE, open_edf
+from sleepkit.recordings.strict_edf import EPOCH_SAMPLES, EPOCH_SECONDS, RATE, open_edf
 
 UNSCORED, MOVEMENT = -1, -2
 LABELS = {

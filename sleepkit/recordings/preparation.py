@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from sleepkit.epochs import STAGES
-from sleepkit.paths import progress, written
-from sleepkit.recordings.catalog import MARK, find_nights
-from sleepkit.recordings.edf import EPOCH_SECONDS, RATE, open_channel
+from sleepkit.execution.paths import progress, written
 from sleepkit.recordings.hypnogram import MOVEMENT, UNSCORED, labels_of, read_hypnogram
+from sleepkit.recordings.sleep_edf import MARK, find_nights
+from sleepkit.recordings.strict_edf import EPOCH_SECONDS, RATE, open_channel
 
 COUNTS = (*STAGES, "n_epochs", "movement", "unscored", "trimmed")
 COLUMNS = ("night", "subject", *COUNTS, "status", "problem")

@@ -1,0 +1,108 @@
+"""The two protocols: who is on which side of a fold, how the signal is scaled, and what chooses the epoch that is kept
+(method section 4).
+
+`subjectwise` is the honest one: nobody is on two sides. `epochwise` is the authors' own: one person's epochs train and
+test a network, and the test fold chooses its epoch.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.model_selection import KFold
+
+# The ten pairs of subjects of EDF-20 in AttnSleep's order, so that folds equal that peer's.
+EDF20_PAIRS = ((14, 5), (4, 17), (8, 7), (19, 12), (0, 15), (16, 9), (11, 10), (3, 1), (6, 18), (2, 13))
+SIDES = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold: its number and the positions of the epochs on either side, sorted int arrays."""
+
+    number: int
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+    def subjects(self, epochs):
+        """Dict side -> sorted list of its subjects."""
+        return {side: np.unique(epochs.subject[getattr(self, side)]).tolist() for side in SIDES}
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Signal of µV to network input: (x - mean) / sd, clipped to +-3, divided by 3; scalars, or (samples,) arrays."""
+
+    mean: float
+    sd: float
+
+    def __call__(self, x):
+        return (np.clip((x - self.mean) / self.sd, -3, 3) / 3).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a network is evaluated.
+
+    select_by : score on the validation epochs that chooses the epoch to keep, as in TrainSettings
+    by_subject : whether subjects stay apart. Then mean and sd of the signal come from the training subjects, and a
+        night's context can be used; otherwise from every sample position of the whole data set, and it cannot
+    """
+
+    name: str
+    select_by: str
+    by_subject: bool
+
+    def normalisation(self, epochs, fold):
+        """The Normalisation of a fold's signal."""
+        if not self.by_subject:
+            return Normalisation(epochs.x.mean(axis=0), epochs.x.std(axis=0) + 1e-6)
+        x = epochs.x[fold.train]
+        return Normalisation(float(x.mean(dtype=np.float64)), float(x.std(dtype=np.float64)))
+
+
+SUBJECTWISE = Protocol("subjectwise", "mf1", by_subject=True)
+EPOCHWISE = Protocol("epochwise", "acc", by_subject=False)
+PROTOCOLS = {protocol.name: protocol for protocol in (SUBJECTWISE, EPOCHWISE)}
+
+
+def subject_folds(subject, k, validation_subjects=3):
+    """Subject-wise folds: no subject on two sides.
+
+    subject : (n,) int, of every epoch;  k : number of folds
+    validation_subjects : training subjects that validate, drawn with the fold's number as seed
+    The twenty subjects of EDF-20 in ten folds are AttnSleep's pairs; other sets are permuted with seed 42.
+    Raises ValueError when there are too few subjects.
+    """
+    present = np.unique(subject)
+    if len(present) < k or len(present) - -(-len(present) // k) <= validation_subjects:
+        raise ValueError(
+            f"{len(present)} subjects cannot fill {k} folds with {validation_subjects} validation subjects and one to "
+            "train on; use fewer folds or validation subjects"
+        )
+    if k == 10 and np.array_equal(present, np.arange(20)):
+        groups = EDF20_PAIRS
+    else:
+        groups = np.array_split(np.random.default_rng(42).permutation(present), k)
+    folds = []
+    for number, test in enumerate(groups):
+        others = np.setdiff1d(present, test)
+        valid = np.random.default_rng(number).choice(others, validation_subjects, replace=False)
+        train = np.setdiff1d(others, valid)
+        folds.append(Fold(number, *(np.flatnonzero(np.isin(subject, side)) for side in (train, valid, test))))
+    return folds
+
+
+def epoch_folds(n, k=5, seed=47):
+    """The authors' folds: epochs shuffled, so that one subject is in training and test, and the test fold chooses the
+    epoch."""
+    splits = KFold(k, shuffle=True, random_state=seed).split(np.arange(n))
+    return [Fold(number, np.sort(train), np.sort(test), np.sort(test)) for number, (train, test) in enumerate(splits)]
+
+
+def manifest(epochs, folds):
+    """Which subjects train, validate and test each fold, and which nights test it, as a dict that json can hold."""
+    return {
+        str(fold.number): fold.subjects(epochs) | {"test_nights": np.unique(epochs.night[fold.test]).tolist()}
+        for fold in folds
+    }

@@ -1,0 +1,67 @@
+"""A trained network on disk: weights as safetensors, and a JSON that says how to rebuild it and what it is."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors.torch import load_file, save
+
+from sleepkit.execution.paths import written
+from sleepkit.genotype import Genotype
+from sleepkit.network.size import count_parameters
+from sleepkit.network.sleepnet import CellWidths, SleepNet, Widths
+
+
+def save_network(net, path, facts):
+    """Write `path`.safetensors (weights) and `path`.json (how to rebuild the network, and `facts` about it).
+
+    facts : dict that json can hold: sampling rate, normalisation, training data, protocol, metrics; they cannot
+        replace what rebuilds the network
+    """
+    path = Path(path)
+    description = {
+        **facts,
+        "genotype": {"normal": net.genotype.normal, "reduce": net.genotype.reduce},
+        "channels": net.channels,
+        "cells": len(net.cells),
+        "n_classes": net.classifier.out_features,
+        "widths": asdict(net.widths),
+        "parameters": count_parameters(net),
+    }
+    with written(path.with_name(path.name + ".safetensors")) as temporary:
+        # not save_file, which lets nobody else read what it writes: on a cluster's shared folder others do
+        temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in net.state_dict().items()}))
+    with written(path.with_name(path.name + ".json")) as temporary:
+        temporary.write_text(json.dumps(description, indent=1) + "\n")
+
+
+def load_network(path):
+    """The network in `path`.safetensors and `path`.json, in eval mode, and its description as a dict.
+
+    Raises ValueError when one of the files is missing, damaged, or does not fit the other.
+    """
+    path = Path(path)
+    if missing := [end for end in (".json", ".safetensors") if not path.with_name(path.name + end).exists()]:
+        raise ValueError(
+            f"{path}{' and '.join(missing)}: no such file; name a network that a notebook saved, without its ending "
+            "(runs/PROFILE/.../foldN)"
+        )
+    try:
+        description = json.loads(path.with_name(path.name + ".json").read_text())
+        widths = description["widths"]
+        cells = tuple(CellWidths(tuple(cell["states"]), tuple(cell["inner"])) for cell in widths["cells"])
+        net = SleepNet(
+            Genotype(**description["genotype"]),
+            description["channels"],
+            description["cells"],
+            description["n_classes"],
+            Widths(widths["stem"], cells),
+        )
+        net.load_state_dict(load_file(path.with_name(path.name + ".safetensors")))
+        if broken := [name for name, tensor in net.state_dict().items() if not tensor.isfinite().all()]:
+            raise ValueError(f"{broken[0]} holds what is no number")
+    except Exception as error:  # safetensors, torch and json raise a dozen kinds; none of them is a network
+        raise ValueError(
+            f"{path}.json and .safetensors: not a saved network ({error}); save it again or remove both"
+        ) from error
+    return net.eval(), description

@@ -1,0 +1,25 @@
+"""How large a network is: parameters, and multiply-accumulates for one epoch."""
+
+import copy
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from sleepkit.network.operations import DepthwisePointwise
+
+
+def count_parameters(net):
+    """Number of parameters of a module."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def count_macs(net, samples):
+    """Multiply-accumulates of the convolutions and the linear layer for one epoch of `samples` samples (torch's flop
+    counter / 2), depthwise and pointwise convolutions as the pairs that they are."""
+    net = copy.deepcopy(net).eval()
+    for module in net.modules():
+        if isinstance(module, DepthwisePointwise):
+            module.pair = True
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        net(torch.zeros(1, 1, samples, device=next(net.parameters()).device))
+    return counter.get_total_flops() // 2

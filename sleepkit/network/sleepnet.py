@@ -1,0 +1,141 @@
+"""The discovered network: what a genotype describes, at full width or with channels removed."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sleepkit.network.batch_norm import BatchNorm
+from sleepkit.network.operations import PRIMITIVES, Conv, Rectifying, ReluConvBn, as_image
+
+
+@dataclass(frozen=True)
+class CellWidths:
+    """Channels inside one cell.
+
+    states : of the two inputs and of every node, in order
+    inner : of every operation, in the order of the genotype; None where it has no width of its own (see sleepkit.network.operations)
+    """
+
+    states: tuple
+    inner: tuple
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Channels of a whole network: of the stem and of every cell."""
+
+    stem: int
+    cells: tuple
+
+
+def is_reduction(index, cells):
+    """Whether cell `index` of `cells`, counted from 0, halves the length (method section 1)."""
+    return index in (cells // 3, 2 * cells // 3)
+
+
+def cell_stride(source, reduction):
+    """Stride of an edge: reduction cells halve what comes from outside, sources 0 and 1."""
+    return 2 if reduction and source < 2 else 1
+
+
+def full_widths(genotype, channels, cells):
+    """Widths of the network that nothing was removed from: `channels`, doubled at each reduction cell."""
+    widths, width = [], channels
+    for index in range(cells):
+        reduction = is_reduction(index, cells)
+        entries = genotype.reduce if reduction else genotype.normal
+        width *= 2 if reduction else 1
+        inner = []
+        for name, source in entries:
+            if name.startswith("sep_conv"):
+                inner.append(width)
+            elif name == "skip_connect" and cell_stride(source, reduction) == 2:
+                inner.append(width // 2)
+            else:
+                inner.append(None)
+        widths.append(CellWidths((width,) * (2 + len(entries) // 2), tuple(inner)))
+    return Widths(channels, tuple(widths))
+
+
+class Cell(nn.Module):
+    """One cell: two preprocessed inputs, nodes that sum two operations each, all nodes concatenated.
+
+    (batch, inputs[0], 1, samples), (batch, inputs[1], 1, samples) -> (batch, sum of node widths, 1, samples or its half,
+    rounded up). The inputs come rectified: whoever reads a cell's output begins with a ReLU, and two cells read it.
+    Every operation of stride 2 rounds a length up, so the terms of a node always have one length, odd inputs included.
+    """
+
+    def __init__(self, entries, inputs, widths, reduction, reduction_before):
+        super().__init__()
+        self.sources = tuple(source for _, source in entries)
+        self.preprocess0 = ReluConvBn(inputs[0], widths.states[0], stride=2 if reduction_before else 1)
+        self.preprocess1 = ReluConvBn(inputs[1], widths.states[1])
+        self.operations = nn.ModuleList(
+            PRIMITIVES[name](
+                widths.states[source],
+                cell_stride(source, reduction),
+                outputs=widths.states[2 + position // 2],
+                inner=widths.inner[position],
+            )
+            for position, (name, source) in enumerate(entries)
+        )
+
+    def forward(self, before_last, last):
+        states = [self.preprocess0.after_relu(before_last), self.preprocess1.after_relu(last)]
+        shared = {}
+        for node in range(0, len(self.operations), 2):
+            first, second = (self._result(k, states, shared) for k in (node, node + 1))
+            states.append(first + second)
+        return torch.cat(states[2:], dim=1)
+
+    def _result(self, position, states, shared):
+        """What an operation makes of its source. ReLUs and pools have no weights: those of a source are computed once,
+        kept in `shared`, and read by all."""
+        operation, source = self.operations[position], self.sources[position]
+        if isinstance(operation, nn.Identity):
+            return states[source]
+        if isinstance(operation, Rectifying):
+            if (source, "relu") not in shared:
+                shared[source, "relu"] = F.relu(states[source])
+            return operation.after_relu(shared[source, "relu"])
+        if (source, operation.largest) not in shared:
+            shared[source, operation.largest] = operation(states[source])
+        return shared[source, operation.largest]
+
+
+class SleepNet(nn.Module):
+    """Network of a genotype (method section 2): (batch, 1, samples) -> (batch, n_classes) logits.
+
+    channels : width of the stem and of the first cells, doubled at each of the two reduction cells
+    widths : what filter pruning left; None is full width
+    """
+
+    def __init__(self, genotype, channels=8, cells=9, n_classes=5, widths=None):
+        super().__init__()
+        self.genotype, self.channels = genotype, channels
+        self.widths = widths or full_widths(genotype, channels, cells)
+        stem = self.widths.stem
+        self.stem = nn.Sequential(Conv(1, stem, 3, padding=1, bias=False), BatchNorm(stem), nn.ReLU())
+        self.cells = nn.ModuleList()
+        inputs, reduction_before = (stem, stem), False
+        for index, width in enumerate(self.widths.cells):
+            reduction = is_reduction(index, cells)
+            entries = genotype.reduce if reduction else genotype.normal
+            self.cells.append(Cell(entries, inputs, width, reduction, reduction_before))
+            inputs, reduction_before = (inputs[1], sum(width.states[2:])), reduction
+        self.dropout = nn.Dropout(0.3)
+        self.classifier = nn.Linear(inputs[1], n_classes)
+
+    def forward(self, x):
+        before_last = output = self.stem(as_image(x))  # its last step is a ReLU
+        for cell in self.cells:
+            last = F.relu(output)
+            before_last, output = last, cell(before_last, last)
+        return self.classifier(self.dropout(output.mean(dim=(2, 3))))
+
+
+def new_network(genotype, channels, cells, fold):
+    """An untrained SleepNet, the same kind whatever the fold: what a plan of crossval starts from."""
+    return SleepNet(genotype, channels, cells)

@@ -1,0 +1,1 @@
+"""The paper's side: published numbers, tables and figures."""

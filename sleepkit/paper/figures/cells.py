@@ -1,0 +1,154 @@
+"""Figures 2 to 5: the cells of a genotype, published beside found."""
+
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle, FancyBboxPatch, Patch, PathPatch
+from matplotlib.path import Path
+
+from sleepkit.paper.figures.layout import layered
+from sleepkit.paper.figures.style import FAINT, INK, PAGE, add_note, new_figure, styled
+
+# Label and colour of an operation. The number is the kernel size; the key under the figure spells out the rest.
+FAMILIES = {
+    "sep": ("#CFE5F5", "sep: separable convolution"),
+    "dil": ("#FBE3C0", "dil: dilated separable convolution"),
+    "conv": ("#E6DDF0", "conv: plain convolution"),
+    "pool": ("#DDEBDA", "max, avg: pooling"),
+    "skip": ("#EEEEEE", "skip: identity"),
+}
+SIGNALS = {0: "#B4540A", 1: "#2A6F97"}  # the two inputs keep a colour along their way; everything else is grey
+WIDTHS = {"state": 0.26, "op": 0.44, "wire": 0.0, "out": 0.34}
+MARGIN = 0.12
+DASHED = (0, (3, 1.5))
+
+
+@styled
+def plot_cells(published, found, kind, note=""):
+    """The cell `kind` ("normal" or "reduce") of two genotypes, one over the other, at page width.
+
+    published, found : Genotype; found may be None, then the published cell stands alone
+    returns a matplotlib figure
+    """
+    genotypes = {"published": published} | ({"found in this run": found} if found is not None else {})
+    cells = {label: getattr(genotype, kind) for label, genotype in genotypes.items()}
+    heights = {label: _extent(entries) for label, entries in cells.items()}
+    figure = new_figure(PAGE, sum(heights.values()) + 0.75, layout="none")
+    name = {"normal": "Normal cell", "reduce": "Reduction cell"}[kind]
+    top = figure.get_figheight()
+    for letter, (label, entries) in zip("ab", cells.items(), strict=False):
+        top -= heights[label]
+        box = (0, top / figure.get_figheight(), 1, heights[label] / figure.get_figheight())
+        ax = figure.add_axes(box, label=label)
+        draw_cell(ax, entries, PAGE, heights[label])
+        ax.text(MARGIN, heights[label] - 0.08, f"{letter}  {name}, {label}", va="top", fontsize=8, weight="bold")
+    shown = [key for key in FAMILIES if any(_family(op) == key for cell in cells.values() for op, _ in cell)]
+    handles = [Patch(facecolor=FAMILIES[key][0], edgecolor=INK, linewidth=0.5, label=FAMILIES[key][1]) for key in shown]
+    handles.append(Line2D([], [], color=FAINT, linestyle=DASHED, linewidth=0.9, label="to the output"))
+    figure.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0.01, 0.36 / figure.get_figheight()),
+        ncols=4,
+        columnspacing=1.2,
+        borderaxespad=0,
+    )
+    add_note(figure, note)
+    return figure
+
+
+def draw_cell(ax, entries, width, height):
+    """Draw a cell into `ax`, whose units become inches: a labelled box per operation, a line per connection."""
+    ax.set(xlim=(0, width), ylim=(0, height))
+    ax.axis("off")
+    y, segments = layered(entries)
+    middle = (height - 0.25) / 2 - (max(y.values()) + min(y.values())) / 2
+    y = {vertex: value + middle for vertex, value in y.items()}
+    x = _columns(y, width)
+    last = {}  # the layer up to which a state still feeds an operation; beyond it the line only goes to the output
+    for left, right in segments:
+        if right.kind == "op":
+            last[left.index] = max(right.layer, last.get(left.index, 0))
+    for left, right in segments:
+        _draw_segment(ax, left, right, x, y, last)
+    for vertex in y:
+        if vertex.kind == "state":
+            centre = (x[vertex][0], y[vertex])
+            ax.add_patch(Circle(centre, 0.105, facecolor="white", edgecolor=_colour(vertex), zorder=3, linewidth=0.9))
+            label = (r"$c_{k-2}$", r"$c_{k-1}$")[vertex.index] if vertex.index < 2 else str(vertex.index - 2)
+            if vertex.index < 2:
+                ax.text(x[vertex][0] - 0.15, y[vertex], label, ha="right", va="center", fontsize=9, zorder=4)
+            else:
+                ax.text(x[vertex][0], y[vertex], label, ha="center", va="center_baseline", fontsize=7, zorder=4)
+        elif vertex.kind == "op":
+            name = entries[vertex.index][0]
+            _draw_box(ax, x[vertex][0], y[vertex], WIDTHS["op"], 0.17, FAMILIES[_family(name)][0])
+            ax.text(x[vertex][0], y[vertex], label_of(name), ha="center", va="center_baseline", fontsize=7, zorder=4)
+        elif vertex.kind == "out":
+            ends = [y[left] for left, right in segments if right == vertex]
+            centre, tall = (max(ends) + min(ends)) / 2, max(ends) - min(ends) + 0.17
+            _draw_box(ax, x[vertex][0], centre, 0.18, max(tall, 0.62), "white")
+            ax.text(x[vertex][0], centre, "concat", rotation=90, ha="center", va="center", fontsize=7, zorder=4)
+            ax.text(x[vertex][0] + 0.13, centre, r"$c_k$", ha="left", va="center", fontsize=9)
+    return ax
+
+
+def label_of(operation):
+    """Short name of an operation: "sep 5" of sep_conv_1x5."""
+    if operation == "skip_connect":
+        return "skip"
+    words = operation.replace("1x", "").replace("3x3", "3").split("_")
+    return f"{words[0]} {words[-1][-1]}"
+
+
+def _family(operation):
+    if "pool" in operation:
+        return "pool"
+    return operation.split("_")[0]
+
+
+def _colour(vertex):
+    """Colour of the signal that leaves a vertex."""
+    return SIGNALS.get(vertex.index, "#666666") if vertex.kind in ("state", "wire") else "#666666"
+
+
+def _columns(y, width):
+    """Centre and half width of every vertex's column, in inches: equal gaps between the columns."""
+    layers = sorted({vertex.layer for vertex in y})
+    widths = {layer: max(WIDTHS[vertex.kind] for vertex in y if vertex.layer == layer) for layer in layers}
+    first, space = 0.42, width - 0.42 - 0.22
+    gap = (space - sum(widths.values())) / (len(layers) - 1)
+    left, columns = first, {}
+    for layer in layers:
+        columns[layer] = (left + widths[layer] / 2, widths[layer] / 2)
+        left += widths[layer] + gap
+    return {vertex: columns[vertex.layer] for vertex in y}
+
+
+def _draw_box(ax, x, y, width, height, colour):
+    corner, look = (x - width / 2, y - height / 2), "round,pad=0,rounding_size=0.04"
+    ax.add_patch(FancyBboxPatch(corner, width, height, look, facecolor=colour, edgecolor=INK, linewidth=0.6, zorder=3))
+
+
+def _draw_segment(ax, left, right, x, y, last):
+    """A curve between two columns that leaves and arrives level; through its column a passing line runs level too."""
+    reach = {"state": 0.105, "op": WIDTHS["op"] / 2, "out": 0.09}
+    start = x[left][0] + reach.get(left.kind, x[left][1])
+    end = x[right][0] - reach.get(right.kind, x[right][1])
+    arrival = y[left] if right.kind == "out" else y[right]
+    begin, stop = x[left][0] + x[left][1], x[right][0] - x[right][1]
+    middle = (begin + stop) / 2
+    points = [(start, y[left]), (begin, y[left]), (middle, y[left]), (middle, arrival), (stop, arrival), (end, arrival)]
+    codes = [Path.MOVETO, Path.LINETO, Path.CURVE4, Path.CURVE4, Path.CURVE4, Path.LINETO]
+    if right.kind == "wire":
+        points.append((x[right][0] + x[right][1], arrival))
+        codes.append(Path.LINETO)
+    to_output = right.kind == "out" or (right.kind == "wire" and right.layer >= last.get(right.index, 0))
+    if to_output:
+        look = {"color": FAINT, "linestyle": DASHED, "linewidth": 0.9, "zorder": 1}
+    else:
+        look = {"color": _colour(left), "linewidth": 1.1, "zorder": 2}
+    ax.add_patch(PathPatch(Path(points, codes), fill=False, **look))
+
+
+def _extent(entries):
+    y, _ = layered(entries)
+    return max(y.values()) - min(y.values()) + 0.75

@@ -1,0 +1,73 @@
+"""One look for all figures: sizes, colours, stage order, and how a figure is made and saved."""
+
+import textwrap
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib import style
+
+from sleepkit.execution.paths import written
+from sleepkit.paper import items
+
+COLUMN = 3.5  # inches: one column of a journal
+PAGE = 7.2  # inches: the whole width of its page
+
+# From light to deep sleep in blues that darken, waking in amber, REM in red: told apart in grey, and by readers with
+# any of the three colour deficiencies (a test measures it).
+STAGE_COLOURS = {"W": "#F2B134", "N1": "#9CCFE8", "N2": "#3B8BC4", "N3": "#153E75", "REM": "#C8323C"}
+HYPNOGRAM = ("W", "REM", "N1", "N2", "N3")  # from top to bottom, as sleep medicine draws a night
+
+TRAIN, VALID = "#00806A", "#8A4FA3"  # the two halves of the search
+FULL, PRUNED = "#2A6F97", "#C9761A"  # the network before and after filter pruning
+PUBLISHED = "#8C8C8C"
+INK, FAINT = "#222222", "#BFBFBF"
+
+# Decorates whatever draws or saves. It starts from matplotlib's defaults, so that a reader's own settings do not
+# change the committed pictures, and gives the reader's settings back afterwards.
+styled = style.context(Path(__file__).with_name("sleepkit.mplstyle"), after_reset=True)
+
+
+def new_figure(width, height, layout="constrained"):
+    """An empty figure of that size in inches.
+
+    pyplot makes it, because that is how a notebook learns to show figures, and lets go of it at once: it is shown
+    once, where the notebook names it, and no open figures pile up.
+    """
+    figure = plt.figure(figsize=(width, height), layout=layout)
+    plt.close(figure)
+    return figure
+
+
+def add_note(figure, note):
+    """The line under a figure that says which data, protocol and seeds made it, broken to the figure's width."""
+    if note:
+        characters = int(figure.get_figwidth() / 0.057)
+        text = "\n".join(textwrap.wrap(note, characters))
+        figure.supxlabel(text, x=0.01, ha="left", fontsize=7, color="#666666", linespacing=1.25)
+
+
+def add_heading(ax, text):
+    """A panel's bold heading, one line above the axes' titles."""
+    ax.annotate(text, (0, 1), (0, 12), "axes fraction", "offset points", fontsize=8, weight="bold")
+
+
+def add_facts(ax, text):
+    """A line of small print over the right end of an axis."""
+    ax.set_title(text, fontsize=7, weight="normal", loc="right", pad=2)
+
+
+@styled
+def save(figure, profile, key):
+    """Write figures/<profile>/figNN_name.png (300 dpi) and .svg of the item `key` ("fig06"); return both paths.
+
+    Neither holds a date or a version, so the same numbers give the same bytes.
+    """
+    saved, arranges = [], figure.get_layout_engine()
+    for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+        path = items.path(profile, key, ending)
+        with written(path) as temporary:
+            figure.savefig(temporary, format=ending, metadata=metadata)
+        figure.set_layout_engine("none")  # arranging takes as long as drawing: the SVG keeps the PNG's places
+        saved.append(path)
+    figure.set_layout_engine(arranges)
+    return saved

@@ -1,0 +1,84 @@
+"""The published numbers: everything that the authors' notebooks print, as data frames, matrices and genotypes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sleepkit.epochs import STAGES
+from sleepkit.genotype import Genotype
+from sleepkit.metrics import CELLS, scores
+
+FOLDER = Path(__file__).parent
+
+# Epochs per stage after preparation, before any data pruning: the released logs give the totals per night, the class
+# counts follow from the official hypnograms and agree with those totals.
+PREPARED_COUNTS = {
+    "edf20": dict(zip(STAGES, (8285, 2804, 17799, 5703, 7717), strict=True)),
+    "edf78": dict(zip(STAGES, (65951, 21522, 69132, 13039, 25835), strict=True)),
+}
+
+# Samples of each half of EDF-20 at the start and after the pruning rounds of epochs 5, 10, 15, 20 (released search).
+SEARCH_SAMPLES = pd.DataFrame(
+    {
+        "epoch": (1, 6, 11, 16, 21),
+        "n_train": (21154, 20097, 19063, 18050, 17062),
+        "n_valid": (21154, 20097, 19169, 18427, 17897),
+    }
+)
+
+# Multiplications of the published full networks on 3000 samples, by depth; counted here (sleepkit.experiments.cost), not published.
+FULL_MACS = {
+    "edf20": {7: 81.34e6, 9: 100.06e6, 11: 133.37e6},
+    "edf78": {7: 74.41e6, 9: 89.69e6, 11: 118.10e6},
+}
+
+# How every published accuracy was measured; it stands beside each of them.
+PROTOCOL = "epochwise (5 folds over the epochs that data pruning kept; best epoch on the test fold)"
+
+
+def published(name):
+    """A published table as a data frame: the file `name`.csv; ValueError lists the names there are."""
+    known = sorted(path.stem for path in FOLDER.glob("*.csv"))
+    if name not in known:
+        raise ValueError(f"no published table {name!r}; known: {', '.join(known)}")
+    return pd.read_csv(FOLDER / f"{name}.csv")
+
+
+def baselines():
+    """What other methods reach: the published table baselines.csv, and AttnSleep on the first 5 s of every epoch once
+    more, from the predictions that its repository (swapnil5053/AttnSleep-EEG-5s, MIT) stores: the number printed there
+    is the mean of the folds', here all folds' predictions are merged, as those of this companion's networks are.
+
+    returns a data frame dataset, method, acc, macro_f1, kappa, mgm, params, mmacs (millions), protocol, evidence;
+    kappa apart, scores are in percent
+    """
+    table = published("baselines")
+    found = scores(published("attnsleep_first5s")[CELLS].sum().to_numpy().reshape(5, 5))
+    percent = {"acc": found["acc"], "macro_f1": found["mf1"], "mgm": found["mgm"]}
+    row = table[table.method == "AttnSleep at 5 s"].assign(
+        method="AttnSleep at 5 s, merged",
+        kappa=round(found["kappa"], 4),
+        evidence="its stored predictions",
+        **{name: round(100 * value, 2) for name, value in percent.items()},
+    )
+    return pd.concat([table, row], ignore_index=True)
+
+
+def published_confusion(key):
+    """(5, 5) int, rows the true stage in the order of STAGES, of e.g. "edf20_L9_full"; the five test folds merged."""
+    return np.array(_entry("confusion_matrices", key), dtype=int)
+
+
+def published_genotype(key):
+    """The genotype that the authors' results on "edf20" or "edf78" use."""
+    cells = _entry("genotypes", key)
+    return Genotype(cells["normal"], cells["reduce"])
+
+
+def _entry(name, key):
+    entries = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    if key not in entries:
+        raise ValueError(f"no {key!r} in published {name}; known: {', '.join(sorted(entries))}")
+    return entries[key]

@@ -1,0 +1,248 @@
+"""Tables 7 to 11: methods, variants, costs, protocols and departures, a row each."""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from sleepkit.metrics import confusion, scores
+from sleepkit.paper.published import FULL_MACS, PROTOCOL, baselines, published, published_confusion
+from sleepkit.paper.tables.formats import HEADS, factor
+from sleepkit.paper.tables.runs import DATASETS
+from sleepkit.results import SCORES, of_stage_2
+
+KEYS = ["genotype", "protocol", "context", "pruned", "channels", "cells"]
+DIFFERENCES = {key: f"difference of {HEADS[key].replace('%', 'points')}" for key in ("acc", "mf1", "kappa")}
+CONTEXTS = {
+    "none": "",
+    "forward": ", context of the past",
+    "both": ", context of the night",
+    "both+rarity": ", context of the night with rarity",
+}
+CONTEXT_NOTE = (
+    "Context of the same night, a hidden Markov model: forward, the epochs before; both, all of them, and validation "
+    "subjects choose how much an epoch's evidence weighs; both+rarity, they choose as well how far a stage's rarity counts."
+)
+GAP = (
+    "Epochwise, epochs of the same people train a network and the test epochs choose which of its states is kept, on "
+    "the epochs that data pruning left (it takes the steadiest of one half and the least steady of the other); "
+    "subjectwise neither is so, on all epochs."
+)
+SCORE_COLUMNS = [column for key in SCORES for column in (HEADS[key], f"{HEADS[key]} sd")]
+COST = {  # column of cost.csv: head, unit in the file
+    "network": ("network", None),
+    "runtime": ("runtime", None),
+    "samples": ("samples of an epoch", None),
+    "params": ("parameters", None),
+    "macs": ("MACs, M", 1e6),
+    "file_bytes": ("file, kB", 1e3),
+    "median_ms": ("median, ms per epoch", 1),
+    "p95_ms": ("95th percentile, ms per epoch", 1),
+    "peak_mb": ("peak memory, MB", 1),
+    "startup_s": ("start-up, s", 1),
+    "epochs_per_s": ("epochs per second", 1),
+}
+
+
+def table_state_of_the_art(crossval=None, parameters=None):
+    """Table 7: what others report, what the paper reports, and this run, each with the protocol behind it.
+
+    crossval, parameters : data frames as crossval.csv and parameters.csv of all notebooks, or None
+    returns a data frame with, per data set, the other methods (most accurate first), the published networks, and those
+    of this run with and without context; the scores of this run are of merged predictions, mean over seeds
+    """
+    known, parts = baselines(), []
+    for dataset, name in DATASETS.items():
+        others = known[known.dataset.str.startswith(dataset)].sort_values("acc", ascending=False, kind="stable")
+        others = others.rename(columns={"macro_f1": "mf1", "mmacs": "macs"})
+        parts.append(_named(others.assign(source=others.evidence), name))
+        theirs = _published_scores(dataset)
+        sizes = published("parameters").query("dataset == @dataset").set_index("layers").params_total
+        stages = theirs.stage.map({1: "stage 1", 2: "stage 2, weights set to zero"})
+        theirs = theirs.assign(
+            method="this paper, " + stages + ", L = " + theirs.L.astype(str),
+            params=theirs.L.map(sizes),
+            macs=theirs.L.map(FULL_MACS[dataset]) / 1e6,
+            protocol=PROTOCOL,
+            source="published",
+        )
+        parts.append(_named(theirs, name))
+        if crossval is not None:
+            parts.append(_named(_found_networks(crossval, dataset, parameters), name))
+    table = pd.concat(parts, ignore_index=True).dropna(axis=1, how="all")
+    return table.astype({"parameters": "Int64"})
+
+
+def table_ablation(ablation):
+    """Table 8: a row per variant of ablation.csv in its order, mean over the seeds and sd where there are several."""
+    by_variant = ablation.groupby("variant", sort=False)
+    table = pd.DataFrame({"seeds": by_variant.seed.nunique()})
+    for key in SCORES:
+        table = table.join(_mean_sd(by_variant[key], key))
+    table["parameters"] = by_variant.params.mean().round().astype(int)
+    table["MACs, M"] = by_variant.macs.mean() / 1e6
+    table["epochs trained on"] = by_variant.trained_on.mean().round().astype(int)
+    table["epochs scored"] = by_variant.n.first()
+    return table.reset_index()
+
+
+def ablation_note(facts):
+    """What table 8's networks were made with, in words; facts: ablation.json as a dict."""
+    search, epochs = facts["search"], facts["train"]["epochs"]
+    late = search["prune_every"] > min(search["prune_until"], search["epochs"] - 1)
+    return (
+        f"Fold {facts['fold']}, whose test subjects the searches of every row have not seen either: "
+        f"C = {search['channels']}, L = {search['cells']}, N = {search['nodes']}, {search['epochs']} epochs; "
+        f"then {epochs} epochs of training, on what the data pruning of the row's search left of the fold, and "
+        f"{facts['finetune_epochs']} more for what is pruned or gets extra ones."
+        + " No search prunes before its last epoch is over: data pruning cannot change what they find."
+        * late
+    )
+
+
+def table_cost(cost):
+    """Table 9: what one epoch costs on one CPU thread, a row per length, network and runtime of cost.csv."""
+    rows = cost.sort_values("samples", kind="stable")
+    return pd.DataFrame({head: rows[column] / unit if unit else rows[column] for column, (head, unit) in COST.items()})
+
+
+def table_protocols(crossval, dataset):
+    """Table 10: the networks of a data set by protocol and context, merged predictions; published ones first.
+
+    crossval : data frame as crossval.csv, or None
+    Differences are this run minus the published network of the same stage and depth L, whose protocol is another.
+    """
+    table = _published_scores(dataset).assign(source="published", protocol="epochwise", context="none", seeds=1)
+    if crossval is not None:
+        table = pd.concat([table, _found_scores(crossval, dataset)], ignore_index=True)
+    heads = ["source", "protocol", "context", "stage", "C", "L", "seeds"]
+    columns = [*heads, *SCORE_COLUMNS, *DIFFERENCES.values()]
+    return table.reindex(columns=columns).dropna(axis=1, how="all")
+
+
+def protocol_gap(crossval, dataset, predictions=None, kept=None):
+    """What the two protocols make of one network, in words: a sentence per network that was tested by both with the
+    same seeds, and one for the network that was searched inside every fold; "" where there is none.
+
+    crossval : data frame as crossval.csv, or None
+    predictions, kept : dicts of arrays as predictions.npz and kept.npz, so that the network of predictions can be
+        compared on the epochs that both protocols score; or None
+    """
+    if crossval is None:
+        return ""
+    pooled = crossval[(crossval.fold == "pooled") & (crossval.context == "none")]
+    pooled = pooled[pooled.genotype.str.startswith(dataset)]
+    sentences = []
+    for (genotype, channels, cells, pruned), rows in pooled.groupby(["genotype", "channels", "cells", "pruned"]):
+        name = f"{genotype}, L = {cells}, C = {channels}" + (f", {100 * pruned:.0f} % pruned" if pruned else "")
+        seeds = sorted(set.intersection(*(set(part.seed) for _, part in rows.groupby("protocol"))))
+        scored = 100 * rows[rows.seed.isin(seeds)].groupby("protocol")[["acc", "mf1"]].mean()
+        if {"epochwise", "subjectwise"} <= set(scored.index):
+            theirs, ours = scored.loc["epochwise"].to_numpy(), scored.loc["subjectwise"].to_numpy()
+            gap = f"{theirs[0]:.1f} % accuracy epochwise, {ours[0]:.1f} % subjectwise, {_points(theirs - ours)}"
+            gap += f", seed {', '.join(map(str, seeds))}"
+            same = _on_the_same_epochs(crossval, predictions, kept, genotype, channels, cells, pruned)
+            if same is not None:
+                seed, theirs, ours = same
+                gap += f"; subjectwise on the same epochs, seed {seed}, {ours[0]:.1f} %, {_points(theirs - ours)}"
+            sentences.append(f"{name}: {gap}.")
+        elif genotype.endswith("-nested"):
+            sentences.append(
+                f"{name}: {scored.iloc[0, 0]:.1f} % subjectwise, where every fold searches, by a smaller search, and "
+                "prunes data without its test subjects, too."
+            )
+    if any("epochwise" in sentence for sentence in sentences):
+        sentences.insert(0, GAP)
+    return " ".join(sentences)
+
+
+def _points(gap):
+    """gap : (accuracy, macro-F1), percentage points."""
+    return f"a gap of {gap[0]:.1f} points ({gap[1]:.1f} in macro-F1)"
+
+
+def _on_the_same_epochs(crossval, predictions, kept, *network):
+    """(seed of the predictions' network, its (accuracy, macro-F1) in percent epochwise, and subjectwise on the epochs
+    that were kept), where it is this network, tested subject-wise on all of them; else None."""
+    if predictions is None or kept is None:
+        return None
+    keys = json.loads(str(predictions["network"]))
+    names = ["genotype", "channels", "cells", "pruned", "protocol"]
+    ids = np.concatenate([kept["train"], kept["valid"]])
+    rows = np.isin(predictions["id"], ids)
+    if tuple(keys[name] for name in names) != (*network, "subjectwise") or rows.sum() != len(ids):
+        return None
+    of_seed = (crossval.fold == "pooled") & (crossval.protocol == "epochwise") & (crossval.seed == keys["seed"])
+    epochwise = crossval[of_seed & (crossval[names[:-1]] == list(network)).all(axis=1)]
+    if len(epochwise) != 1:
+        return None
+    values = scores(confusion(predictions["y"][rows], predictions["prob"][rows].argmax(axis=1)))
+    theirs = 100 * epochwise[["acc", "mf1"]].to_numpy(float)[0]
+    return keys["seed"], theirs, np.array([100 * values["acc"], 100 * values["mf1"]])
+
+
+def table_departures():
+    """Table 11: what the paper says, what the released code does, what the companion does."""
+    return published("departures").fillna("")
+
+
+def _published_scores(dataset):
+    """A row per published network: stage, C, L, and the heads of SCORES."""
+    channels = published("parameters").query("dataset == @dataset").set_index("layers").channels
+    rows = []
+    for stage, model in ((1, "full"), (2, "pruned")):
+        for cells in (7, 9, 11):
+            values = scores(published_confusion(f"{dataset}_L{cells}_{model}"))
+            head = {"stage": stage, "C": channels[cells], "L": cells}
+            rows.append(head | {HEADS[key]: values[key] * factor(key) for key in SCORES})
+    return pd.DataFrame(rows)
+
+
+def _found_scores(crossval, dataset):
+    """A row per network of this run: its keys, source, stage, seeds, scores with their sd, differences to the
+    published."""
+    pooled = crossval[(crossval.fold == "pooled") & crossval.genotype.str.startswith(dataset)]
+    by_network = pooled.groupby(KEYS)
+    found = pd.DataFrame({"seeds": by_network.seed.nunique()})
+    for key in SCORES:
+        found = found.join(_mean_sd(by_network[key], key))
+    found = found.reset_index().rename(columns={"cells": "L", "channels": "C"})
+    found["stage"] = 1 + of_stage_2(found)
+    whole = (found.stage == 2) & (found.pruned == 0)
+    found["source"] = "this run, " + found.genotype + np.where(whole, ", not pruned", "")
+    order = {context: place for place, context in enumerate(CONTEXTS)}
+    found = found.sort_values(["protocol", "genotype", "C", "L", "pruned", "context"], key=lambda c: c.replace(order))
+    theirs = found[["stage", "L"]].merge(_published_scores(dataset), on=["stage", "L"], how="left")
+    for key, head in DIFFERENCES.items():
+        found[head] = found[HEADS[key]].to_numpy() - theirs[HEADS[key]].to_numpy(float)
+    return found
+
+
+def _found_networks(crossval, dataset, parameters):
+    """The networks of this run as rows of table 7."""
+    found = _found_scores(crossval, dataset)
+    sizes = parameters[["genotype", "channels", "cells", "pruned", "params", "macs"]].drop_duplicates()
+    sizes = sizes.rename(columns={"cells": "L", "channels": "C"})
+    found = found.merge(sizes, on=["genotype", "C", "L", "pruned"], how="left")
+    folds = crossval[crossval.fold != "pooled"].groupby("protocol").fold.nunique()
+    names = [
+        f"{row.source}, stage {row.stage}, L = {row.L}, C = {row.C}{CONTEXTS[row.context]}"
+        for row in found.itertuples()
+    ]
+    protocols = [f"{folds.get(protocol, 0)}-fold {protocol}" for protocol in found.protocol]
+    return found.assign(method=names, protocol=protocols, macs=found.macs / 1e6, source="this run")
+
+
+def _named(rows, dataset):
+    """Rows under the heads of table 7; scores in percent as the baselines give them."""
+    heads = {key: HEADS[key] for key in SCORES} | {"params": "parameters", "macs": "MACs, M"}
+    rows = rows.rename(columns=heads).assign(**{"data set": dataset})
+    numbers = [*SCORE_COLUMNS, DIFFERENCES["acc"], "parameters", "MACs, M"]
+    columns = ["data set", "method", *numbers, "protocol", "source"]
+    return rows.reindex(columns=columns).astype(dict.fromkeys(numbers, float))
+
+
+def _mean_sd(grouped, key):
+    """Mean and sd over seeds as two columns; without a second seed the sd is empty."""
+    mean, sd = grouped.mean() * factor(key), grouped.std(ddof=1) * factor(key)
+    return pd.DataFrame({HEADS[key]: mean, f"{HEADS[key]} sd": sd})

@@ -1,0 +1,159 @@
+"""How a table becomes files: CSV with full precision, Markdown and LaTeX (booktabs) for readers.
+
+A column "X sd" belongs to the column "X" before it; a reader's table joins the two as mean ± sd. In the column of a
+score or a cost the best value is bold, per data set or length of an epoch where there are several; where the
+networks are the columns, the best of each row.
+"""
+
+import textwrap
+
+import pandas as pd
+
+from sleepkit.execution.paths import written
+from sleepkit.paper import items
+from sleepkit.results import write_table
+
+HEADS = {"acc": "ACC, %", "mf1": "MF1, %", "kappa": "kappa", "mgm": "MGm, %"}
+# Which end of a column is the best one, by its head without the unit.
+HIGHER = ("ACC", "MF1", "kappa", "MGm", "precision", "recall", "F1", "G-mean", "epochs per second")
+LOWER = ("parameters", "MACs", "file", "median", "95th percentile", "peak memory", "start-up")
+BOLD = "Bold: the best of its column (of its row, where networks are the columns), whatever the protocol."
+GROUPS = ("data set", "samples of an epoch")
+WIDE = 32  # characters beyond which a column of text wraps in LaTeX
+HEAD = 18  # characters beyond which a head goes on in the next line
+LINE = 85  # characters of a line of LaTeX's \small, about
+TEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "α": r"$\alpha$",
+    "μ": r"$\mu$",
+    "λ": r"$\lambda$",
+    "µ": r"\textmu{}",
+    "κ": r"$\kappa$",
+    "√": r"$\surd$",
+    "|": r"\textbar{}",
+    "<": "$<$",
+    ">": "$>$",
+}
+
+
+def factor(key):
+    """What turns a score of crossval.csv into the unit of its head: 100 for shares, 1 for kappa."""
+    return 100 if HEADS[key].endswith("%") else 1
+
+
+def save(table, profile, key, note=""):
+    """Write figures/<profile>/tabNN_name.csv, .md and .tex of the item `key` ("tab03"); return the paths."""
+    title = items.item(key).title
+    note = " ".join(
+        part for part in (BOLD if any(bold for row in _shown(table)[2] for _, bold in row) else "", note) if part
+    )
+    paths = [items.path(profile, key, ending) for ending in ("csv", "md", "tex")]
+    write_table(table, paths[0])
+    page = f"# {title}\n\n{markdown(table)}\n" + (f"\n{note}\n" if note else "")
+    for path, text in zip(paths[1:], (page, latex(table, key, title, note)), strict=True):
+        with written(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return paths
+
+
+def markdown(table):
+    """The data frame as a Markdown table: numbers right, two decimals (kappa three), mean ± sd in one column."""
+    heads, numeric, rows = _shown(table)
+    lines = [
+        [head.replace("|", "\\|") for head in heads],
+        ["---:" if right else "---" for right in numeric],
+        *([(f"**{text}**" if bold else text).replace("|", "\\|") for text, bold in row] for row in rows),
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def latex(table, label, caption, note=""):
+    r"""The data frame as a LaTeX `table` for the package booktabs; wide columns of text wrap, heads stand in several
+    lines, and a table that is still wider than the page shrinks."""
+    heads, numeric, rows = _shown(table)
+    stacked = [textwrap.wrap(head, HEAD, break_long_words=False, break_on_hyphens=False) for head in heads]
+    widths = [max(len(text) for text in (*stacked[i], *(row[i][0] for row in rows))) for i in range(len(heads))]
+    long = [width > WIDE for width in widths]
+    rest = sum(width + 2 for width in widths if width <= WIDE) / LINE
+    wrapped = f"p{{{max(0.95 - rest, 0.3 * sum(long)) / max(sum(long), 1):.2f}\\linewidth}}"
+    columns = "".join("r" if right else wrapped if wide else "l" for right, wide in zip(numeric, long, strict=True))
+    body = [" & ".join(f"\\textbf{{{_tex(text)}}}" if bold else _tex(text) for text, bold in row) for row in rows]
+    begin = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
+    return (
+        "% needs \\usepackage{booktabs,graphicx,textcomp}\n\\begin{table}\n\\centering\n\\small\n"
+        f"\\caption{{{_tex(caption)}}}\n\\label{{{label}}}\n"
+        f"{begin}\\begin{{tabular}}{{{columns}}}\n\\toprule\n"
+        + " & ".join(_stack(lines, right) for lines, right in zip(stacked, numeric, strict=True))
+        + " \\\\\n\\midrule\n"
+        + "".join(f"{line} \\\\\n" for line in body)
+        + "\\bottomrule\n\\end{tabular}}\n"
+        + (f"\n\\footnotesize {_tex(note)}\n" if note else "")
+        + "\\end{table}\n"
+    )
+
+
+def _shown(table):
+    """(heads, whether numeric, rows of (text, bold)) as a reader sees them."""
+    columns = [column for column in table.columns if not column.endswith(" sd")]
+    numeric = [pd.api.types.is_numeric_dtype(table[column]) for column in columns]
+    records = table.to_dict("records")
+    by_row = "measure" in table.columns  # then a row is a measure and each network a column
+    if by_row:
+        compared = [column for column in columns if column not in ("measure", "stage") and "difference" not in column]
+        best = {(i, c) for i, row in enumerate(records) for c in _best(pd.Series(row)[compared], row["measure"])}
+        numeric = [column not in ("measure", "stage") for column in columns]
+    else:
+        groups = next((table[column].to_numpy() for column in GROUPS if column in table), [0] * len(table))
+        parts = [part for _, part in table.reset_index(drop=True).groupby(groups, sort=False)]
+        best = {(i, column) for part in parts for column in columns for i in _best(part[column], column)}
+    rows = []
+    for i, row in enumerate(records):
+        kappa = row["measure"].endswith("kappa") if by_row else None
+        line = []
+        for column in columns:
+            decimals = 3 if (column.endswith("kappa") if kappa is None else kappa) else 2
+            text = _cell(row[column], row.get(f"{column} sd"), decimals, "difference" in column)
+            line.append((text, (i, column) in best))
+        rows.append(line)
+    return columns, numeric, rows
+
+
+def _best(values, head):
+    """Labels of the best of two or more numbers of a series, by the meaning of its head; none where all are alike."""
+    name = head.split(",")[0]
+    numbers = pd.to_numeric(values, errors="coerce").dropna().astype(float)
+    if name not in HIGHER + LOWER or len(numbers) < 2 or numbers.nunique() == 1:
+        return []
+    return list(numbers.index[numbers == (numbers.max() if name in HIGHER else numbers.min())])
+
+
+def _cell(value, sd, decimals, signed):
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return "–"
+    sign = "+" if signed and value else ""
+    if float(value).is_integer() and not isinstance(value, float):
+        return f"{value:{sign},}".replace("-", "−")
+    return f"{value:{sign}.{decimals}f}".replace("-", "−") + (
+        "" if sd is None or pd.isna(sd) else f" ± {sd:.{decimals}f}"
+    )
+
+
+def _stack(lines, right):
+    """A head of one or more lines, the last one on the line of the others' last ones."""
+    if len(lines) == 1:
+        return _tex(lines[0])
+    return (
+        f"\\begin{{tabular}}[b]{{@{{}}{'r' if right else 'l'}@{{}}}}" + r"\\".join(map(_tex, lines)) + r"\end{tabular}"
+    )
+
+
+def _tex(text):
+    return "".join(TEX.get(character, character) for character in text)

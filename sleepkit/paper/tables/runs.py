@@ -1,0 +1,209 @@
+"""Tables 1 to 6: the data, the settings, and every network's scores and size."""
+
+import pandas as pd
+
+from sleepkit.epochs import STAGES
+from sleepkit.genotype import OPERATIONS
+from sleepkit.metrics import per_class, scores
+from sleepkit.paper.published import PREPARED_COUNTS, PROTOCOL, published, published_confusion
+from sleepkit.paper.tables.formats import HEADS, factor
+from sleepkit.recordings.sleep_edf import nights_of
+from sleepkit.results import NETWORK, SCORES, of_stage_2
+
+BY_STAGE = {"precision": "precision, %", "recall": "recall, %", "f1": "F1, %", "gmean": "G-mean, %"}
+DATASETS = {"edf20": "EDF-20", "edf78": "EDF-78"}
+
+# Setting, value in the paper (or in the authors' run where its text is not at hand), name in settings.json; None is
+# fixed in the code at the paper's value.
+SEARCH_SETTINGS = (
+    ("operations on an edge", len(OPERATIONS), None),
+    ("channels of the search network", 16, "channels"),
+    ("cells of the search network", 6, "cells"),
+    ("nodes of a cell", 7, "nodes"),
+    ("search epochs", 25, "epochs"),
+    ("batch size", 32, "batch"),
+    ("learning rate of the weights (SGD, cosine)", 0.025, "lr"),
+    ("momentum", 0.9, None),
+    ("weight decay of the weights", 3e-4, None),
+    ("learning rate of α (Adam)", 3e-4, "alpha_lr"),
+    ("weight decay of α", 1e-3, None),
+    ("weight of the entropy of α", 1e-3, "entropy_weight"),
+    ("temperature of the first epoch", 1.5, None),
+    ("decay of the temperature per epoch", 0.95, None),
+    ("epochs between pruning rounds", 5, "prune_every"),
+    ("last epoch for a pruning round", 22, "prune_until"),
+    ("share of each half removed per round", 0.05, "data_fraction"),
+    ("operation threshold μ (weight below μ/|O|)", 0.5, None),
+    ("seed of the search", 42, "seed"),
+    ("seed of the split in halves", 47, "split_seed"),
+    ("seconds of an epoch that the network sees", 30, "seconds"),
+    ("samples of an epoch", 3000, "samples"),
+)
+
+
+def table_epochs(nights, removed):
+    """Table 1: epochs per stage before and after data pruning (BDP), published over this run.
+
+    nights : data frame as nights.csv, or None
+    removed : dict dataset -> data frame as removed_samples.csv; those without a search or a round are left out
+    returns data frame data set, epochs, source, a column per stage, total
+    """
+    after = published("class_counts_after_bdp").set_index(["dataset", "stage"]).n_epochs
+    rows = []
+    for dataset, name in DATASETS.items():
+        rows.append((name, "prepared", "published", PREPARED_COUNTS[dataset]))
+        ours = "this run"
+        if nights is not None and (nights.dataset == dataset).any():
+            mine, known = nights[nights.dataset == dataset], len(nights_of(dataset))
+            ours += "" if len(mine) == known else f", {len(mine)} of {known} nights"
+            rows.append((name, "prepared", ours, mine[list(STAGES)].sum()))
+        rows.append((name, "left by BDP", "published", after[dataset]))
+        if removed.get(dataset) is not None and len(removed[dataset]):
+            rounds = removed[dataset].sort_values("epoch", kind="stable").groupby(["half", "stage"])
+            start = rounds.first()[["left", "removed"]].sum(axis=1)
+            rows.append((name, "searched on", ours, start.groupby("stage").sum()))
+            rows.append((name, "left by BDP", ours, rounds.left.last().groupby("stage").sum()))
+    table = [(*head, *(int(counts[s]) for s in STAGES), int(sum(counts[s] for s in STAGES))) for *head, counts in rows]
+    table = pd.DataFrame(table, columns=["data set", "epochs", "source", *STAGES, "total"])
+    return _with_differences(table)
+
+
+def _with_differences(table):
+    """Table 1 with a row "difference" under every pair of published counts and those of this run on as many nights."""
+    blocks = []
+    for _, block in table.groupby(["data set", "epochs"], sort=False):
+        blocks.append(block)
+        if block.source.to_list() == ["published", "this run"]:
+            difference = block.iloc[[1]].assign(source="difference")
+            difference[[*STAGES, "total"]] -= block.iloc[0][[*STAGES, "total"]].astype(int)
+            blocks.append(difference)
+    return pd.concat(blocks, ignore_index=True)
+
+
+def table_settings(settings):
+    """Table 2: search space and hyper-parameters, the paper's beside those of this run.
+
+    settings : dict name of the search -> its settings.json as a dict; may be empty
+    returns data frame setting, paper, and a column per search; what only the companion has stands at the end
+    """
+    known = {key for _, _, key in SEARCH_SETTINGS}
+    further = dict.fromkeys(key for values in settings.values() for key in values if key not in known)
+    table = pd.DataFrame(
+        {
+            "setting": [label for label, _, _ in SEARCH_SETTINGS] + [key.replace("_", " ") for key in further],
+            "paper": [f"{value:g}" for _, value, _ in SEARCH_SETTINGS] + [""] * len(further),
+        }
+    )
+    keys = [key for _, _, key in SEARCH_SETTINGS] + list(further)
+    for name, values in settings.items():
+        table[f"this run, {name}"] = ["the same" if key is None else _setting(values.get(key, "")) for key in keys]
+    return table
+
+
+def table_stage(dataset, pruned, crossval=None, by_stage=None, parameters=None):
+    """Tables 3 to 6: scores, per-class scores and size of every network of one stage, published beside this run.
+
+    dataset : "edf20" or "edf78"; pruned : False for stage 1, True for stage 2
+    crossval, by_stage, parameters : data frames as crossval.csv, per_class.csv and parameters.csv of this run, of
+        which the networks whose genotype belongs to the data set are taken; None shows the published ones alone
+    returns data frame measure, stage, and a column per network. All scores are of the merged predictions of all folds
+    (where the row "seeds" says that there are several, their mean), each epoch scored alone; rows "mean over folds"
+    and "sd over folds", of each seed and averaged over them, say how much the folds differ.
+    A column "difference" is this run minus the published network of the same depth, whatever the two protocols.
+    """
+    model = "pruned" if pruned else "full"
+    columns = {f"published, L = {cells}": _published_column(dataset, cells, model) for cells in (7, 9, 11)}
+    if crossval is not None:
+        of_stage = (of_stage_2(crossval) == pruned) & crossval.genotype.str.startswith(dataset)
+        for name, keys in _networks(crossval[of_stage]):
+            columns[name] = _found_column(keys, crossval, by_stage, parameters)
+            theirs = columns.get(f"published, L = {keys['cells']}")
+            if theirs is not None:
+                columns[name.replace("this run", "difference", 1)] = _difference(columns[name], theirs)
+    table = pd.DataFrame(columns)
+    table.index.names = ["measure", "stage"]
+    if not pruned:
+        table = table.drop(index="parameters not set to zero", level="measure")
+    return table.reset_index()
+
+
+def _published_column(dataset, cells, model):
+    matrix = published_confusion(f"{dataset}_L{cells}_{model}")
+    folds = published("cv_results").query("dataset == @dataset and layers == @cells and model == @model")
+    folds = folds[folds.fold != "pooled"].rename(columns={"gmean": "mgm"}).assign(seed=0)
+    size = published("parameters").query("dataset == @dataset and layers == @cells").iloc[0]
+    # The released pruning zeroed weights and removed none, so the published network keeps its size.
+    zeroed = size.params_nonzero_after_pruning if model == "pruned" else size.params_total
+    sizes = (int(size.params_total), int(zeroed), float("nan"))
+    heads = {"protocol": PROTOCOL.split(" (")[0], "seeds": 1, "epochs scored": int(matrix.sum())}
+    return _column(heads, scores(matrix), folds, per_class(matrix), sizes)
+
+
+def _found_column(keys, crossval, by_stage, parameters):
+    rows = _of(crossval, keys)
+    pooled, folds = rows[rows.fold == "pooled"], rows[rows.fold != "pooled"]
+    classes = _of(by_stage, keys).groupby("stage")[list(BY_STAGE)].mean().reindex(STAGES).reset_index()
+    rows = _of(parameters, {key: keys[key] for key in ("genotype", "channels", "cells", "pruned")})
+    if rows.empty:
+        raise ValueError(f"parameters.csv has no row for the network {keys} of crossval.csv; run its notebook again")
+    size = rows.iloc[0]
+    sizes = (int(size.params), int(size.params), size.macs / 1e6)
+    heads = {"protocol": keys["protocol"], "seeds": pooled.seed.nunique(), "epochs scored": int(pooled.n.iloc[0])}
+    return _column(heads, pooled[SCORES].mean(), folds, classes, sizes)
+
+
+def _column(heads, values, folds, classes, sizes):
+    """One network's numbers in the rows of `table_stage`."""
+    column = {(head, ""): value for head, value in heads.items()}
+    for key in SCORES:
+        column[HEADS[key], ""] = round(values[key] * factor(key), 6)
+    by_seed = folds.groupby("seed")
+    for name, over_folds in (("mean", by_seed.mean), ("sd", by_seed.std)):
+        values = over_folds(numeric_only=True).mean()  # over seeds
+        for key in SCORES:
+            column[f"{name} over folds of {HEADS[key]}", ""] = round(values.get(key, float("nan")) * factor(key), 6)
+    for key, head in BY_STAGE.items():
+        for stage, value in zip(classes.stage, classes[key], strict=True):
+            column[head, stage] = round(100 * value, 6)
+    for head, size in zip(("parameters", "parameters not set to zero", "MACs, M"), sizes, strict=True):
+        column[head, ""] = size
+    return pd.Series(column, dtype=object)
+
+
+def _difference(ours, theirs):
+    """This run minus published, of scores and sizes; of the other rows nothing."""
+    compared = (*HEADS.values(), *BY_STAGE.values(), "parameters", "parameters not set to zero")
+    difference = pd.Series(float("nan"), index=theirs.index, dtype=object)
+    for row in theirs.index:
+        if row[0] in compared:
+            difference[row] = ours[row] - theirs[row]
+    return difference
+
+
+def _networks(crossval):
+    """(name, keys) of each network scored without context, in the order of protocol and depth."""
+    keys = [key for key in NETWORK if key != "seed"]
+    rows = crossval[crossval.context == "none"].drop_duplicates(keys)
+    rows = rows.sort_values(["protocol", "genotype", "cells", "channels", "pruned"])
+    for network in rows[keys].to_dict("records"):
+        share = f", {100 * network['pruned']:.0f} % pruned" if network["pruned"] else ""
+        yield (
+            (
+                f"this run, {network['genotype']}, L = {network['cells']}, C = {network['channels']}{share}, "
+                f"{network['protocol']}"
+            ),
+            network,
+        )
+
+
+def _of(frame, keys):
+    """The rows that have these values."""
+    for column, value in keys.items():
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def _setting(value):
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,110 @@
+"""Simulated nights as real EDF+ pairs, with the names, channels and header conventions of Sleep-EDF: the default input.
+
+They stand in for recordings that cannot be passed on, so that everything else runs; they are no evidence about sleep.
+"""
+
+import datetime
+import math
+import shutil
+from pathlib import Path
+
+import edfio
+import numpy as np
+
+from sleepkit.execution.paths import written
+from sleepkit.recordings.simulation.hypnogram import annotations, draw_stages, read_stages
+from sleepkit.recordings.simulation.signal import FS, draw_person, draw_signals
+
+FILTER = "HP:0.5Hz LP:100Hz [enhanced cassette BW]"
+# label, transducer, unit, physical range, digital range, prefilter: as in the header of SC4001E0-PSG.edf
+CHANNELS = (
+    ("EEG Fpz-Cz", "Ag-AgCl electrodes", "uV", (-192, 192), (-2048, 2047), FILTER),
+    ("EEG Pz-Oz", "Ag-AgCl electrodes", "uV", (-197, 196), (-2048, 2047), FILTER),
+    ("EOG horizontal", "Ag-AgCl electrodes", "uV", (-1009, 1009), (-2048, 2047), FILTER),
+    ("Resp oro-nasal", "Oral-nasal thermistors", "", (-2048, 2047), (-2048, 2047), "HP:0.03Hz LP:0.9Hz"),
+    ("EMG submental", "Ag-AgCl electrodes", "uV", (-5, 5), (-2500, 2500), "HP:16Hz Rectification LP:0.7Hz"),
+    ("Temp rectal", "Rectal thermistor", "DegC", (34, 40), (-2849, 2731), ""),
+    ("Event marker", "Marker button", "", (-2047, 2048), (-2047, 2048), "Hold during 2 seconds"),
+)
+
+
+def _edf_signal(values, rate, channel):
+    """`values` in physical units as an EDF signal; what exceeds the recorder's range is clipped, as it was."""
+    label, transducer, unit, (low, high), (dlow, dhigh), prefilter = channel
+    digital = (values - low) * np.float32((dhigh - dlow) / (high - low)) + dlow
+    digital = np.rint(digital, out=digital).clip(dlow, dhigh).astype(np.int16)
+    return edfio.EdfSignal.from_digital(
+        digital,
+        rate,
+        label=label,
+        transducer_type=transducer,
+        physical_dimension=unit,
+        physical_range=(low, high),
+        digital_range=(dlow, dhigh),
+        prefiltering=prefilter,
+    )
+
+
+def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0, hypnogram=None):
+    """Write one simulated night: `SC4ssNE0-PSG.edf` (seven channels) and `SC4ssNEC-Hypnogram.edf`.
+
+    subject : int, 0 to 99; night : int, 0 to 9; hours : length of the PSG, at least 0.5
+    hypnogram : path of an EDF+ hypnogram to follow: its stages, start and length (the PSG ends where scoring ends;
+        `hours` is not used); the file is copied beside the PSG
+    returns (psg, hypnogram), two paths; same arguments, same bytes
+    Raises ValueError for numbers out of range or a hypnogram that tells no stages.
+    """
+    if not (0 <= subject <= 99 and 0 <= night <= 9):
+        raise ValueError(f"subject {subject}, night {night}: Sleep-EDF's names have room for 0 to 99 and 0 to 9")
+    output_dir = Path(output_dir)
+    psg_path = output_dir / f"SC4{subject:02d}{night}E0-PSG.edf"
+    hypnogram_path = output_dir / f"SC4{subject:02d}{night}EC-Hypnogram.edf"
+    person = draw_person(np.random.default_rng([seed, subject, 0]))
+    rng = np.random.default_rng([seed, subject, 1 + night])
+    if hypnogram is None:
+        seconds = round(3600 * hours)
+        if seconds < 1800:
+            raise ValueError(f"hours={hours}: a night needs at least half an hour, for two cycles with all stages")
+        stages = draw_stages(rng, seconds)
+        sex = {"F": "Female", "M": "Male"}[person.sex]
+        day = datetime.date(1989, 1, 1) + datetime.timedelta(days=7 * subject + night)
+        patient = edfio.Patient(sex=person.sex, name=f"{sex}_{person.age}yr")
+        recording = edfio.Recording(startdate=day)
+        asleep = 30 * int(np.flatnonzero(stages)[0])
+        start = datetime.datetime(1989, 1, 1, 23, 40) + datetime.timedelta(minutes=int(rng.integers(30)) - asleep // 60)
+        starttime = start.time()
+        scored = edfio.Edf(
+            [],
+            patient=patient,
+            recording=recording,
+            starttime=starttime,
+            annotations=annotations(stages, beyond=60 * int(rng.integers(15, 116))),
+        )
+        with written(hypnogram_path) as temporary:
+            scored.write(temporary)
+    else:
+        stages, given = read_stages(hypnogram)
+        seconds = 30 * len(stages)
+        patient, recording, starttime = given.patient, given.recording, given.starttime
+        with written(hypnogram_path) as temporary:
+            shutil.copyfile(hypnogram, temporary)
+    fast, slow = draw_signals(rng, person, stages, seconds)
+    marker = 900 + 20 * rng.standard_normal(seconds)
+    signals = [
+        _edf_signal(values, FS if len(values) > seconds else 1, channel)
+        for values, channel in zip([*fast, *slow, marker], CHANNELS)
+    ]
+    psg = edfio.Edf(
+        signals, patient=patient, recording=recording, starttime=starttime, data_record_duration=math.gcd(seconds, 30)
+    )  # 30 s where the length allows it
+    with written(psg_path) as temporary:
+        psg.write(temporary)
+    return psg_path, hypnogram_path
+
+
+def simulate(output_dir, subjects=range(8), nights=(1,), hours=8.0, seed=0):
+    """Write simulated nights (see `simulate_night`) of several subjects.
+
+    returns a sorted list of (psg, hypnogram) paths
+    """
+    return sorted(simulate_night(output_dir, subject, night, hours, seed) for subject in subjects for night in nights)

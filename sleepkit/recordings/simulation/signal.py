@@ -1,0 +1,247 @@
+"""From stages to signals: frames of coloured noise whose spectrum follows the stage, and waveforms laid upon it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.fft import irfft
+from scipy.signal import lfilter
+
+from sleepkit.recordings.simulation.hypnogram import EPOCH, MOVEMENT, UNSCORED
+
+FS = 100                       # Hz
+FRAME, HOP = 4 * FS, 2 * FS    # samples; noise is made in frames of 4 s that overlap by half
+CHUNK = 4096                   # frames at a time, which bounds the memory of a long night
+STAGE = np.array([0, 1, 2, 3, 3, 4])  # Sleep stage W, 1, 2, 3, 4, R -> W, N1, N2, N3, REM
+
+# Background at Fpz-Cz in W, N1, N2, N3, REM, log10 of µV²/Hz: set so that, with the waveforms below, the mean log
+# spectra of five seconds equal those of the twenty subjects of EDF-20 (Kemp et al. 2000).
+KNOTS = (0.4, 0.8, 1.2, 1.6, 2.4, 3.2, 4, 5.2, 6, 7.2, 8.8, 10.4, 12, 13.6, 15.2, 16, 20, 24, 28, 32, 40, 50)
+BACKGROUND = np.array([
+    [2.60, 1.69, 1.57, 1.12, 1.09, .92, .83, .73, .69, .53, .33, .16,
+     .11, .08, .04, .04, .03, -.01, -.03, -.08, -.06, -.04],
+    [1.76, .88, 1.00, .31, .29, -.02, -.00, .06, .09, .03, -.17, -.36,
+     -.51, -.65, -.63, -.66, -.59, -.68, -.82, -1.01, -1.20, -1.24],
+    [1.91, 1.16, 1.49, 1.21, 1.23, 1.05, .89, .62, .50, .38, .14, .07,
+     -.02, -.13, -.16, -.41, -.73, -.92, -1.04, -1.17, -1.23, -1.28],
+    [2.51, 2.09, 2.55, 2.22, 1.84, 1.49, 1.32, 1.07, .89, .68, .36, .29,
+     .14, -.05, -.38, -.57, -.93, -1.12, -1.24, -1.34, -1.39, -1.44],
+    [1.97, 1.23, 1.39, .97, 1.03, .72, .61, .59, .46, .23, -.09, -.32,
+     -.43, -.46, -.52, -.56, -.56, -.68, -.85, -.96, -1.06, -1.12],
+])
+# How far a stage's spectrum wanders in the night, in log power:
+# all of it, below 4 Hz, theta, alpha, sigma, above 16 Hz, above 30 Hz.
+WANDER = np.array([
+    [.45, .45, .40, .50, .50, .60, .80],
+    [.35, .30, .35, .50, .50, .50, .60],
+    [.30, .25, .30, .40, .40, .35, .35],
+    [.25, .15, .20, .35, .40, .35, .35],
+    [.25, .25, .25, .35, .35, .35, .35],
+])
+LIGHTER = np.array([0, 0, 1, 2, 1])  # the stage towards which an ambiguous epoch leans ...
+DEEPER = np.array([1, 2, 3, 3, 4])   # ... in one direction or the other
+
+# Waveforms: events per minute in W, N1, N2, N3, REM, and gain at Fpz-Cz, Pz-Oz, EOG.
+EVENTS = {
+    "blink": ((11, 1.0, 0.1, 0.0, 0.5), (1.0, 0.05, 4.0)),
+    "saccade": ((12, 1.5, 0.1, 0.0, 9), (0.12, 0.0, 1.0)),
+    "vertex": ((0.2, 4, 1.0, 0.1, 0.1), (1.0, 0.5, 0.3)),
+    "spindle": ((0.0, 0.3, 10, 6, 0.02), (1.0, 0.7, 0.2)),
+    "kcomplex": ((0.0, 0.2, 2.2, 1.0, 0.02), (1.0, 0.5, 0.5)),
+    "slow": ((0.0, 0.05, 1.5, 30, 0.02), (1.0, 0.6, 0.5)),
+    "sawtooth": ((0.05, 0.5, 0.1, 0.0, 3.5), (1.0, 0.4, 0.3)),
+}
+
+
+@dataclass(frozen=True)
+class Person:
+    """What makes one subject's recordings unlike another's; levels are in units of log power."""
+
+    levels: tuple         # per stage: all of it, below 4 Hz, theta, alpha, sigma, above 16, above 30 Hz
+    alpha_hz: float
+    spindle_hz: float
+    waves: float          # size of the slow waves and K-complexes, relative
+    mains: float          # µV
+    sex: str
+    age: int
+
+
+def draw_person(rng):
+    """A subject; spreads follow those between the twenty subjects of EDF-20."""
+    spread = np.array([0.25, 0.2, 0.2, 0.35, 0.35, 0.4, 0.4])
+    levels = spread * (rng.standard_normal(7) + 0.6 * rng.standard_normal((5, 7)))  # some traits show in one stage only
+    return Person(levels=tuple(map(tuple, levels)), alpha_hz=rng.normal(9.8, 0.7), spindle_hz=rng.normal(13.2, 0.5),
+                  waves=float(np.exp(rng.normal(0, 0.15))), mains=rng.uniform(0.2, 1.0), sex="FM"[rng.integers(2)],
+                  age=int(rng.integers(25, 35)))
+
+
+def _wander(rng, n, k, seconds):
+    """(n, k) float32 unit-variance noise that forgets itself within about `seconds`; one row per frame."""
+    keep = np.exp(-HOP / FS / seconds)
+    white = rng.standard_normal((n, k), dtype=np.float32)
+    white[1:] *= np.float32(np.sqrt(1 - keep ** 2))  # the first row already has the variance of the rest
+    return lfilter(np.float32([1.0]), np.float32([1.0, -keep]), white, axis=0)
+
+
+def stage_weights(rng, stages, frames):
+    """How much of each stage is in each frame: changes fall beside the scorer's 30-s grid, and epochs are ambiguous.
+
+    stages : (n,) int, positions in `hypnogram.LABELS`
+    returns (frames, 5) float32 that add up to 1, and (frames,) float32, 0 to 1, how much the subject moves
+    """
+    scored = stages < MOVEMENT
+    last = np.maximum.accumulate(np.where(scored, np.arange(len(stages)), 0))
+    body = STAGE[np.where(scored, stages, 0)[last]]  # under a movement the stage goes on
+    starts = np.flatnonzero(np.diff(body, prepend=-1))
+    changes = np.maximum.accumulate(EPOCH * starts + np.where(starts > 0, rng.normal(0, 6, len(starts)), 0))
+    seconds = np.arange(frames) * HOP / FS
+    stage = body[starts[np.searchsorted(changes, seconds, side="right").clip(1) - 1]]
+
+    lean = (0.9 * _wander(rng, frames, 1, 90) + 0.45 * _wander(rng, frames, 1, 10))[:, 0]
+    share = np.clip(0.4 * np.abs(lean) - 0.15, 0, 0.7)
+    weights = np.zeros((frames, 5), dtype=np.float32)
+    rows = np.arange(frames)
+    weights[rows, stage] += 1 - share
+    weights[rows, np.where(lean > 0, LIGHTER[stage], DEEPER[stage])] += share
+    arousal = np.flatnonzero(rng.random(frames) < 10 * HOP / FS / 3600)  # ten an hour, some seconds of wake each
+    for later in range(4):
+        woken = arousal[(rng.random(len(arousal)) < 0.85 ** later) & (arousal + later < frames)] + later
+        weights[woken] = 0.5 * weights[woken] + 0.5 * np.eye(5, dtype=np.float32)[0]
+    weights = lfilter([0.5, 0.3, 0.2], 1, np.pad(weights, ((2, 0), (0, 0)), mode="edge"), axis=0)[2:].astype(np.float32)
+
+    moving = np.zeros(frames, dtype=np.float32)
+    onset = np.flatnonzero(rng.random(frames) < (weights @ np.array([20, 6, 3, 2, 4])) * HOP / FS / 3600)
+    for later in range(3):
+        moving[np.minimum(onset + later, frames - 1)] = rng.uniform(0.3, 1, len(onset))
+    epoch = (seconds / EPOCH).astype(int).clip(0, len(stages) - 1)
+    moving = np.where(stages[epoch] == MOVEMENT, rng.uniform(0.5, 1, frames), moving)
+    moving = np.where(stages[epoch] == UNSCORED, 1, moving)
+    return weights, moving.astype(np.float32)
+
+
+def _bumps(person, f):
+    """(7, len(f)): where the seven levels of a person act on the spectrum."""
+    def step(hz):
+        return 1 / (1 + np.exp(-(f - hz) / (0.08 * hz)))
+    return np.stack([np.ones_like(f), 1 - step(4), step(4) - step(8), np.exp(-0.5 * ((f - person.alpha_hz) / 1.2) ** 2),
+                     np.exp(-0.5 * ((f - person.spindle_hz) / 1.2) ** 2), step(16), step(30)])
+
+
+def _noise(rng, logpower, color):
+    """Noise of the given spectra, frame by frame, overlapped and added (sqrt-Hann windows keep the power).
+
+    logpower : (frames, FRAME // 2 + 1), natural log of µV²/Hz; color : (FRAME // 2 + 1,), factor on the amplitude
+    returns (frames + 1, HOP) float32 µV
+    """
+    window = np.sin(np.pi * (np.arange(FRAME) + 0.5) / FRAME).astype(np.float32)
+    scale = (np.sqrt(FS * FRAME / 4) * color).astype(np.float32)  # E|X|² = PSD fs N / 2, half of it real
+    scale[[0, -1]] = 0
+    frames = len(logpower)
+    spectrum = rng.standard_normal((frames, FRAME // 2 + 1, 2), dtype=np.float32).view(np.complex64)[..., 0]
+    spectrum *= np.exp(0.5 * logpower)
+    spectrum *= scale
+    noise = irfft(spectrum, n=FRAME, axis=1) * window
+    out = np.zeros((frames + 1, HOP), dtype=np.float32)
+    out[:-1] += noise[:, :HOP]
+    out[1:] += noise[:, HOP:]
+    return out
+
+
+def _background(rng, person, weights, moving, samples):
+    """(3, samples) float32 µV: pink noise of Fpz-Cz, Pz-Oz and EOG, with the stage's spectrum and its wanderings."""
+    f = np.fft.rfftfreq(FRAME, 1 / FS)
+    ln10 = np.log(10)
+    octave = np.log(f.clip(KNOTS[0]))
+    table = np.stack([ln10 * np.interp(octave, np.log(KNOTS), row) for row in BACKGROUND]).astype(np.float32)
+    bumps = _bumps(person, f).astype(np.float32)
+    levels = (_wander(rng, len(weights), 7, 90) + 0.3 * _wander(rng, len(weights), 7, 5)) * (weights @ WANDER)
+    levels += weights @ np.array(person.levels)
+    levels += moving[:, None] * np.array([1.5, 2.5, 0, 0, 0, 2.0, 0])
+    levels[:, 3] += weights @ np.array([0.5, 0.3, 0.0, 0.0, 0.3])  # alpha at rest
+    levels = levels.astype(np.float32)
+    colors = np.exp(np.stack([0 * f, -0.25 - 0.4 * bumps[1] + 0.7 * bumps[3], 0.1 + 0.1 * bumps[1] - 0.2 * bumps[3]]))
+    out = np.zeros((3, (len(weights) + 1) * HOP), dtype=np.float32)
+    for start in range(0, len(weights), CHUNK):
+        part = slice(start, start + CHUNK)
+        logpower = weights[part] @ table + levels[part] @ bumps
+        for channel, color in enumerate(colors):
+            noise = _noise(rng, logpower, color).ravel()
+            out[channel, start * HOP:start * HOP + len(noise)] += noise
+    return out[:, HOP:HOP + samples]
+
+
+def _bell(t, at, width):
+    return np.exp(-0.5 * ((t - at) / width) ** 2)
+
+
+def _waveforms(rng, kind, n, person):
+    """(n, length) float32 µV: `n` examples of one kind of event."""
+    def draw(low, high):
+        return rng.uniform(low, high, (n, 1))
+
+    size = np.exp(0.25 * rng.standard_normal((n, 1)))
+    if kind == "blink":  # a positive hump, and the recorder's high-pass swinging back
+        t, wide = np.arange(90) / FS, draw(0.05, 0.09)
+        wave = 75 * (_bell(t, 0.2, wide) - 0.3 * _bell(t, 0.2 + 4 * wide, 2 * wide))
+    elif kind == "saccade":  # a step that the high-pass lets decay
+        t = np.arange(120) / FS
+        wave = 130 * rng.choice([-1, 1], (n, 1)) * (1 - np.exp(-t / 0.02)) * np.exp(-t / draw(0.15, 0.35))
+    elif kind == "vertex":  # sharp, negative, then a shallow positive
+        t, wide = np.arange(60) / FS, draw(0.025, 0.045)
+        wave = 38 * (-_bell(t, 0.2, wide) + 0.45 * _bell(t, 0.2 + 3.2 * wide, 2 * wide))
+    elif kind == "spindle":  # 0.5 to 1.5 s, waxing and waning, slowing a little
+        t, length = np.arange(160) / FS, draw(0.5, 1.5)
+        hz = person.spindle_hz + 0.3 * rng.standard_normal((n, 1)) - 0.3 * t
+        wave = 13 * np.exp(0.5 * person.levels[2][4]) * np.sin(2 * np.pi * (hz * t + draw(0, 1)))
+        wave *= np.where(t < length, np.sin(np.pi * t / length), 0) ** 1.5
+    elif kind == "kcomplex":  # sharp negative, then slow positive, together over half a second
+        t, wide = np.arange(150) / FS, draw(0.05, 0.08)
+        wave = 65 * person.waves * (-_bell(t, 0.3, wide) + 0.65 * _bell(t, 0.3 + 4.5 * wide, draw(0.1, 0.2)))
+    elif kind == "slow":  # 0.5 to 1.5 Hz, 75 µV and more from peak to peak, down faster than up
+        t, period = np.arange(260) / FS, draw(0.75, 1.6)
+        phase = 2 * np.pi * t / period
+        wave = -48 * person.waves * np.sin(phase + 0.4 * np.sin(phase)) * _bell(t, 0.55 * period, 0.4 * period)
+    else:  # sawtooth: 2 to 5 Hz, three to eight teeth, slow rise and steep fall
+        t, hz = np.arange(300) / FS, draw(2.2, 4.5)
+        tooth = sum(np.sin(2 * np.pi * k * hz * t) / k for k in (1, 2, 3, 4))
+        wave = 14 * tooth * _bell(t, 1.5, draw(0.35, 0.7))
+    return (size * wave).astype(np.float32)
+
+
+def _add_waveforms(rng, signals, person, weights):
+    """Lay the events of all stages upon `signals` (3, samples), in place."""
+    samples = signals.shape[1]
+    mood = np.exp(0.4 * _wander(rng, len(weights), len(EVENTS), 40) - 0.08)  # events come in clusters
+    for i, (kind, (per_minute, gains)) in enumerate(EVENTS.items()):
+        rate = weights @ np.array(per_minute) * mood[:, i] * HOP / FS / 60
+        start = np.repeat(np.arange(len(weights)), rng.poisson(rate)) * HOP
+        waves = _waveforms(rng, kind, len(start), person)
+        index = (start + rng.integers(0, HOP, len(start)))[:, None] + np.arange(waves.shape[1])
+        inside = index < samples
+        for signal, gain in zip(signals, gains):
+            if gain:
+                np.add.at(signal, index[inside], np.float32(gain) * waves[inside])
+
+
+def draw_signals(rng, person, stages, seconds):
+    """Signals of a night.
+
+    stages : (n,) int, positions in `hypnogram.LABELS`, n = seconds // 30; the rest of the last epoch continues it
+    returns (3, 100 * seconds) float32 µV (EEG Fpz-Cz, EEG Pz-Oz, EOG) and (3, seconds) float32, one value per second
+    (respiration in units of the recorder, chin EMG in µV, rectal temperature in °C)
+    """
+    samples = FS * seconds
+    frames = -(-samples // HOP) + 1
+    weights, moving = stage_weights(rng, stages, frames)
+    signals = _background(rng, person, weights, moving, samples)
+    _add_waveforms(rng, signals, person, weights)
+    t = np.arange(seconds)
+    # 50 Hz lies at half the sampling rate: samples alternate, and a mains some mHz off beats slowly with the clock.
+    beat = person.mains * np.cos(2 * np.pi * (rng.normal(0, 0.01) * t + rng.random()))
+    signals += (beat[:, None] * np.tile([1, -1], FS // 2)).astype(np.float32).ravel()
+    slot = np.minimum(t * FS // HOP, frames - 1)
+    breath = np.sin(2 * np.pi * np.cumsum(rng.normal(0.25, 0.02, seconds)))
+    tone = weights[slot] @ np.array([2.6, 1.9, 1.5, 1.4, 0.7]) + 1.5 * moving[slot]
+    slow = np.stack([600 * breath * (1 + moving[slot]) + 60 * rng.standard_normal(seconds) + 100,
+                     tone + 0.12 * rng.standard_normal(seconds),
+                     37 - 0.4 * np.sin(np.pi * t / seconds) + 0.01 * rng.standard_normal(seconds)])
+    return signals, slow.astype(np.float32)

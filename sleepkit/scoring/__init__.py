@@ -1,0 +1,1 @@
+"""A night of one's own."""

@@ -1,0 +1,256 @@
+"""A trained network as an ONNX file that onnxruntime scores nights with, without PyTorch; also in 8-bit integers."""
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from sleepkit.epochs import STAGES, EpochSet, parse_night
+from sleepkit.evaluation.protocols import Normalisation
+from sleepkit.evaluation.training import predict_logits
+from sleepkit.execution.paths import written
+from sleepkit.network.saved import load_network
+from sleepkit.results import checks
+from sleepkit.scoring.onnx_network import network_graph, shorten_names
+from sleepkit.scoring.onnx_session import BATCH, open_session, run_session
+
+TOLERANCE = 1e-5  # of the logits in onnxruntime against PyTorch, relative to the largest where that is above 1
+COMPARED = 2000  # epochs on which PyTorch is asked, too: it takes twenty times as long
+POINTS = 1.0  # of accuracy that 8-bit integers may differ from PyTorch
+CALIBRATION = 512  # epochs
+PREPROCESSED = {"onnx.quant.pre_process": "onnxruntime.quant"}  # how onnxruntime marks a graph that it need not tidy
+INTEGER_BLOCK = 16  # channels: integers are faster in it than in one of 8 whatever the processor (AVX2, AVX-512)
+STRUCTURE = ("genotype", "widths", "config")  # of a saved network's description, which the graph shows itself
+USAGE = """\
+import sys
+import numpy as np
+import onnxruntime
+
+model, night = sys.argv[1:]
+session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+with np.load(night) as file:
+    x = file["x"].astype(np.float32).reshape(len(file["y"]), -1)  # (epochs, samples), {input} at {fs:g} Hz
+windows = x[:, : x.shape[1] // {samples} * {samples}].reshape(-1, 1, {samples})
+parts = np.array_split(windows, -(-len(windows) // {batch}))
+logits = np.concatenate([session.run(["logits"], {{"eeg": part}})[0] for part in parts])
+odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+windowwise = odds / odds.sum(axis=1, keepdims=True)
+probabilities = windowwise.reshape(len(x), -1, {classes}).mean(axis=1)  # of an epoch: the mean over its windows
+for stage in np.array({stages})[probabilities.argmax(axis=1)]:
+    print(stage)
+"""
+
+
+def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):
+    """Write a network as one ONNX file: `eeg` (batch, 1, samples) float32 -> `logits` (batch, 5) float32.
+
+    samples : length that the network was trained on; batch and length are free all the same
+    normalisation : sleepkit.evaluation.training.Normalisation or {"mean": ..., "sd": ...}; the file then takes µV, because
+        z-score, clip at +-3 and division by 3 are inside. Without it the input is normalised already
+    facts : dict kept inside the file, as json, under the metadata name `facts`
+    block : channels that a processor computes at once (8, or 16 with AVX-512); None is this one's. The file gives the
+        same on any, but takes up to half as long again where that differs
+    Softmax over the logits gives the probabilities, in the order of sleepkit.epochs.STAGES. Before the file moves into
+    place it is run beside PyTorch. Raises ArithmeticError when the two differ by more than TOLERANCE.
+    """
+    if isinstance(normalisation, dict):
+        normalisation = Normalisation(**normalisation)
+    with written(path) as temporary:
+        onnx.save(network_graph(net, samples, normalisation, facts, block), temporary)
+        x = np.random.default_rng(0).uniform(-1.2, 1.2, (8, samples))
+        x = x if normalisation is None else 3 * normalisation.sd * x + normalisation.mean
+        difference = logit_difference(net, open_session(temporary), x.astype(np.float32), normalisation)
+        if not difference <= TOLERANCE:
+            raise ArithmeticError(
+                f"{path}: not written; its logits would differ from PyTorch's by {difference:.1e}, more than {TOLERANCE}"
+            )
+
+
+def logit_difference(net, session, x, normalisation=None):
+    """Largest difference of a session's logits to PyTorch's, relative to the largest logit where that is above 1.
+
+    x : (n, samples) float32, µV where `normalisation` is given
+    """
+    scaled = x if normalisation is None else normalisation(x)
+    expected = predict_logits(copy.deepcopy(net).cpu(), scaled)  # a copy: it is switched to eval mode
+    return float(np.abs(run_session(session, x) - expected).max() / max(1, np.abs(expected).max()))
+
+
+def quantise(net, path, samples, windows, normalisation=None, facts=None):
+    """Write a network as export_onnx does, but with weights and values between the layers in 8-bit integers
+    (onnxruntime, static, QDQ).
+
+    windows : (n, samples), as the file takes them; they show in which range every value lies (smallest to largest)
+    normalisation : sleepkit.evaluation.training.Normalisation; the rest as in export_onnx
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Windows(CalibrationDataReader):
+        def __init__(self):
+            x = np.asarray(windows, dtype=np.float32)[:, None]
+            self.batches = iter([{"eeg": x[i : i + BATCH]} for i in range(0, len(x), BATCH)])
+
+        def get_next(self):
+            return next(self.batches, None)
+
+    model = network_graph(net, samples, normalisation, facts, INTEGER_BLOCK)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, properties | PREPROCESSED)
+    with written(path) as temporary:
+        quantize_static(
+            model,
+            temporary,
+            Windows(),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        model = onnx.load(temporary)
+        onnx.helper.set_model_props(model, properties)
+        onnx.save(shorten_names(model), temporary)
+
+
+def export(model, folder, nights=None):
+    """Write a saved network to `folder` as NAME.onnx, NAME.int8.onnx and NAME.md, the model card; returns the checks.
+
+    model : path of a saved network without its ending
+    nights : folder of prepared nights. Those of training subjects calibrate the integers, those of subjects that the
+        network has not seen check the files; where there are none of a kind, all serve. None: no integers, and
+        the card says so
+    returns a data frame: claim, expected, measured, holds
+    Raises ValueError for files that are no network, or a network without normalisation, or nights that do not suit it.
+    """
+    net, about = load_network(model)
+    name, folder = Path(model).name, Path(folder)
+    if not {"normalisation", "samples", "fs"} <= set(about):
+        raise ValueError(
+            f"{model}.json: no normalisation, samples or fs; export takes networks that were trained subjectwise"
+        )
+    scale = Normalisation(**about["normalisation"])
+    files = {"float": folder / f"{name}.onnx", "int8": folder / f"{name}.int8.onnx"}
+    facts = {key: value for key, value in about.items() if key not in STRUCTURE}
+    export_onnx(net, files["float"], about["samples"], scale, facts)
+    claims = [("ONNX equals PyTorch on noise, relative difference", f"at most {TOLERANCE:g}", "yes", True)]
+    if nights is None:
+        files.pop("int8")
+    else:
+        known, unknown = _nights(nights, about)
+        rows = np.random.default_rng(0).permutation(len(known))[:CALIBRATION]
+        quantise(net, files["int8"], about["samples"], known.x[rows], scale, facts)
+        claims = _compare(net, scale, files, unknown, about)
+    frame = checks(*claims)
+    with written(folder / f"{name}.md") as path:
+        path.write_text(model_card(name, about, files, frame), encoding="utf-8")
+    return frame
+
+
+def model_card(name, about, files, frame):
+    """The Markdown text beside exported files: what they are, take and give, how they were checked, how to run them.
+
+    about : description of the saved network;  files : {"float": path, "int8": path};  frame : checks
+    """
+    usage = USAGE.format(
+        samples=about["samples"],
+        fs=about["fs"],
+        input="µV",
+        stages=list(STAGES),
+        classes=about["n_classes"],
+        batch=BATCH,
+    )
+    seconds = about["samples"] / about["fs"]
+    sizes = "\n".join(f"| `{path.name}` | {kind} | {path.stat().st_size:,} |" for kind, path in files.items())
+    rows = "\n".join(
+        f"| {row.claim} | {row.expected} | {row.measured} | {'yes' if row.holds else '**no**'} |"
+        for row in frame.itertuples()
+    )
+    left_out = {*STRUCTURE, "normalisation", "samples", "fs", "n_classes"}
+    known = "\n".join(f"- {key}: {json.dumps(value)}" for key, value in about.items() if key not in left_out)
+    integers = "" if "int8" in files else "\nNo 8-bit version: it is calibrated on nights, and none were given.\n"
+    return f"""# {name}
+
+Stages sleep from one EEG channel: windows of {seconds:g} s in, five stages out ({", ".join(STAGES)}).
+For research; not a medical device. It knows the recordings below and may be wrong on others.
+
+| file | numbers | bytes |
+|---|---|---|
+{sizes}
+{integers}
+## What it was trained on
+
+{known}
+
+## Input and output (ONNX opset {onnx.load(files["float"]).opset_import[0].version})
+
+- `eeg`: (batch, 1, samples) float32, µV at {about["fs"]:g} Hz, not filtered. Batch and samples are free; trained on
+  {about["samples"]} samples.
+- `logits`: (batch, {about["n_classes"]}) float32; softmax gives the probabilities of {", ".join(STAGES)}.
+- Inside: (x {-about["normalisation"]["mean"]:+.6g}) / {about["normalisation"]["sd"]:.6g}, clipped to ±3, divided by 3.
+
+## Checks
+
+| claim | expected | measured | holds |
+|---|---|---|---|
+{rows}
+
+## A night, with numpy and onnxruntime alone
+
+`python night.py {name}.onnx SC4001E0.npz` prints a stage per epoch of a prepared night:
+
+```python
+{usage}```
+"""
+
+
+def _nights(folder, about):
+    """Epochs of nights whose subjects the network was trained on, and of nights whose subjects it has not seen; all
+    nights where there are none of a kind."""
+    names = sorted(path.stem for path in Path(folder).glob("[!.]*.npz"))
+    subject = {name: parse_night(name)[0] for name in names}
+    known = [name for name in names if subject[name] in about.get("training", {}).get("train", [])]
+    unknown = [name for name in names if _seen(about) and subject[name] not in _seen(about)]
+    parts = [EpochSet.load(folder, chosen or None) for chosen in (known, unknown)]
+    for part in parts:
+        if part.fs != about["fs"] or part.x.shape[1] < about["samples"]:
+            raise ValueError(
+                f"{folder}: nights of {part.x.shape[1]} samples at {part.fs:g} Hz; the network takes "
+                f"{about['samples']} at {about['fs']:g} Hz; prepare the nights accordingly"
+            )
+    return [replace(part, x=part.x[:, : about["samples"]]) for part in parts]
+
+
+def _seen(about):
+    """Subjects that trained the network or chose its epoch."""
+    training = about.get("training", {})
+    return {*training.get("train", []), *training.get("valid", [])}
+
+
+def _compare(net, scale, files, epochs, about):
+    """Checks of the two files on labelled nights."""
+    subjects = set(epochs.subject.tolist())
+    new = "held out" if _seen(about) and not _seen(about) & subjects else "not held out"
+    kind = f"{len(epochs):,} epochs of subjects {', '.join(map(str, sorted(subjects)))}, {new}"
+    sessions = {name: open_session(path) for name, path in files.items()}
+    some = epochs.x[:: -(-len(epochs) // COMPARED)]
+    difference = logit_difference(net, sessions["float"], some, scale)
+    accuracy = {
+        name: 100 * float((run_session(session, epochs.x).argmax(1) == epochs.y).mean())
+        for name, session in sessions.items()
+    }
+    lost = accuracy["float"] - accuracy["int8"]
+    return [
+        (
+            f"ONNX equals PyTorch on {len(some):,} real epochs: relative difference of logits",
+            f"at most {TOLERANCE:g}",
+            f"{difference:.1e}",
+            difference <= TOLERANCE,
+        ),
+        (
+            f"int8 stages as well ({kind}): accuracy {accuracy['int8']:.2f} %, float {accuracy['float']:.2f} %",
+            f"within {POINTS:g} point",
+            f"{lost:+.2f} points lost",
+            abs(lost) <= POINTS,
+        ),
+    ]

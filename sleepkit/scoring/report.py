@@ -1,0 +1,196 @@
+"""What a scored night leaves on disk, and the scoring of a whole folder."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from sleepkit.epochs import STAGES
+from sleepkit.execution.paths import progress, written
+from sleepkit.metrics import confusion, scores
+from sleepkit.recordings.sleep_edf import RECORDING
+from sleepkit.scoring.sleep_statistics import as_text, sleep_statistics
+from sleepkit.scoring.staging import describe, load_model, score
+
+# What a folder is searched for; a single file may be of any kind that MNE-Python reads.
+RECORDINGS = (".edf", ".rec", ".bdf", ".npz", ".vhdr", ".fif", ".set", ".gdf", ".cnt", ".nxe")
+ENDINGS = (".csv", ".network.csv", ".hypnogram.edf", ".png", ".txt")
+HEADER = ",".join(("onset", "stage", *STAGES))
+MARK = b"sleepkit"  # stands in every file that is written here and is no csv
+DPI = 150
+
+
+class NightsFailed(RuntimeError):
+    """Some nights of a folder could not be scored; the others are."""
+
+
+def score_files(source, output=None, model=None, channel=None, context=True, hypnogram=None, show=print):
+    """Score a recording, or every recording of a folder, and write the files of ENDINGS for each: night.csv, ...
+
+    output : folder; None is that of the recording
+    hypnogram : an expert's EDF+ hypnogram; with a folder of recordings, the folder of their hypnograms
+        (SC4001EC-Hypnogram.edf or NAME-Hypnogram.edf to NAME.edf)
+    show : called with the summary of each night
+    Raises ValueError for bad input, NightsFailed after all nights of a folder were tried, naming those that failed.
+    """
+    source = Path(source)
+    model = load_model(model)
+    if not source.is_dir():
+        show(_score_file(source, Path(output or source.parent), model, channel, context, hypnogram))
+        return
+    paths = recordings_in(source)
+    failed = []
+    for path in progress(paths, desc="nights", unit="night"):
+        try:
+            if clash := [other.name for other in paths if other != path and other.stem == path.stem]:
+                raise ValueError(f"{path}: {clash[0]} would be written to the same files; move one to another folder")
+            expert = None if hypnogram is None else hypnogram_of(path, Path(hypnogram))
+            show(_score_file(path, Path(output or source), model, channel, context, expert) + "\n")
+        except Exception as error:
+            known = isinstance(error, (ValueError, OSError))
+            failed.append(str(error) if known else f"{path}: {type(error).__name__}: {error}; please report it")
+    if failed:
+        lines = "".join(f"\n  {line}" for line in failed)
+        raise NightsFailed(f"{len(failed)} of {len(paths)} nights of {source} were not scored:{lines}")
+
+
+def recordings_in(folder):
+    """The recordings of a folder, sorted: files with an ending of RECORDINGS that are no hypnograms."""
+    found = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in RECORDINGS
+        and not path.name.startswith(".")
+        and path.is_file()
+        and not path.stem.lower().endswith("hypnogram")
+    )
+    if not found:
+        raise ValueError(f"{folder}: no recording in it (looked for {', '.join(RECORDINGS)}; not in its subfolders)")
+    return found
+
+
+def hypnogram_of(path, folder):
+    """The hypnogram in `folder` that belongs to a recording, by Sleep-EDF's or by its own name; None if there is none."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: expected the folder of the hypnograms, because the recordings are a folder, too")
+    key = path.stem[:6] if RECORDING.match(path.stem) else path.stem
+    # With a hyphen: NAME.hypnogram.edf is what was written here.
+    found = [other for other in sorted(folder.iterdir()) if other.name.lower().endswith("-hypnogram.edf")]
+    return next((other for other in found if other.name.lower().startswith(key.lower())), None)
+
+
+def summary(scoring):
+    """All that a reader should know about a scored night, as lines of text."""
+    night, model, path = scoring.night, scoring.model, scoring.path
+    n = len(scoring.epochs)
+    began = f", begun {night.start:%Y-%m-%d %H:%M:%S}" if night.start else ""
+    lines = [
+        f"{path.name}: channel {night.channel}{began}; {n} epochs of 30 s, {int(night.scored.sum())} scored",
+        *describe(model),
+        "",
+        as_text(sleep_statistics(scoring.stages)),
+    ]
+    if scoring.labels is not None:
+        lines += ["", *_agreement(scoring)]
+    if scoring.notes:
+        lines += ["", *(f"note: {note}" for note in scoring.notes)]
+    return "\n".join([*lines, "", "scored by sleepkit; not for diagnosis"])
+
+
+def write(scoring, folder, text):
+    """Write the files of ENDINGS into `folder`: all of them, or none where something fails on the way.
+
+    Raises ValueError where one of them stands there and was not written here.
+    """
+    targets = [Path(folder) / f"{scoring.path.stem}{ending}" for ending in ENDINGS]
+    for target in targets:
+        _require_own(target)
+    # They move into place in the reverse order, night.csv last: who sees it sees the others, too.
+    with ExitStack() as stack:
+        csv, network, hypnogram, png, txt = (stack.enter_context(written(target)) for target in targets)
+        scoring.epochs.to_csv(csv, index=False, float_format="%.4f")
+        scoring.network.to_csv(network, index=False, float_format="%.4f")
+        _write_hypnogram(scoring, hypnogram)
+        _write_picture(scoring, png)
+        txt.write_text(text + "\n", encoding="utf-8")
+
+
+def _score_file(path, folder, model, channel, context, hypnogram):
+    scoring = score(path, model, channel, context, hypnogram)
+    text = summary(scoring)
+    write(scoring, folder, text)
+    return f"{text}\nwritten: {folder / path.stem}{{{','.join(ENDINGS)}}}"
+
+
+def _require_own(target):
+    if not target.exists():
+        return
+    with target.open("rb") as file:
+        begin = file.read(1024)
+    if target.suffix == ".txt":
+        own = MARK in target.read_bytes()
+    else:
+        own = begin.startswith(HEADER.encode()) if target.suffix == ".csv" else MARK in begin
+    if not own:
+        raise ValueError(
+            f"{target}: was not written here and is left as it is; move it away or name another folder with --output"
+        )
+
+
+def _agreement(scoring):
+    """Accuracy, kappa and confusion over the epochs that both have scored, as lines of text."""
+    both = (scoring.labels >= 0) & (scoring.stages >= 0)
+    if not both.any():
+        return ["agreement with the expert: no epoch that both have scored"]
+    matrix = confusion(scoring.labels[both], scoring.stages[both])
+    alone = confusion(scoring.labels[both], scoring.network[list(STAGES)].to_numpy()[both].argmax(axis=1))
+
+    def shown(matrix):
+        found = scores(matrix)
+        one_stage = matrix.sum(axis=0).max() == matrix.sum(axis=1).max() == matrix.sum()  # chance agrees, too
+        return f"accuracy {100 * found['acc']:.1f} %, kappa {'-' if one_stage else format(found['kappa'], '.3f')}"
+
+    rows = [f"{stage:>6}" + "".join(f"{count:7d}" for count in row) for stage, row in zip(STAGES, matrix, strict=True)]
+    return [
+        f"agreement with the expert over {both.sum()} epochs: {shown(matrix)} (the network alone: {shown(alone)})",
+        "rows the expert's stage, columns as scored:",
+        " " * 6 + "".join(f"{stage:>7}" for stage in STAGES),
+        *rows,
+    ]
+
+
+def _write_hypnogram(scoring, path):
+    """An EDF+ file of annotations alone, one a bout, with the start of the recording."""
+    import edfio
+
+    stages = scoring.epochs["stage"].to_numpy()
+    first = np.flatnonzero(np.r_[True, stages[1:] != stages[:-1]])
+    lengths = np.diff(np.r_[first, len(stages)])
+    annotations = [
+        edfio.EdfAnnotation(30 * int(begin), 30 * int(length), f"Sleep stage {'R' if stage == 'REM' else stage}")
+        for begin, length, stage in zip(first, lengths, stages[first], strict=True)
+    ]
+    start = scoring.night.start
+    dated = start is not None and 1985 <= start.year <= 2084  # what the format can say
+    edfio.Edf(
+        [],
+        annotations=annotations,
+        starttime=start.time().replace(microsecond=0) if start else None,
+        recording=edfio.Recording(startdate=start.date() if dated else None, equipment_code="sleepkit"),
+    ).write(path)
+
+
+def _write_picture(scoring, path):
+    from sleepkit.paper.figures.scored import plot_scored
+    from sleepkit.paper.figures.style import styled
+
+    night = scoring.night
+    figure = plot_scored(
+        scoring.epochs,
+        night.x.reshape(len(night.x), -1),
+        night.fs,
+        scoring.labels,
+        title=f"{scoring.path.name}, {night.channel}",
+        note="; ".join([*describe(scoring.model), *scoring.notes]),
+    )
+    styled(figure.savefig)(path, dpi=DPI, metadata={"Software": "sleepkit"})

@@ -1,0 +1,104 @@
+"""Staging in real time: raw samples in, a stage per 30-s epoch out, with what is known up to that epoch alone."""
+
+import sys
+import time
+
+import numpy as np
+
+from sleepkit.epochs import STAGES
+from sleepkit.evaluation.context import advance
+from sleepkit.recordings.quality import bad_seconds, windows_scored
+from sleepkit.scoring.night import EPOCH_SECONDS, OFFSET
+from sleepkit.scoring.staging import UNSCORED
+
+FORMATS = ("float32", "text")
+HEADER = ("onset", "stage", *STAGES, "latency_ms")
+LONGEST_LINE = 200  # characters of a number; what is longer is no number, and need not be held in memory
+
+
+def score_stream(source, sink, model, form="float32", context=True):
+    """Read epochs from `source` until it ends, and write a line of csv to `sink` as each one is complete.
+
+    source : binary file of raw samples in µV at `model.fs`: float32 little endian, or ("text") one number per line
+    sink : text file; columns HEADER; latency from the epoch's last sample to its stage. An epoch that is flat,
+        clipped or not finite has stage "?" and no probabilities
+    context : forward-only smoothing; without it, or where the model holds none, the network's own probabilities
+    returns (number of epochs, samples left over, mean and largest latency in ms); memory does not grow with their number
+    Raises ValueError for what is no number; a signal that stays off zero is told on standard error.
+    """
+    length = round(EPOCH_SECONDS * model.fs)
+    smoothing = model.context if context else None
+    belief, n, total, largest, off = None, 0, 0.0, 0.0, 0
+    print(*HEADER, sep=",", file=sink, flush=True)
+    epochs = _float32(source, length) if form == "float32" else _numbers(source, length)
+    for x in epochs:
+        if len(x) < length:
+            return n, len(x), total / max(n, 1), largest
+        arrived = time.perf_counter()
+        alone = _probabilities(x, model)
+        shown = alone
+        if smoothing is not None:
+            belief = advance(belief, smoothing.prior if alone is None else alone, smoothing)
+            shown = None if alone is None else belief
+        stage = UNSCORED if shown is None else STAGES[int(np.argmax(shown))]
+        values = [""] * len(STAGES) if shown is None else [f"{value:.4f}" for value in shown]
+        latency = 1000 * (time.perf_counter() - arrived)
+        print(n * EPOCH_SECONDS, stage, *values, f"{latency:.1f}", sep=",", file=sink, flush=True)
+        n, total, largest = n + 1, total + latency, max(largest, latency)
+        off = off + 1 if alone is not None and abs(np.nanmean(x)) > OFFSET else 0
+        if off == 3:  # a single one may be a movement
+            print(
+                f"epochs {n - 2} to {n} lie more than {OFFSET} µV from zero: an amplifier that passes direct current? "
+                "Stages of such a signal mean nothing; high-pass it at 0.5 Hz first",
+                file=sys.stderr,
+            )
+    return n, 0, total / max(n, 1), largest
+
+
+def _probabilities(x, model):
+    """(5,) mean over the windows of an epoch that are neither flat nor clipped; None where these are less than half."""
+    finite = np.where(np.isfinite(x), x, np.nan)
+    bad = bad_seconds(finite, model.fs)
+    good = windows_scored(bad[None, :EPOCH_SECONDS], len(x) // model.samples)[0]
+    if good.mean() < 0.5:
+        return None
+    windows = np.nan_to_num(finite).reshape(-1, model.samples)
+    return model.probabilities(windows[good]).mean(axis=0)
+
+
+def _float32(source, length):
+    """Arrays of `length` samples; the last one shorter, where the source ends within an epoch."""
+    while True:
+        wanted, parts = 4 * length, []
+        while wanted and (part := source.read(wanted)):  # a pipe gives what there is
+            parts.append(part)
+            wanted -= len(part)
+        raw = b"".join(parts)
+        if raw:
+            yield np.frombuffer(raw[: len(raw) // 4 * 4], "<f4")
+        if wanted:
+            return
+
+
+def _numbers(source, length):
+    samples, line = np.empty(length, np.float32), 0
+    filled = 0
+    while text := source.readline(LONGEST_LINE):
+        line += 1
+        if not text.strip():
+            continue
+        try:
+            with np.errstate(over="ignore"):  # too large for float32 is infinite, and not scored
+                samples[filled] = float(text)
+        except ValueError as error:
+            shown = text[:40].decode("latin-1").strip()
+            raise ValueError(
+                f"standard input, line {line}: {shown!r} is no number; expected one sample in µV per line, or give "
+                "--stream float32 for raw samples"
+            ) from error
+        filled += 1
+        if filled == length:
+            yield samples.copy()
+            filled = 0
+    if filled:
+        yield samples[:filled].copy()

@@ -1,0 +1,407 @@
+"""Every figure shows what it was given, nothing is cut, no words overlap, and the same input gives the same bytes."""
+
+import io
+import itertools
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from figure_checks import NOTE, assert_readable
+from IPython.display import Markdown
+from matplotlib.image import imread, imsave
+from matplotlib.patches import FancyBboxPatch, PathPatch
+
+from sleepkit.epochs import STAGES
+from sleepkit.evaluation.crossval import CONTEXTS
+from sleepkit.execution import paths
+from sleepkit.genotype import OPERATIONS, Genotype
+from sleepkit.paper import figures, items, tables
+from sleepkit.paper.figures import (
+    plot_cells,
+    plot_confusion,
+    plot_framework,
+    plot_night,
+    plot_overview,
+    plot_search,
+    save,
+)
+from sleepkit.paper.figures.confusion import matrix_of
+from sleepkit.paper.figures.curves import pruning_epochs
+from sleepkit.paper.figures.layout import crossings, layered
+from sleepkit.paper.figures.style import HYPNOGRAM, PAGE, STAGE_COLOURS
+from sleepkit.paper.published import SEARCH_SAMPLES, published, published_confusion, published_genotype
+from sleepkit.paper.show import draw, plot, write_index
+from sleepkit.results import COLUMNS, NETWORK
+
+
+def random_genotype(nodes, seed):
+    random = np.random.default_rng(seed)
+
+    def cell():
+        for node in range(nodes):
+            for _ in range(2):
+                source = 1 + node if node and random.random() < 0.4 else random.integers(0, 2 + node)
+                yield OPERATIONS[random.integers(1, len(OPERATIONS))], int(source)
+
+    return Genotype(tuple(cell()), tuple(cell()))
+
+
+def history(epochs=6, every=2):
+    epoch = np.arange(1, epochs + 1)
+    rounds, removes = (epoch - 1) // every, (epoch % every == 0) & (epoch < epochs)
+    frame = pd.DataFrame(0.5, index=range(epochs), columns=COLUMNS["history.csv"])
+    left = (1000 * 0.95**rounds).astype(int)
+    frame = frame.assign(epoch=epoch, temperature=1.5 * 0.95**epoch, operations=400 - 9 * rounds)
+    frame = frame.assign(n_train=left, n_valid=left + 1, removed_operations=9 * removes)
+    return frame.assign(removed_train=50 * removes, removed_valid=50 * removes)
+
+
+def confusion_rows(networks, matrix=None):
+    matrix = np.arange(25).reshape(5, 5) * 97 if matrix is None else matrix
+    rows = [
+        (*network, true, predicted, matrix[i, j])
+        for network in networks
+        for i, true in enumerate(STAGES)
+        for j, predicted in enumerate(STAGES)
+    ]
+    return pd.DataFrame(rows, columns=[*NETWORK, "true", "predicted", "n"])
+
+
+def predictions(n=240):
+    random = np.random.default_rng(1)
+    y = np.repeat(random.integers(0, 5, n // 8), 8)
+    prob = random.dirichlet(np.ones(5), n)
+    number = np.concatenate([np.arange(n // 2), np.arange(n // 2) + n // 2 + 30])  # 30 epochs are missing half way
+    night = np.array(["SC4011E0"] * n)
+    return {
+        "id": 110_000 + number,
+        "night": night,
+        "subject": np.ones(n),
+        "y": y,
+        "fold": np.zeros(n),
+        "prob": prob.astype(np.float16),
+        "prob_context": np.eye(5, dtype=np.float16)[y],
+    }
+
+
+# --- figures 2 to 5
+
+
+@pytest.mark.parametrize("nodes, seed", [(2, 0), (3, 1), (5, 2), (5, 3), (7, 4), (7, 5)])
+def test_layout_has_every_connection_and_room_for_every_label(nodes, seed):
+    entries = random_genotype(nodes, seed).normal
+    y, segments = layered(entries)
+    assert sum(vertex.kind == "op" for vertex in y) == 2 * nodes
+    for left, right in segments:
+        assert right.layer == left.layer + 1
+    assert sorted(left.index for left, right in segments if right.kind == "out") == [2 + i for i in range(nodes)]
+    into = {right: left for left, right in segments if right.kind == "op"}
+    for vertex, left in into.items():
+        assert left.index == entries[vertex.index][1], "an operation reads the state that its entry names"
+    for layer in {vertex.layer for vertex in y}:
+        here = [y[vertex] for vertex in y if vertex.layer == layer and vertex.kind != "wire"]
+        assert all(a - b > 0.2 for a, b in zip(here[:-1], here[1:], strict=True)), "boxes keep their distance"
+
+
+@pytest.mark.parametrize(
+    "dataset, kind, most",
+    [("edf20", "normal", 2), ("edf20", "reduce", 0), ("edf78", "normal", 2), ("edf78", "reduce", 0)],
+)
+def test_layout_avoids_crossings(dataset, kind, most):
+    y, segments = layered(getattr(published_genotype(dataset), kind))
+    layers = [[v for v in y if v.layer == layer] for layer in sorted({v.layer for v in y})]
+    assert crossings(layers, segments) <= most
+    assert crossings([sorted(layer) for layer in layers], segments) > 3 * crossings(layers, segments)
+
+
+@pytest.mark.parametrize("dataset", ["edf20", "edf78"])
+@pytest.mark.parametrize("kind", ["normal", "reduce"])
+@pytest.mark.parametrize("found", [None, random_genotype(5, 1), random_genotype(7, 4)], ids=["alone", "five", "seven"])
+def test_cells(dataset, kind, found):
+    genotype = published_genotype(dataset)
+    figure = plot_cells(genotype, found, kind, NOTE)
+    words = assert_readable(figure)
+    assert len(figure.axes) == (1 if found is None else 2)
+    for ax, drawn in zip(figure.axes, [genotype, found], strict=False):
+        entries = getattr(drawn, kind)
+        boxes = [p for p in ax.patches if isinstance(p, FancyBboxPatch)]
+        assert len(boxes) == len(entries) + 1, "one box per operation and one for the concatenation"
+        assert {str(i) for i in range(len(entries) // 2)} <= {text.get_text() for text in ax.texts}
+        assert_no_line_crosses(ax, boxes)
+    assert any("published" in word for word in words)
+    assert any("found in this run" in word for word in words) == (found is not None)
+
+
+def assert_no_line_crosses(ax, boxes):
+    for line in (p for p in ax.patches if isinstance(p, PathPatch)):
+        points = line.get_path().interpolated(1).cleaned(curves=False, simplify=False).vertices
+        points = np.concatenate([np.linspace(a, b, 20) for a, b in zip(points[:-2], points[1:-1], strict=True)])
+        for box in boxes:
+            x, y, w, h = box.get_x() + 0.02, box.get_y() + 0.02, box.get_width() - 0.04, box.get_height() - 0.04
+            inside = (points[:, 0] > x) & (points[:, 0] < x + w) & (points[:, 1] > y) & (points[:, 1] < y + h)
+            assert not inside.any()
+
+
+# --- figures 1 and 6
+
+
+def test_framework():
+    words = assert_readable(plot_framework(NOTE))
+    assert {"Stage 1", "Stage 2", "Capacity", "Independence", "Importance", "Genotype", "Fine-tune"} <= set(words)
+
+
+def test_search_shows_every_epoch_and_every_pruning_round():
+    frame, curve = history(), published("search_curve")
+    figure = plot_search(frame, curve, SEARCH_SAMPLES, NOTE)
+    words = assert_readable(figure)
+    assert [ax.get_title(loc="left")[3:] for ax in figure.axes] == [
+        "Loss",
+        "Accuracy",
+        "Samples left",
+        "Operations left",
+        "Temperature",
+    ]
+    rounds = pruning_epochs(frame).tolist()
+    assert rounds == [2, 4]
+    for ax, found in zip(figure.axes, (2, 2, 2, 1, 1), strict=True):
+        lines = [line.get_xdata() for line in ax.lines]
+        assert sum(len(x) == len(frame) and list(x) == frame.epoch.tolist() for x in lines) == found
+        assert [x[0] for x in lines if len(x) == 2] == [epoch + 0.5 for epoch in rounds]
+    assert sum(len(line.get_xdata()) == len(curve) for line in figure.axes[0].lines) == 2
+    assert "training half, 1,000 samples" in words and "published, training" in words
+
+
+def test_search_without_a_run_shows_the_published_curves_alone():
+    figure = plot_search(None, published("search_curve"), SEARCH_SAMPLES, NOTE)
+    assert_readable(figure)
+    assert len(figure.axes) == 3 and [len(ax.lines) for ax in figure.axes] == [2, 2, 2]
+
+
+# --- figures 9 and 10
+
+
+@pytest.mark.parametrize("dataset, pairs", [("edf20", 0), ("edf20", 1), ("edf78", 3)])
+def test_confusion_shows_every_matrix_with_counts_and_row_percentages(dataset, pairs):
+    several = itertools.product((7, 9, 11)[:pairs], (0.0, 0.5), ("none", "both"), (0, 1))
+    networks = [("subjectwise", f"{dataset}-searched", 8, *network) for network in several]
+    figure = plot_confusion(dataset, confusion_rows(networks) if pairs else None, NOTE)
+    words = assert_readable(figure)
+    assert len(figure.axes) == 6 + 2 * pairs
+    first = published_confusion(f"{dataset}_L7_full")
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == [f"{n:,}\n{100 * n / row.sum():.1f}" for row in first for n in row]
+    for ax in figure.axes[6:]:
+        assert ax.texts[1].get_text().startswith("194\n"), "two seeds add up; rows with context stay out"
+    assert any("Published" in word for word in words)
+    assert any(word == f"This run · {dataset}-searched · subjectwise, seeds 0, 1" for word in words) == (pairs > 0)
+
+
+def test_several_seeds_add_up():
+    rows = confusion_rows([("subjectwise", "edf20-searched", 8, 7, 0.0, "none", seed) for seed in (0, 1)])
+    assert matrix_of(rows).tolist() == (2 * 97 * np.arange(25).reshape(5, 5)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("networks", "seeds"),
+    [
+        ([(7, 0.0, 0), (7, 0.0, 1), (9, 0.0, 0)], "L = 7: seeds 0, 1; L = 9: seed 0"),
+        ([(7, 0.0, 1), (7, 0.5, 1), (7, 0.5, 2)], "L = 7, full: seed 1; L = 7, pruned: seeds 1, 2"),
+        ([(7, 0.0, 1), (7, 0.5, 1), (9, 0.0, 1)], "seed 1"),
+    ],
+)
+def test_confusion_names_the_seeds_of_every_depth_and_stage(networks, seeds):
+    rows = [("subjectwise", "edf20-searched", 8, cells, pruned, "none", seed) for cells, pruned, seed in networks]
+    words = assert_readable(plot_confusion("edf20", confusion_rows(rows)))
+    assert f"This run · edf20-searched · subjectwise, {seeds}" in words
+
+
+def test_confusion_of_what_stage_2_trained_again_whole_says_so():
+    keys = ("subjectwise", "edf20-searched-distilled", 8, 7)
+    rows = confusion_rows([(*keys, 0.0, "none", 1), (*keys, 0.5, "none", 1)])
+    words = " ".join(assert_readable(plot_confusion("edf20", rows)))
+    assert "Stage 2, not pruned, L = 7" in words and "Stage 2 (−50 %), L = 7" in words
+    assert words.count("Stage 1, full") == 3, "the published ones"
+
+
+# --- figure 15
+
+
+def test_night_goes_from_wake_at_the_top_to_n3_and_marks_rem():
+    night = predictions()
+    figure = plot_night(night, "SC4011E0", NOTE)
+    assert_readable(figure)
+    expert, alone, context, density = figure.axes
+    labels = [label.get_text() for label in expert.get_yticklabels()]
+    heights = dict(zip(labels, expert.get_yticks(), strict=True))
+    assert labels == ["W", "REM", "N1", "N2", "N3"] == list(HYPNOGRAM)
+    assert sorted(heights.values(), reverse=True) == list(heights.values())
+    stairs = [patch for patch in expert.patches]
+    shown = np.concatenate([patch.get_data().values for patch in stairs])
+    assert shown.tolist() == [heights[STAGES[stage]] for stage in night["y"]]
+    assert len(stairs) == 2, "missing epochs leave a gap"
+    rem = expert.collections[0]
+    assert len(rem.get_segments()) == (night["y"] == 4).sum()
+    assert np.allclose(rem.get_segments()[0][:, 1], heights["REM"]) and rem.get_linewidth()[0] >= 2
+    wrong = (night["prob"].argmax(axis=1) != night["y"]).sum()
+    assert len(alone.collections[1].get_segments()) == wrong and len(context.collections[1].get_segments()) == 0
+    assert expert.get_xlim()[1] == pytest.approx(270 * 30 / 3600), "hours"
+    assert len(density.collections) == 2 * len(STAGES) and density.get_ylim() == (0, 1)
+    assert "h" in density.get_xlabel()
+
+
+def test_night_that_is_not_there():
+    with pytest.raises(ValueError, match="SC4999E0.*SC4011E0"):
+        plot_night(predictions(), "SC4999E0")
+
+
+# --- looks, files, index
+
+
+def lightness_and_colour(rgb):
+    """CIE Lab of linear RGB (n, 3), D65."""
+    xyz = rgb @ np.array([[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]])
+    f = np.cbrt(np.clip(xyz / [0.9505, 1, 1.089], 1e-4, None))
+    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+
+
+@pytest.mark.parametrize("deficiency", ["none", "protan", "deutan", "tritan"])
+def test_stage_colours_differ_for_every_reader(deficiency):
+    """Machado et al. 2009, full strength; a difference of 20 in Lab is plain to see."""
+    matrices = {
+        "none": np.eye(3),
+        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    }
+    srgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in STAGE_COLOURS.values()])
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    lab = lightness_and_colour(np.clip(linear @ np.array(matrices[deficiency]).T, 0, 1))
+    apart = np.linalg.norm(lab[:, None] - lab[None], axis=2) + 1e3 * np.eye(5)
+    assert list(STAGE_COLOURS) == list(STAGES) and apart.min() > 20
+
+
+@pytest.fixture
+def profile(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setenv("SLEEPKIT_RUNS", str(tmp_path / "runs"))
+    return "demo"
+
+
+def test_a_saved_figure_is_the_same_byte_for_byte_and_300_dpi(profile):
+    saved = save(plot_search(history(), published("search_curve"), SEARCH_SAMPLES, NOTE), profile, "fig06")
+    first = [path.read_bytes() for path in saved]
+    again = save(plot_search(history(), published("search_curve"), SEARCH_SAMPLES, NOTE), profile, "fig06")
+    assert [path.name for path in again] == ["fig06_search_curves.png", "fig06_search_curves.svg"]
+    assert [path.read_bytes() for path in again] == first
+    assert int.from_bytes(first[0][16:20], "big") == round(PAGE * 300), "width in the PNG's header"
+    assert sorted(paths.figures(profile).iterdir()) == again, "nothing left over"
+
+
+def test_the_index_lists_all_28_items_present_or_missing(profile):
+    assert "![" not in write_index(profile).read_text(), "no figure, no overview"
+    save(plot_framework(), profile, "fig01")
+    tables.save(tables.table_departures(), profile, "tab11")
+    paths.run_time(profile, "figures").parent.mkdir(parents=True)
+    paths.run_time(profile, "figures").write_text("41.6\n")
+    lines = write_index(profile).read_text().splitlines()
+    rows = {line.split(" | ")[0][2:]: line for line in lines if line.startswith(("| fig", "| tab"))}
+    assert list(rows) == [f"fig{n:02d}" for n in range(1, 18)] + [f"tab{n:02d}" for n in range(1, 12)]
+    assert "[fig01_framework.svg](fig01_framework.svg)" in rows["fig01"] and "42 s" in rows["fig01"]
+    assert all(f"[tab11_departures.{ending}]" in rows["tab11"] for ending in ("csv", "md", "tex"))
+    assert "missing" in rows["fig06"] and "make reproduce PROFILE=demo" in rows["fig06"]
+    assert sum("missing" in row for row in rows.values()) == 26 and "2 of 28" in lines[2]
+    assert (
+        lines[4] == "![All figures of the profile](overview.png)" and (paths.figures(profile) / "overview.png").exists()
+    )
+    with pytest.raises(ValueError, match="fig06"):
+        items.path(profile, "fig99", "png")
+
+
+def test_the_overview_shows_every_figure_once_under_its_title(profile):
+    assert plot_overview(profile) is None
+    for key in ("fig01", "fig06", "fig02", "fig09", "fig14"):
+        draw("paper", key)
+        for path in paths.figures("paper").glob(f"{key}*.png"):
+            paths.figures(profile).mkdir(parents=True, exist_ok=True)
+            path.rename(paths.figures(profile) / path.name)
+    figure = plot_overview(profile)
+    words = " ".join(assert_readable(figure)).replace("\n", " ")
+    assert [ax.get_label() for ax in figure.axes] == ["fig01", "fig02", "fig06", "fig09", "fig14"]
+    for ax in figure.axes:
+        assert items.item(ax.get_label()).title in words
+        height, width = ax.get_images()[0].get_array().shape[:2]
+        assert height <= 640, "figures as large as they are saved would take gigabytes"
+        box = ax.get_window_extent()
+        assert box.height / box.width == pytest.approx(height / width, rel=0.01), "no picture is distorted"
+    for a, b in itertools.combinations((ax.get_position() for ax in figure.axes), 2):
+        assert a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0, "no picture covers another"
+
+
+def test_the_overview_shows_the_upper_part_of_a_very_long_figure(profile):
+    paths.figures(profile).mkdir(parents=True)
+    shades = np.linspace(0, 1, 4000)[:, None].repeat(300, axis=1)
+    imsave(items.path(profile, "fig09", "png"), shades, cmap="gray", vmin=0, vmax=1)
+    (ax,) = plot_overview(profile).axes
+    shown = np.asarray(ax.get_images()[0].get_array())
+    assert shown.shape == (500, 300, 3) and shown[0, 0, 0] < 3 and shown[-1, 0, 0] < 38, "an eighth of black to white"
+    assert ax.get_window_extent().width / ax.get_window_extent().height == pytest.approx(0.6, abs=0.01)
+
+
+# What published numbers and genotypes alone allow; the others need results of a run.
+WITHOUT_A_RUN = [
+    *("fig01", "fig02", "fig03", "fig04", "fig05", "fig06", "fig09", "fig10", "fig11", "fig14"),
+    *("tab01", "tab02", "tab03", "tab04", "tab05", "tab06", "tab07", "tab10", "tab11"),
+]
+
+
+def test_a_profile_without_results_has_every_item_that_published_numbers_allow(profile, monkeypatch, capsys):
+    saved = {}
+    monkeypatch.setattr(figures, "save", lambda figure, profile, key: save(saved.setdefault(key, figure), profile, key))
+    shown = {entry.key: draw("paper", entry.key) for entry in items.ITEMS}
+    missing = [key for key, drawn in shown.items() if isinstance(drawn, Markdown)]
+    assert sorted(set(shown) - set(missing)) == sorted(WITHOUT_A_RUN)
+    assert all("makes its results" in shown[key].data for key in missing)
+    index = write_index("paper").read_text()
+    assert f"{len(WITHOUT_A_RUN)} of 28" in index and index.count("| missing |") == len(missing)
+    alone = [line.split(" |")[0] for line in index.splitlines() if "| published numbers alone |" in line]
+    assert sorted(alone) == sorted(f"| {key}" for key in set(WITHOUT_A_RUN) - {"fig01", "tab11"})
+    assert capsys.readouterr().out.count("fig14_cost_accuracy.png") == 1
+    for key in (key for key in WITHOUT_A_RUN if key.startswith("fig")):
+        assert_readable(saved[key])
+        picture, on_screen = imread(items.path("paper", key, "png")), imread(io.BytesIO(shown[key].data))
+        assert on_screen.shape[:2] == tuple(round(0.4 * side) for side in picture.shape[:2])
+        assert abs(on_screen[..., :3].mean() - picture[..., :3].mean()) < 0.005, "the same picture with fewer dots"
+
+
+def test_table_10_says_what_its_contexts_are():
+    assert all(f"{context}, " in tables.CONTEXT_NOTE for context in set(CONTEXTS) - {"none"})
+    for profile, told in (("first5s-cpu", True), ("paper", False)):
+        assert (tables.CONTEXT_NOTE in items.path(profile, "tab10", "md").read_text(encoding="utf-8")) == told
+
+
+def test_the_sweep_names_the_seeds_of_its_own(tmp_path, monkeypatch):
+    """Real nights: more seeds on every fold than the two that are left in the sweep here."""
+    shutil.copytree(paths.results("first5s-cpu"), tmp_path / "results", ignore=shutil.ignore_patterns("networks"))
+    sweep = tmp_path / "results" / "stage2_prune" / "sweep.csv"
+    pd.read_csv(sweep).query("seed < 2").to_csv(sweep, index=False)
+    monkeypatch.setattr(paths, "results", lambda profile: tmp_path / "results")
+    said = {key: " ".join(plot("first5s-cpu", key).get_supxlabel().split()) for key in ("fig13", "fig14")}
+    assert "; subjectwise folds, training seed 0, 1. " in said["fig13"]
+    everywhere = pd.read_csv(tmp_path / "results" / "stage1_edf20" / "crossval.csv").seed
+    assert set(everywhere) > {0, 1}
+    seeds = ", ".join(map(str, sorted(set(everywhere))))
+    assert f"training seed {seeds} (not all for every network). Architecture has seen the test" in said["fig14"]
+
+
+def test_every_function_that_the_items_name_exists():
+    for entry in items.ITEMS:
+        module, function = entry.function.split(".")
+        assert callable(getattr({"figures": figures, "tables": tables}[module], function))
+
+
+def test_figures_and_tables_need_no_torch():
+    code = "import sys, sleepkit.paper.figures, sleepkit.paper.tables; assert not {'torch', 'mne'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,106 @@
+"""The line at the foot of a table or figure: nothing in it that did not make the item."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from sleepkit import results
+from sleepkit.execution import paths
+from sleepkit.paper.items import ITEMS
+from sleepkit.paper.provenance import provenance, published_alone, searched_on_all
+from sleepkit.results import COLUMNS
+
+SETTINGS = {"dataset": "edf20", "n_subjects": 4, "n_epochs": 1234, "seconds": 5.0, "seed": 42}
+HEAD = "This run: profile toy, Sleep-EDF nights, 4 subjects, 1,234 epochs of 5 s"
+LABEL = "Architecture has seen the test subjects: "
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """Results of a profile whose first network, of seed 3, was trained with a second seed and in other ways."""
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    folder = paths.results("toy")
+    (folder / "stage1_edf20").mkdir(parents=True)
+    (folder / "preparation.json").write_text('{"simulated": false}')
+    (folder / "stage1_edf20" / "settings.json").write_text(json.dumps(SETTINGS))
+    rows = [
+        (protocol, genotype, 8, 7, 0.0, "none", seed, "pooled", 0.7, 0.6, 0.5, 0.7, 900)
+        for protocol, genotype, seed in (
+            ("subjectwise", "edf20-published", 3),
+            ("subjectwise", "edf20-published", 4),
+            ("subjectwise", "edf20-published-hum", 3),
+            ("subjectwise", "edf20-nested", 3),
+            ("epochwise", "edf20-searched", 3),
+        )
+    ]
+    results.write_table(pd.DataFrame(rows, columns=COLUMNS["crossval.csv"]), folder / "stage1_edf20" / "crossval.csv")
+    return folder / "stage2_prune"
+
+
+def test_the_search_alone_names_no_folds(toy):
+    for key in ("fig02", "fig06", "fig08", "tab01"):
+        assert provenance("toy", key) == f"{HEAD}; search seed 42."
+
+
+def test_all_networks_are_named_with_their_protocols_seeds_and_label(toy):
+    for key in ("fig09", "fig14", "tab03", "tab10"):  # all of them are of stage 1
+        assert provenance("toy", key) == (
+            f"{HEAD}; search seed 42; epochwise and subjectwise folds, training seed 3, 4 (not all for every network). "
+            f"{LABEL}edf20-published."
+        )
+
+
+def test_what_shows_the_first_network_names_its_seed_alone(toy):
+    for key in ("fig12", "fig13", "fig15", "fig17", "tab09"):
+        foot = f"{HEAD}; search seed 42; subjectwise folds, training seed 3. {LABEL}edf20-published."
+        assert provenance("toy", key) == foot
+
+
+def test_what_has_seeds_of_its_own_names_those(toy):
+    toy.mkdir()
+    for name, key in (("sweep.csv", "fig13"), ("ablation.csv", "tab08")):
+        frame = pd.DataFrame(0, index=range(4), columns=COLUMNS[name]).assign(seed=[7, 5, 5, 7])
+        results.write_table(frame, toy / name)
+        assert "; subjectwise" in provenance("toy", key) and "training seed 5, 7." in provenance("toy", key)
+    assert provenance("toy", "tab08") == f"{HEAD}; subjectwise, search and training seed 5, 7."
+
+
+def test_what_shows_both_data_sets_names_both(toy):
+    other = toy.with_name("stage1_edf78")
+    other.mkdir()
+    (other / "settings.json").write_text(json.dumps(SETTINGS | {"dataset": "edf78", "n_epochs": 99, "seed": 43}))
+    rows = pd.read_csv(toy.with_name("stage1_edf20") / "crossval.csv").assign(genotype="edf78-searched")
+    results.write_table(rows.drop_duplicates(["protocol", "genotype", "seed"]), other / "crossval.csv")
+    for key in ("fig11", "fig14", "tab07"):
+        line = provenance("toy", key)
+        assert "EDF-20: 4 subjects, 1,234 epochs of 5 s; search seed 42; EDF-78: 4 subjects, 99 epochs of 5 s;" in line
+        assert "search seed 43; epochwise and" in line and line.endswith(f"{LABEL}edf20-published, edf78-searched.")
+    assert provenance("toy", "tab02").endswith("99 epochs of 5 s; search seed 43.") and "EDF-20: 4" in provenance("toy", "tab01")
+    assert "EDF-78" not in provenance("toy", "fig09") and "99 epochs" in provenance("toy", "fig10")
+
+
+def test_published_numbers_alone_are_called_so(toy):
+    for key in ("tab05", "fig10"):  # the profile has no EDF-78
+        assert published_alone("toy", key)
+        assert provenance("toy", key) == "Published numbers; profile toy has no run of its own."
+    assert not published_alone("toy", "fig09") and not published_alone("toy", "tab03")
+    assert published_alone("toy", "tab04"), "stage 2 has not run"
+    toy.mkdir()
+    pruned = pd.read_csv(toy.with_name("stage1_edf20") / "crossval.csv").query("seed == 4").assign(pruned=0.5)
+    results.write_table(pruned, toy / "crossval.csv")
+    assert provenance("toy", "tab04").endswith(f"search seed 42; subjectwise folds, training seed 4. {LABEL}edf20-published.")
+    assert "training seed 3, 4" in provenance("toy", "tab03")
+    (toy.with_name("stage1_edf20") / "settings.json").unlink()
+    assert published_alone("toy", "tab01") and published_alone("toy", "tab02")
+    results.write_table(pd.DataFrame(columns=COLUMNS["nights.csv"]), toy.with_name("nights.csv"))
+    assert provenance("toy", "tab01") == "This run: profile toy, Sleep-EDF nights." and published_alone("toy", "tab02")
+    assert {entry.key for entry in ITEMS if not published_alone("nowhere", entry.key)} == {"fig01", "tab11"}
+    assert provenance("toy", "fig01") == provenance("toy", "tab11") == ""
+
+
+def test_whose_search_had_the_test_subjects():
+    names = ["edf20-nested", "edf20-published", "edf20-published-distilled", "edf20-searched-hum"]
+    assert searched_on_all(names, simulated=False) == ["edf20-published", "edf20-searched"]
+    assert searched_on_all(names, simulated=True) == ["edf20-searched"], "nobody published what was found on these"
+    assert searched_on_all(["edf20-nested"], simulated=False) == []

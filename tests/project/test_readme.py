@@ -1,0 +1,316 @@
+"""Every command in README.md is run as a reader would run it, or stands in NOT_RUN with the reason why not.
+
+A command is a line of a code block (```, ```sh, ```bash or ```python), or what stands between backticks in the text
+and begins with `make` or `python -m sleepkit`. The files that it names are made for it: nights, networks, parameters.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from polygraphs import save_tiny
+
+from sleepkit import recordings, results
+from sleepkit.__main__ import parser
+from sleepkit.epochs import STAGES
+from sleepkit.execution import notebooks
+from sleepkit.execution.paths import ROOT
+from sleepkit.network.saved import load_network, save_network
+from sleepkit.recordings.simulation import simulate_night
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKE = "make: tests/test_project.py plans it, `make test` and whoever works here run it"
+MINUTES = "takes minutes"
+DOWNLOAD = "downloads"
+CLUSTER = "needs Slurm: tests/test_jobs.py runs folds on one where there is one"
+PATTERN = "says how a command is written, with words to be replaced"
+NOT_RUN = {
+    "git clone <this repository> sleepkit": DOWNLOAD,
+    "cd sleepkit": "the commands run in a copy of the repository already",
+    "python -m venv .venv": "a set-up: `make .venv` makes the same, which the tests run in",
+    ". .venv/bin/activate": "as above",
+    "pip install -r requirements.lock": DOWNLOAD,
+    "pip install --no-deps -e .": "as above: the tests run in an environment that was made so",
+    "export SLEEPKIT_DATA=~/sleep-edf": "names a folder for the downloads",
+    "python -m sleepkit fetch --dataset edf20": DOWNLOAD,
+    "make": MAKE,
+    "make reproduce": MAKE,
+    "make -j1": MAKE,
+    "make reproduce PROFILE=first5s-mini": MAKE,
+    "make reproduce PROFILE=first5s": MAKE,
+    "make reproduce PROFILE=first5s-cpu": MAKE,
+    "make figures PROFILE=first5s": MAKE,
+    "make figures PROFILE=first5s-cpu": MAKE,
+    "make figures PROFILE=paper": MAKE,
+    "make html": MAKE,
+    "make test": MAKE,
+    "make clean": MAKE,
+    "python -m pytest": "these tests themselves",
+    "python -m pytest --nbval notebooks": MINUTES,
+    "python -m sleepkit run all": MINUTES,
+    "python -m sleepkit run all --profile first5s-mini": MINUTES,
+    "python -m sleepkit run stage1_edf20 -p search_epochs 8": MINUTES,
+    "python -m sleepkit release first5s-cpu": "needs the trained networks of hours; tests/test_stage2.py runs `release` on small ones",
+    "export SBATCH_PARTITION=gpu SBATCH_ACCOUNT=sleep": CLUSTER,
+    "srun -p gpu -A sleep --gpus=1 python -m sleepkit run stage1_edf20 --profile first5s -p where slurm": CLUSTER,
+    "python -m sleepkit run NAME -f FILE": PATTERN,
+    "python -m sleepkit bench prepare": MINUTES,
+    "python -m sleepkit bench search": MINUTES,
+    "python -m sleepkit bench train": MINUTES,
+    "python -m sleepkit bench prune": MINUTES,
+    "python -m sleepkit bench infer": MINUTES,
+    "python -m sleepkit bench search|train|prune|infer|prepare": PATTERN,
+}
+SHELL, PYTHON, SHOWN = ("", "sh", "bash"), ("python",), ("text", "bibtex", "csv", "json", "yaml")
+LEFT = {
+    "simulate": "*-PSG.edf",
+    "prepare": "*.npz",
+    "score": "*.csv",
+    "export": "*.onnx",
+}  # by a command, in its output
+SECONDS = 300  # that a command may take; one that takes longer belongs into NOT_RUN
+
+
+def commands(text):
+    """The commands of a README, each once, in their order; that of a Python block is the whole block."""
+    found = []
+    blocks = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    for language, body in blocks.findall(text):
+        if language in SHELL:
+            for line in body.replace("\\\n", " ").splitlines():
+                parts = re.split(r"\s&&\s", re.sub(r"(^|\s)#.*", "", line))
+                found += [" ".join(part.split()) for part in parts]
+        elif language in PYTHON:
+            found.append(body)
+        else:
+            assert language in SHOWN, f"README.md: a code block of {language!r}: commands, or something to look at?"
+    inline = re.findall(r"`([^`]+)`", blocks.sub("", text))
+    found += [" ".join(span.split()) for span in inline if re.match(r"(make|python -m sleepkit)(\s|$)", span)]
+    return [command for command in dict.fromkeys(found) if command]
+
+
+def parsed(command):
+    """What `python -m sleepkit` understands of a command; None for another, or where it only prints help."""
+    for part in command.split(" | "):
+        words = shlex.split(part)
+        if words[:3] == ["python", "-m", "sleepkit"]:
+            stop = next((at for at, word in enumerate(words) if word[0] in "<>"), len(words))
+            try:
+                return parser().parse_args(words[3:stop])
+            except SystemExit as left:
+                assert left.code == 0, f"`{command}` is not understood"
+    return None
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A copy of the repository without results or runs, a home folder, and one simulated night to copy from."""
+    folder = tmp_path_factory.mktemp("reader")
+    copy = folder / "sleepkit"
+    copy.mkdir()
+    for name in ("sleepkit", "notebooks"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    (folder / "home").mkdir()
+    psg, hypnogram = simulate_night(folder / "night", 1, hours=0.9)
+    return SimpleNamespace(copy=copy, home=folder / "home", psg=psg, hypnogram=hypnogram)
+
+
+def place(desk, name):
+    """Where a file that a command names lies: in the copy of the repository, or in the reader's home."""
+    base, rest = (desk.home, name[2:]) if name.startswith("~/") else (desk.copy, name)
+    path = (base / rest).resolve()
+    assert path.is_relative_to(base.resolve()), f"{name} is a place of nobody's"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def lay_out(desk, arguments):
+    """Make the files that a command reads, where they are not there yet; skip what needs a network that is not."""
+    given = {**{name: None for name in ("recording", "hypnogram", "source", "nights", "model")}, **vars(arguments)}
+    command = arguments.command.__name__
+    if command in ("score", "export") or given.get("name") == "infer":
+        provide_model(desk, given["model"])
+    for name in filter(None, (given["recording"], given["source"])):
+        path = place(desk, name)
+        if path.suffix and not path.exists():
+            shutil.copy(desk.psg, path)
+        elif not path.suffix and not path.exists():
+            shutil.copytree(desk.psg.parent, path)
+    if given["hypnogram"]:
+        shutil.copy(desk.hypnogram, place(desk, given["hypnogram"]))
+    if command == "export" and given["nights"]:
+        recordings.prepare(desk.psg.parent, place(desk, given["nights"]), seconds=5, jobs=1)
+    if given.get("parameters_file") and not place(desk, arguments.parameters_file).exists():
+        small = notebooks.profile_parameters(arguments.notebook, "smoke")
+        place(desk, arguments.parameters_file).write_text(
+            yaml.safe_dump({**small, "profile": "mine"}), encoding="utf-8"
+        )
+
+
+def provide_model(desk, name):
+    """A small network under the name that a command gives; the package's own comes with it, or the test is skipped."""
+    from sleepkit.scoring.staging import DEFAULT
+
+    if name is None:
+        if not DEFAULT.with_name(f"{DEFAULT.name}.safetensors").exists():
+            pytest.skip(f"needs the network of the package, sleepkit/weights/{DEFAULT.name}, which is not there yet")
+        return
+    assert not name.endswith(".onnx"), "a command that reads an .onnx file needs one that `export` left"
+    net, about = load_network(save_tiny(place(desk, name)))
+    # `export` compares what floats and integers stage: of an untrained network a matter of rounding, unless it is sure.
+    net.classifier.weight.data *= 0.01
+    net.classifier.bias.data[STAGES.index("N2")] += 20
+    save_network(net, place(desk, name), about)
+
+
+def carry_out(desk, command):
+    """Run a command in the copy of the repository; AssertionError where it fails or leaves nothing behind."""
+    python_block = "\n" in command
+    arguments = None if python_block else parsed(command)
+    if arguments:
+        lay_out(desk, arguments)
+    for name in re.findall(r"[\"']([^\"'\s]+\.edf)[\"']", command) if python_block else ():
+        shutil.copy(desk.psg, place(desk, name))
+        provide_model(desk, None)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SLEEPKIT_")}
+    environment |= {
+        "HOME": str(desk.home),
+        "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]),
+    }
+    words = [sys.executable, "-c", command] if python_block else ["sh", "-c", command]
+    done = subprocess.run(
+        words, cwd=desk.copy, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert done.returncode == 0, f"{command}\nleft with status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    if arguments:
+        name = arguments.command.__name__
+        if name in LEFT and not getattr(arguments, "stream", None):
+            folder = arguments.output or os.path.dirname(arguments.recording)
+            folder = desk.copy / "runs" / "exported" if os.path.isabs(folder) else place(desk, folder)
+            assert list(folder.glob(LEFT[name])), f"{command}\nleft no {LEFT[name]} in {folder}"
+        if name == "run":
+            assert list(desk.copy.glob(f"runs/*/{arguments.notebook}.ipynb"))
+    return done
+
+
+@pytest.mark.parametrize("command", [command for command in commands(README) if command not in NOT_RUN])
+def test_command_of_the_readme(command, desk):
+    known = "\n" in command or re.search(r"(^| \| )python -m sleepkit ", command)
+    assert known, f"README.md: `{command}` is not a command of sleepkit: put it into NOT_RUN with the reason"
+    carry_out(desk, command)
+
+
+@pytest.mark.parametrize("command", [command for command in commands(README) if command in NOT_RUN])
+def test_a_command_that_is_not_run_is_spelled_right(command):
+    if command.startswith("make"):
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+        words = [word for word in command.split()[1:] if not word.startswith("-")]
+        profiles = [word.partition("=")[2] for word in words if word.startswith("PROFILE=")]
+        assert all("=" in word or word in targets for word in words)
+        assert all(profile == "demo" or (ROOT / "notebooks" / "profiles" / profile).is_dir() for profile in profiles)
+    elif NOT_RUN[command] != PATTERN:
+        arguments = parsed(command)
+        if arguments and arguments.command.__name__ == "run" and arguments.notebook != "all":
+            defaults = notebooks.default_parameters(notebooks.source(arguments.notebook))
+            chosen = {name: yaml.safe_load(value) for name, value in arguments.parameters}
+            notebooks.check_parameters(arguments.notebook, chosen, defaults)
+
+
+def test_every_file_that_the_readme_shows_or_links_to_is_there():
+    linked = [name for name in re.findall(r"\]\(([^)#]+)", README) if "://" not in name]
+    assert linked and [name for name in linked if not (ROOT / name).is_file()] == []
+
+
+def measured():
+    """What cross-validation says of the networks of first5s-cpu, as cells of a Markdown table."""
+    rows = results.gather("first5s-cpu", "crossval.csv").query("fold == 'pooled'")
+    sizes = results.gather("first5s-cpu", "parameters.csv")
+    rows = rows.merge(sizes, on=["genotype", "channels", "cells", "pruned"])
+    cells = set()
+    for _, seeds in rows.groupby([name for name in results.NETWORK if name != "seed"]):
+        texts = []
+        for name, unit, digits in (("acc", " %", 2), ("mf1", " %", 2), ("kappa", "", 3)):
+            values = seeds[name] * (100 if unit else 1)
+            spread = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
+            texts.append(f"{values.mean():.{digits}f}{spread}{unit}")
+        cells.add((*texts, f"{seeds.params.iloc[0]:,}"))
+    return cells
+
+
+@pytest.mark.parametrize("page", ["README.md", "results/first5s-cpu/README.md"])
+def test_scores_in_the_tables_are_those_of_the_committed_results(page):
+    """Published rows, those of AttnSleep, and sizes that are a mean aside."""
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in lines if re.match(r"\|.* % \| 0\.\d{3}", line)
+    ]
+    ours = [row for row in rows if not row[0].startswith(("published, ", "AttnSleep"))]
+    assert len(ours) >= 8
+    known = measured()
+    assert [row for row in ours if (*row[2:5], row[5].partition(", mean")[0]) not in known] == []
+
+
+# ---- the mechanism itself
+
+
+def test_commands_are_found():
+    text = (
+        "# A `make test` and\n```\nmake reproduce   # five notebooks\ncd a && \\\n  ls b\n\n```\n`x = 1` or\n"
+        "`python -m sleepkit score\nnight.edf`\n```python\na = 1\nb = '#'\n```\n```text\nls\n```\n```sh\nls b#c\n```\n"
+    )
+    shell = ["make reproduce", "cd a", "ls b"]
+    assert commands(text) == [*shell, "a = 1\nb = '#'\n", "ls b#c", "make test", "python -m sleepkit score night.edf"]
+    with pytest.raises(AssertionError, match="a code block of 'ruby'"):
+        commands("```ruby\nputs\n```\n")
+
+
+def test_the_readme_has_commands_of_both_kinds():
+    found = commands(README)
+    assert set(found) & set(NOT_RUN) and set(found) - set(NOT_RUN)
+    assert {"make reproduce", "make test"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python -m sleepkit simulate ~/edf --subjects 1 --hours 0.5",
+        "python -m sleepkit prepare recordings epochs --seconds 5 --jobs 1",
+        "python -m sleepkit score night.edf --output scored --model nets/small",
+        "python -m sleepkit score mine --output all --model nets/small --no-context",
+        "head -c 12000 /dev/zero | python -m sleepkit score --stream --model nets/small",
+        "python -m sleepkit export nets/small --output exported --nights prepared",
+        "python -m sleepkit run prepare -f mine.yaml",
+        "python -m sleepkit score --help",
+        "from sleepkit.metrics import scores\nprint(scores([[3, 1], [0, 2]])['acc'])\n",
+    ],
+)
+def test_commands_are_carried_out_with_the_files_they_name(command, desk):
+    carry_out(desk, command)
+
+
+@pytest.mark.parametrize(
+    "command, words",
+    [
+        ("python -m sleepkit prepare recordings epochs2 --channel Nowhere", "left with status 1"),
+        ("python -m sleepkit scores night.edf", "is not understood"),
+        ("python -m sleepkit simulate out --night 1 --hours 0", "left with status 2"),
+        ("python -m sleepkit score /etc/night.edf --model nets/small", "a place of nobody's"),
+        ("raise SystemExit(3)\n", "left with status 3"),
+    ],
+)
+def test_a_command_that_fails_fails(command, words, desk):
+    with pytest.raises(AssertionError, match=words):
+        carry_out(desk, command)
+
+
+def test_a_command_in_neither_list_fails(desk):
+    with pytest.raises(AssertionError, match="put it into NOT_RUN"):
+        test_command_of_the_readme("rm -rf build", desk)
