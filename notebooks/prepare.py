@@ -42,17 +42,12 @@ seed = 0                           # of the simulation
 
 # %%
 from sleepkit.epochs import EpochSet
-from sleepkit.experiments.preparing import (
-    Preparation,
-    obtain_recordings,
-    preparation_checks,
-    prepare_nights,
-    stage_counts,
-)
+from sleepkit.experiments import Preparation, obtain_recordings, preparation_checks, prepare_nights, stage_counts
 from sleepkit.paper.figures import plot_recording
 from sleepkit.results import read
 
-settings = Preparation(profile, source, channel, seconds, wake_margin_minutes, tuple(subjects), hours, seed)
+settings = Preparation(profile=profile, source=source, channel=channel, seconds=seconds, wake_margin_minutes=wake_margin_minutes,
+                       subjects=subjects, hours=hours, seed=seed)
 settings
 
 # %% [markdown]

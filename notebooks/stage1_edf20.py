@@ -50,25 +50,18 @@ search_batch = 32             # as in the paper
 alpha_lr = 0.1                # of Adam on alpha (paper: 0.0003; the demo takes 34 steps where the paper takes 16,000)
 prune_every = 2               # epochs from one pruning round to the next (paper: 5)
 prune_until = 4               # no round after this epoch (paper: 22)
-data_pruning = True
-operation_pruning = True
-search_seed = 42
 origins = ["searched"]        # whose genotypes are trained: "searched", "published"
 network_channels = 4          # C of the trained network (paper: 8)
 network_cells = [3]           # depths L (paper: 7, 9, 11)
-lr = 0.0055                   # of Adam on the network (paper: this for 7 cells, 0.005 for 9 and 11)
-rates = {}                    # learning rates of single depths, such as {9: 0.005}; the others take lr
+lr = 0.0055                   # of Adam on the network, or one of every depth (paper: {7: 0.0055, 9: 0.005, 11: 0.005})
 schedule = "constant"         # "cosine" lets the learning rate fall to zero over train_epochs
 train_batch = 32              # (paper: 64)
 train_epochs = 8              # at most (paper: 50)
-patience = 15                 # epochs without a better validation score, as in the paper
 protocols = ["subjectwise"]   # "epochwise" is the authors' own, which tests on epochs of training subjects
 folds = 4                     # subjectwise folds (EDF-20 in the field: 10 or 20)
 validation_subjects = 1       # training subjects that choose the epoch to keep (full data: 3)
 seeds = [0]
-beside = []                   # ["hum"]: all networks once more, trained with mains hum in a quarter of the epochs (rows of their own)
 nested = {"epochs": 2, "batch": 64}  # of a search inside every fold: what differs from the search above; {} leaves these out
-only_folds = []               # numbers of the subjectwise folds to run; an empty list runs all
 where = "inline"              # where folds run: here, in "local" processes, or on a "slurm" cluster
 max_minutes = 0               # that search and training may take each; then run again to go on (0: no limit)
 device = "cpu"
@@ -76,22 +69,22 @@ device = "cpu"
 # %%
 from sleepkit.evaluation.protocols import manifest, subject_folds
 from sleepkit.evaluation.training import TrainSettings
-from sleepkit.experiments.checks import evaluation_checks, search_checks
-from sleepkit.experiments.nested import nested_report
-from sleepkit.experiments.stage1 import Stage1, load_epochs, search_architecture, train_networks
+from sleepkit.experiments import (
+    Networks, Run, evaluation_checks, load_epochs, nested_report, search_architecture, search_checks, train_networks,
+)
 from sleepkit.paper import figures
 from sleepkit.paper.published import SEARCH_SAMPLES, published, published_genotype
 from sleepkit.results import read
 from sleepkit.search.settings import SearchSettings
 
 # %%
-search = SearchSettings(search_channels, search_cells, search_nodes, search_epochs, search_batch, alpha_lr=alpha_lr,
-                        prune_every=prune_every, prune_until=prune_until, data_pruning=data_pruning,
-                        operation_pruning=operation_pruning, seed=search_seed)
-train = TrainSettings(lr=lr, schedule=schedule, batch=train_batch, epochs=train_epochs, patience=patience)
-settings = Stage1(profile, "edf20", search, train, subjects, origins, network_channels, network_cells, protocols, folds,
-                  validation_subjects, seeds, device, only_folds, where, max_minutes or None, nested, beside, rates)
-settings
+run = Run(profile=profile, dataset="edf20", subjects=subjects, device=device, where=where, max_minutes=max_minutes)
+search = SearchSettings(channels=search_channels, cells=search_cells, nodes=search_nodes, epochs=search_epochs, batch=search_batch,
+                        alpha_lr=alpha_lr, prune_every=prune_every, prune_until=prune_until)
+training = TrainSettings(schedule=schedule, batch=train_batch, epochs=train_epochs)
+networks = Networks(origins=origins, channels=network_channels, cells=network_cells, lr=lr, protocols=protocols, folds=folds,
+                    validation_subjects=validation_subjects, seeds=seeds, nested=nested)
+run, search, training, networks
 
 # %% [markdown]
 # ## The search
@@ -100,16 +93,16 @@ settings
 # operations are left; a search that was interrupted goes on from its last whole epoch.
 
 # %%
-epochs = load_epochs(settings)
+epochs = load_epochs(run)
 print(f"{len(epochs):,} epochs of {len(set(epochs.subject))} subjects, {epochs.x.shape[1]} samples each")
-found = search_architecture(epochs, settings)
+found = search_architecture(epochs, search, run)
 
 # %%
 curve = found.history[["epoch", "temperature", "n_train", "n_valid", "removed_train", "removed_valid"]]
 curve.round(4)
 
 # %% tags=["nbval-ignore-output"]
-note = f"This run: profile {profile}, {len(epochs):,} epochs, one search, seed {search_seed}. Published: 42,308 epochs of 30 s."
+note = f"This run: profile {profile}, {len(epochs):,} epochs, one search, seed {search.seed}. Published: 42,308 epochs of 30 s."
 figures.plot_search(found.history, published("search_curve"), SEARCH_SAMPLES, note)
 
 # %% [markdown]
@@ -134,7 +127,7 @@ found.removed_samples.pivot_table(index=["epoch", "half"], columns="stage", valu
 # the two distributions, right the removed epoch at the far end of each.
 
 # %% tags=["nbval-ignore-output"]
-voe, examples = (read(profile, f"{settings.notebook}/{name}.npz") for name in ("voe", "examples"))
+voe, examples = (read(profile, f"{run.stage1}/{name}.npz") for name in ("voe", "examples"))
 figures.plot_removed(voe, examples, note)
 
 # %% [markdown]
@@ -171,17 +164,12 @@ figures.plot_cells(published_genotype("edf20"), found.genotype, "reduce", note)
 # the epoch whose weights are kept. One thing remains optimistic: the *architecture* was searched on all nights, those of the test
 # subjects among them. The rows `edf20-nested` are without that, too: every fold searches for a cell of its own, and prunes data, on
 # its training and validation subjects, in a search that is smaller than the one above, as there are as many as folds.
-#
-# Not in the paper, and not in the demo: with `beside = ["hum"]` every network but the nested one is also trained with mains hum added to
-# about a quarter of the epochs (rows `...-hum`). At 100 samples a second the mains' 50 Hz goes up with one sample and down with the next.
-# On one of the 39 nights of EDF-20, SC4111E0, it is louder than the EEG; a network that has not met it stages a third of that night as
-# the expert does.
 
 # %%
 manifest(epochs, subject_folds(epochs.subject, folds, validation_subjects))
 
 # %%
-crossval = train_networks(epochs, found, settings)
+crossval = train_networks(epochs, found, search=search, training=training, networks=networks, run=run)
 
 # %% tags=["nbval-ignore-output"]
 pooled = crossval[crossval.fold == "pooled"]
@@ -191,24 +179,24 @@ pooled[["protocol", "genotype", "cells", "context", "seed", "acc", "mf1", "kappa
 # `context` is beyond the paper: a hidden Markov model smooths each night's probabilities, forward only as in real time or in both
 # directions. Its transitions come from the training subjects' hypnograms; how much an epoch's evidence weighs in a whole night is
 # chosen on the validation subjects, since neighbouring epochs are no independent witnesses. In the rows `both+rarity` they choose as
-# well how far a stage's rarity counts: a network that is surer than it should be finds rare stages too often. Context always has rows
+# well how far the class prior is divided out: a network that is too sure finds rare stages too often. Context always has rows
 # of its own; the paper scores each epoch alone.
 #
 # **As many searches as folds: one architecture?** What each fold found for itself. Cells that differ and score alike say that the search finds one
 # good network among many, not the only one.
 
 # %% tags=["nbval-ignore-output"]
-nested_report(settings).style.hide(axis="index")
+nested_report(run).style.hide(axis="index")
 
 # %% [markdown]
 # ## Checks
 
 # %%
-verdict = search_checks(found, epochs, settings)
+verdict = search_checks(found, epochs, search)
 verdict
 
 # %%
-outcome = evaluation_checks(crossval, epochs, settings)
+outcome = evaluation_checks(crossval, epochs, networks, run)
 outcome
 
 # %%

@@ -39,8 +39,6 @@ search_batch = 32             # as in the paper
 alpha_lr = 0.1                # of Adam on alpha (paper: 0.0003; the demo takes 20 steps where the paper takes 16,000)
 prune_every = 2               # epochs from one pruning round to the next (paper: 5)
 prune_until = 2               # no round after this epoch (paper: 22)
-data_pruning = True
-operation_pruning = True
 search_seed = 42
 origins = ["searched"]        # whose genotypes are trained: "searched", "published"
 network_channels = 4          # C of the trained network (paper: 9)
@@ -54,8 +52,6 @@ protocols = ["subjectwise"]   # "epochwise" is the authors' own, which tests on 
 folds = 4                     # subjectwise folds (EDF-78 in the field: 10)
 validation_subjects = 1       # training subjects that choose the epoch to keep (full data: 3)
 seeds = [0]
-beside = []                   # ["hum"]: all networks once more, trained with mains hum in a quarter of the epochs (rows of their own)
-only_folds = []               # numbers of the subjectwise folds to run; an empty list runs all
 where = "inline"              # where folds run: here, in "local" processes, or on a "slurm" cluster
 max_minutes = 0               # that search and training may take each; then run again to go on (0: no limit)
 device = "cpu"
@@ -63,21 +59,22 @@ device = "cpu"
 # %%
 from sleepkit.evaluation.protocols import manifest, subject_folds
 from sleepkit.evaluation.training import TrainSettings
-from sleepkit.experiments.checks import evaluation_checks, search_checks
-from sleepkit.experiments.stage1 import Stage1, load_epochs, search_architecture, train_networks
+from sleepkit.experiments import (
+    Networks, Run, evaluation_checks, load_epochs, search_architecture, search_checks, train_networks,
+)
 from sleepkit.paper import figures
 from sleepkit.paper.published import SEARCH_SAMPLES, published, published_genotype
 from sleepkit.results import read
 from sleepkit.search.settings import SearchSettings
 
 # %%
-search = SearchSettings(search_channels, search_cells, search_nodes, search_epochs, search_batch, alpha_lr=alpha_lr,
-                        prune_every=prune_every, prune_until=prune_until, data_pruning=data_pruning,
-                        operation_pruning=operation_pruning, seed=search_seed)
-train = TrainSettings(lr=lr, schedule=schedule, batch=train_batch, epochs=train_epochs, patience=patience)
-settings = Stage1(profile, "edf78", search, train, subjects, origins, network_channels, network_cells, protocols, folds,
-                  validation_subjects, seeds, device, only_folds, where, max_minutes or None, beside=beside)
-settings
+run = Run(profile=profile, dataset="edf78", subjects=subjects, device=device, where=where, max_minutes=max_minutes)
+search = SearchSettings(channels=search_channels, cells=search_cells, nodes=search_nodes, epochs=search_epochs, batch=search_batch,
+                        alpha_lr=alpha_lr, prune_every=prune_every, prune_until=prune_until, seed=search_seed)
+training = TrainSettings(schedule=schedule, batch=train_batch, epochs=train_epochs, patience=patience)
+networks = Networks(origins=origins, channels=network_channels, cells=network_cells, lr=lr, protocols=protocols, folds=folds,
+                    validation_subjects=validation_subjects, seeds=seeds)
+run, search, training, networks
 
 # %% [markdown]
 # ## The search
@@ -86,16 +83,16 @@ settings
 # size the signal is 2.3 GB; it is read once.
 
 # %%
-epochs = load_epochs(settings)
+epochs = load_epochs(run)
 print(f"{len(epochs):,} epochs of {len(set(epochs.subject))} subjects, {epochs.x.shape[1]} samples each")
-found = search_architecture(epochs, settings)
+found = search_architecture(epochs, search, run)
 
 # %%
 curve = found.history[["epoch", "temperature", "n_train", "n_valid", "removed_train", "removed_valid"]]
 curve.round(4)
 
 # %% tags=["nbval-ignore-output"]
-note = f"This run: profile {profile}, {len(epochs):,} epochs, one search, seed {search_seed}. Published: 195,479 epochs of 30 s."
+note = f"This run: profile {profile}, {len(epochs):,} epochs, one search, seed {search.seed}. Published: 195,479 epochs of 30 s."
 figures.plot_search(found.history, published("search_curve"), SEARCH_SAMPLES, note)
 
 # %% [markdown]
@@ -111,7 +108,7 @@ found.removed_operations.groupby(["epoch", "kind", "operation"]).size().unstack(
 # Which epochs data pruning takes, and how the weights of the operations drift apart:
 
 # %% tags=["nbval-ignore-output"]
-voe, examples = (read(profile, f"{settings.notebook}/{name}.npz") for name in ("voe", "examples"))
+voe, examples = (read(profile, f"{run.stage1}/{name}.npz") for name in ("voe", "examples"))
 figures.plot_removed(voe, examples, note)
 
 # %% tags=["nbval-ignore-output"]
@@ -138,7 +135,7 @@ figures.plot_cells(published_genotype("edf78"), found.genotype, "reduce", note)
 manifest(epochs, subject_folds(epochs.subject, folds, validation_subjects))
 
 # %%
-crossval = train_networks(epochs, found, settings)
+crossval = train_networks(epochs, found, search=search, training=training, networks=networks, run=run)
 
 # %% tags=["nbval-ignore-output"]
 pooled = crossval[crossval.fold == "pooled"]
@@ -150,11 +147,11 @@ pooled[["protocol", "genotype", "cells", "context", "seed", "acc", "mf1", "kappa
 # ## Checks
 
 # %%
-verdict = search_checks(found, epochs, settings)
+verdict = search_checks(found, epochs, search)
 verdict
 
 # %%
-outcome = evaluation_checks(crossval, epochs, settings)
+outcome = evaluation_checks(crossval, epochs, networks, run)
 outcome
 
 # %%

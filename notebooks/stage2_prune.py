@@ -44,29 +44,26 @@ ablation_seeds = [0]       # of table 8; the paper-sized profiles take three
 ablation_search = {"epochs": 3, "batch": 64}  # what differs in its searches from stage 1's; {} changes nothing
 ratios = [0.0, 0.5, 0.9]   # of the sweep (figure 13); an empty list leaves it out
 sweep_folds = [0]          # folds that the sweep is made on; an empty list takes all
-sweep_seeds = []           # its seeds; an empty list takes stage 1's, others are trained on those folds
 methods = ["importance", "random", "l1", "scratch", "released"]  # that the sweep compares; also "distilled"
-beside = []                # also trained on every fold, as rows of their own: "released", "scratch", "distilled", "ensemble"
+variants = []              # also trained on every fold, as rows of their own: "released", "scratch", "distilled", "ensemble"
 cost_repeats = 20          # timed answers of each network, runtime and length of epoch
-also = ["edf78"]           # other data sets whose stage-1 networks are pruned and fine-tuned, too
 where = "inline"           # where folds run: here, in "local" processes, or on a "slurm" cluster
 max_minutes = 0            # that each computing cell may take; then run again to go on (0: no limit)
 device = "cpu"
 
 # %%
-from sleepkit.experiments.ablation import ablate
-from sleepkit.experiments.checks import accuracy_claim, pruning_checks
-from sleepkit.experiments.compare import calibrate, inference_cost, paired_differences
-from sleepkit.experiments.stage1 import load_epochs
-from sleepkit.experiments.stage2 import Stage2, compare, prune_and_finetune, prune_others, score_filters
-from sleepkit.experiments.sweep import regrowth, sweep_ratios
-from sleepkit.experiments.trained import load_trained
-from sleepkit.paper import figures, tables
-from sleepkit.paper import show as gallery
+from sleepkit.experiments import (
+    Ablation, Pruning, Run, Sweep, ablate, accuracy_claim, calibrate, compare, filter_importance, inference_cost, load_networks,
+    paired_differences, prune_and_finetune, prune_other_dataset, pruning_checks, regrowth, sweep_ratios,
+)
+from sleepkit.paper import figures, show, tables
 
-settings = Stage2(profile, dataset, subjects, ratio, balance, finetune_epochs, ablation_seeds, ablation_search, device,
-                  beside, ratios, sweep_folds, sweep_seeds, methods, where, max_minutes or None, cost_repeats, also)
-settings
+# %%
+run = Run(profile=profile, dataset=dataset, subjects=subjects, device=device, where=where, max_minutes=max_minutes)
+pruning = Pruning(ratio=ratio, balance=balance, finetune_epochs=finetune_epochs, variants=variants)
+ablation = Ablation(seeds=ablation_seeds, search=ablation_search)
+sweep = Sweep(ratios=ratios, methods=methods, folds=sweep_folds)
+run, pruning, ablation, sweep
 
 # %% [markdown]
 # ## Which filters are worth keeping
@@ -74,10 +71,9 @@ settings
 # The scores come from the networks that stage 1 trained, one per fold. Here are the filters of the first one.
 
 # %%
-epochs = load_epochs(settings)
-trained = load_trained(settings)
-fold, network = next(iter(trained[0].networks.items()))
-scores = score_filters(network, settings)
+networks = load_networks(run)
+fold = networks[0].folds[0].number
+scores = filter_importance(networks[0], pruning, run)
 print(f"{scores.kept.mean():.0%} of the filters kept")
 
 # %% tags=["nbval-ignore-output"]
@@ -94,7 +90,7 @@ figures.plot_importance(scores, note)
 #
 # ## Prune and fine-tune
 #
-# Every fold's network is pruned and trained for a few more epochs on the same training subjects. `beside` adds other ways for
+# Every fold's network is pruned and trained for a few more epochs on the same training subjects. `variants` adds other ways for
 # comparison, among them one that is not in the paper: *distilled* networks are trained as long and at the rate that the full one was,
 # towards the mean of each epoch's stage and the probabilities that the full network gives it. Targets, rate and length differ at once;
 # such a row says what pruned networks can reach, not which of the three it owes that to. The full network is then trained again in the
@@ -102,10 +98,10 @@ figures.plot_importance(scores, note)
 # what the full networks of all seeds say: several rarely err alike, and one small network learns what they agree on.
 
 # %%
-crossval = prune_and_finetune(epochs, trained, settings)
+crossval = prune_and_finetune(networks, pruning, run)
 
 # %% tags=["nbval-ignore-output"]
-comparison = compare(settings)
+comparison = compare(run)
 comparison.round(3)
 
 # %% [markdown]
@@ -113,16 +109,15 @@ comparison.round(3)
 # the published folds share sleepers between training and test.
 
 # %% tags=["nbval-ignore-output"]
-gallery.show_table(profile, "tab04" if dataset == "edf20" else "tab06")
+show.show_table(profile, "tab04" if dataset == "edf20" else "tab06")
 
 # %% [markdown]
 # The same people staged twice: the difference per subject, its mean over the seeds, and an interval that 95 % of 10,000 draws of
 # subjects fall into; each epoch alone, and both sides with the context of the night. Where a peer's predictions for the same epochs are
-# known, the differences to it stand with them; so do those between networks that were trained with hum and without, and between deeper
-# ones and that of fewest cells.
+# known, the differences to it stand with them; so do those between deeper ones and that of fewest cells.
 
 # %% tags=["nbval-ignore-output"]
-differences = paired_differences(settings)
+differences = paired_differences(pruning, run)
 differences[["comparison", "genotype", "cells", "metric", "difference", "low", "high", "seeds", "subjects"]].round(4)
 
 # %% [markdown]
@@ -136,10 +131,11 @@ accuracy_claim(differences)
 # **The other data set** is pruned and fine-tuned alike, for table 6 and figure 10; everything else here looks at the first one.
 
 # %%
-others = prune_others(settings)
+other = Run(profile=profile, dataset="edf78" if dataset == "edf20" else "edf20", device=device, where=where, max_minutes=max_minutes)
+others = prune_other_dataset(pruning, other)
 
 # %% tags=["nbval-ignore-output"]
-others[0].round(3) if others else "no other data set"
+"no other data set" if others is None else others.round(3)
 
 # %% [markdown]
 # ## How much can go?
@@ -149,18 +145,18 @@ others[0].round(3) if others else "no other data set"
 # importance finds what matters, its curve falls last; and if pruning is worth its two steps, the network from scratch lies below it.
 
 # %%
-sweep = sweep_ratios(epochs, trained, settings)
-print(f"{len(sweep)} rows: {sweep.method.nunique()} methods, ratios {sorted(sweep.ratio.unique().tolist())}")
+swept = sweep_ratios(networks, sweep, pruning, run)
+print(f"{len(swept)} rows: {swept.method.nunique()} methods, ratios {sorted(swept.ratio.unique().tolist())}")
 
 # %% tags=["nbval-ignore-output"]
-figures.plot_sweep(sweep, note) if len(sweep) else sweep
+figures.plot_sweep(swept, note) if len(swept) else swept
 
 # %% [markdown]
 # **The masks of the released code** are multiplied into the weights once, before training. Nothing holds the zeros: the gradient of a
 # zero weight is not zero, and Adam takes steps of full length however small a gradient is. Here is what is back after a few steps.
 
 # %%
-back = regrowth(epochs, trained, settings)
+back = regrowth(networks, pruning, run)
 print(f"{back.step.max()} steps of {back.seed.nunique()} network")
 
 # %% tags=["nbval-ignore-output"]
@@ -175,10 +171,10 @@ back[back.step.isin([0, 1, 5, 20, 60])]
 # left, where it had any. All rows are tested on the subjects of fold 0, whom the searches, too, have not seen.
 
 # %%
-ablation = ablate(epochs, trained, settings)
+table_8 = ablate(networks, ablation, pruning, run)
 
 # %% tags=["nbval-ignore-output"]
-tables.table_ablation(ablation).round(2)
+tables.table_ablation(table_8).round(2)
 
 # %% [markdown]
 # In the demo these rows differ by chance more than by method: one seed, one small fold. What they show is that every row is computed.
@@ -190,7 +186,7 @@ tables.table_ablation(ablation).round(2)
 # are as the validation subjects are; a network that was calibrated already may lose by it.
 
 # %% tags=["nbval-ignore-output"]
-calibration = calibrate(epochs, trained, settings)
+calibration = calibrate(networks, run)
 figures.plot_calibration(calibration, note)
 
 # %% [markdown]
@@ -200,7 +196,7 @@ figures.plot_calibration(calibration, note)
 # in time.
 
 # %% tags=["nbval-ignore-output"]
-cost = inference_cost(trained, settings)
+cost = inference_cost(networks, run, cost_repeats)
 figures.plot_latency(cost, note)
 
 # %% tags=["nbval-ignore-output"]
@@ -210,7 +206,7 @@ tables.table_cost(cost)
 # ## Checks
 
 # %%
-verdict = pruning_checks(epochs, trained, crossval, ablation, settings)
+verdict = pruning_checks(networks, crossval, table_8, pruning=pruning, ablation=ablation, run=run)
 verdict
 
 # %%

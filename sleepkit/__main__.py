@@ -231,7 +231,7 @@ def release(arguments):
         arguments.output,
         cells=arguments.cells,
         device=arguments.device,
-        max_minutes=arguments.max_minutes,
+        max_minutes=arguments.max_minutes or 0,
     ):
         print(f"{path}.safetensors")
     return 0

@@ -172,6 +172,12 @@ def write_table(frame, path):
         frame.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
 
 
+def write_json(facts, path):
+    """Write a dict as a json file, whole or not at all."""
+    with paths.written(path) as temporary:
+        temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
 def checks(*claims):
     """Claims of a notebook's last cell as a data frame; each is a tuple (claim, expected, measured, holds)."""
     frame = pd.DataFrame(claims, columns=["claim", "expected", "measured", "holds"])

@@ -1,16 +1,14 @@
-"""Beyond the paper: a night is a sequence, and a hidden Markov model over its epochs uses that (method section 5).
+"""The context of a night: a hidden Markov model over its epochs (method section 5; beyond the paper).
 
-States are the stages, transitions are counted on the training subjects' hypnograms, and an epoch's emission is the
-network's probability divided by the stage's share of the training epochs (Bayes' rule: proportional to the likelihood
-of the signal).
+States are the stages. Transitions are counted on the training subjects' hypnograms. The emission of an epoch is the
+network's probability divided by the stage's share of the training epochs, the class prior (Bayes' rule: proportional to
+the likelihood of the signal).
 
-The model takes the epochs of a stage for independent witnesses. They are not: what makes a network doubt one epoch of a
-night is there in the next one, too, so that ten epochs say less than ten times as much as one. Where a whole night is
-smoothed, emissions are therefore raised to a power: (p(stage | signal) / p(stage) ** rarity) ** weight, with a weight
-in (0, 1]. And a network that is surer than it should be calls rare stages too often once their rarity is divided out,
-so that less than all of it may be better: a rarity in [0, 1]. Validation subjects choose them. This is beyond the paper
-and method section 5; speech recognisers scale the acoustic scores and the priors of their hidden Markov models for the
-same reasons.
+The model takes the epochs of a stage for independent, which they are not: what makes a network doubt one epoch is there in
+the next one, too. Where a whole night is smoothed, emissions are therefore raised to a power,
+(p(stage | signal) / p(stage) ** rarity) ** weight, with a weight in (0, 1]. A network that is too sure calls rare stages
+too often once it is divided by the class prior, so that the prior may count less: a rarity in [0, 1]. Validation subjects
+choose both. Speech recognisers scale acoustic scores and priors for the same reasons.
 """
 
 from dataclasses import dataclass, replace

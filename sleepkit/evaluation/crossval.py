@@ -1,49 +1,53 @@
-"""Folds, protocols, and the predictions that they merge into (method section 4)."""
+"""Cross-validation: a network is trained and tested on every fold, and what that leaves (method section 4)."""
 
+import zipfile
+import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from sleepkit.epochs import STAGES, EpochSet
-from sleepkit.evaluation.context import POWERS, WEIGHTS, fit_context, fit_powers, smooth_nights
-from sleepkit.evaluation.fold import FoldJob, fold_probabilities, is_finished, run_fold, share
-from sleepkit.evaluation.training import TrainSettings
+from sleepkit.evaluation.protocols import PROTOCOLS
+from sleepkit.evaluation.training import TrainSettings, fit, predict_logits
 from sleepkit.execution import jobs
 from sleepkit.execution.checkpoint import Deadline, fingerprint
-from sleepkit.metrics import CELLS, confusion, group_confusions, per_class, scores
-from sleepkit.results import COLUMNS
+from sleepkit.execution.paths import written
+from sleepkit.metrics import confusion, scores, softmax
+from sleepkit.network.saved import load_network, save_network
+from sleepkit.network.size import count_macs, count_parameters
+from sleepkit.results import NetworkKey
 
-# What is used of a night's other epochs (none, those before, all, and all where it is chosen how far a stage's rarity
-# counts) -> first letter of the predictions' columns.
-CONTEXTS = {"none": "p", "forward": "f", "both": "c", "both+rarity": "r"}
+ENDINGS = (".npz", ".csv", ".json", ".safetensors")  # of the files of a finished fold
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A network that is to be trained and tested on every fold.
 
-    folds : all folds of the protocol: they belong to the run's identity even when only some of them are run
+    data : EpochSet, or the folder that `share` wrote it to
+    folds : all folds of the protocol: they name the run even when only some of them are run
     start : picklable function of a fold's number (functools.partial of a module's function) that returns the SleepNet
         to train, freshly made or pruned
     folder : where the folders of runs lie
-    config : dict that json can hold and that tells networks apart; with protocol, settings, data and folds it names
-        the run's folder
+    facts : dict that json can hold, of what else names the run: architecture, method, the run it starts from
     only : numbers of the folds to run; empty runs all
     targets : picklable function of a fold's number, its training pair x and y, and a device that returns what to train
-        towards in place of y, (n, 5) probabilities; None trains towards the stages. Like `start` it is not part of
-        the run's name: `config` must tell it apart
+        towards, (n, 5) probabilities; None trains towards the stages. Like `start` it needs its place in `facts`
     """
 
-    epochs: EpochSet
-    folds: list
-    protocol: str
+    key: NetworkKey
+    data: EpochSet | Path
+    folds: tuple
     start: Callable
-    settings: TrainSettings
+    training: TrainSettings
     folder: Path
-    config: dict
+    facts: dict = field(default_factory=dict)
     only: tuple = ()
     targets: Callable | None = None
 
@@ -52,178 +56,204 @@ class Plan:
         if wrong := sorted(set(self.only) - set(numbers)):
             raise ValueError(f"there is no fold {wrong}; the folds are {numbers}")
 
+    @property
     def chosen(self):
+        """The folds to run."""
         return [fold for fold in self.folds if not self.only or fold.number in self.only]
 
-    def key(self):
-        """Name of the run: its configuration, settings, data and folds, in whatever order those stand."""
+    @property
+    def protocol(self):
+        return PROTOCOLS[self.key.protocol]
+
+    @cached_property
+    def run(self):
+        """Folder of the run, named by its key, facts, settings, data and folds, in whatever order those stand."""
         in_order = sorted(self.folds, key=lambda fold: fold.number)
         sides = [side for fold in in_order for side in (fold.train, fold.valid, fold.test)]
-        facts = {"protocol": self.protocol, "config": self.config, "settings": asdict(self.settings)}
-        return fingerprint(facts | {"data": self.epochs.content}, *sides)
+        facts = {"key": asdict(self.key), "facts": self.facts, "training": asdict(self.training)}
+        return Path(self.folder).absolute() / fingerprint(facts | {"data": self.data.content}, *sides)
 
 
-def cross_validate(
-    epochs,
-    folds,
-    protocol,
-    start,
-    settings,
-    folder,
-    config,
-    device="cpu",
-    deadline=Deadline(),
-    where="inline",
-    only=(),
-):
-    """Train a network on every fold and score its test epochs: one `Plan`, carried out (see both).
+@dataclass(frozen=True, eq=False)
+class CrossValidated:
+    """A network that was trained and tested on every fold.
 
-    returns (predictions, curves, paths of the networks), or None when the deadline came first
+    data : EpochSet of its folds;  folds : tuple of Fold;  networks : dict number of the fold -> path without ending
+    training : TrainSettings
     """
-    plan = Plan(epochs, folds, protocol, start, settings, folder, config, tuple(only))
-    results = carry_out([plan], device, deadline, where)
-    return None if results is None else results[0]
+
+    key: NetworkKey
+    data: EpochSet
+    folds: tuple
+    networks: dict
+    training: TrainSettings
+
+    @property
+    def protocol(self):
+        return PROTOCOLS[self.key.protocol]
+
+    @cached_property
+    def predictions(self):
+        """Data frame of the test epochs, sorted by id: id, night, subject, y, fold, and the probabilities of STAGES.
+
+        Raises ValueError for a fold whose file is damaged or of other epochs.
+        """
+        parts = [_tested(self.data, fold, self.networks[fold.number]) for fold in self.folds]
+        return pd.concat(parts, ignore_index=True).sort_values("id", ignore_index=True)
+
+    @cached_property
+    def curves(self):
+        """Data frame of the training curves with the column fold."""
+        files = {fold.number: self.networks[fold.number] for fold in self.folds}
+        parts = [pd.read_csv(path.with_name(path.name + ".csv")).assign(fold=number) for number, path in files.items()]
+        return pd.concat(parts, ignore_index=True)
+
+    @cached_property
+    def size(self):
+        """(parameters, MACs, samples): mean over the folds, which differ where every fold has searched for itself."""
+        samples = self.data.x.shape[1]
+        nets = [load_network(path)[0] for path in self.networks.values()]
+        one_size = len({(net.genotype, net.widths) for net in nets}) == 1
+        sizes = [(count_parameters(net), count_macs(net, samples)) for net in (nets[:1] if one_size else nets)]
+        return (*(round(value) for value in np.mean(sizes, axis=0)), samples)
 
 
-def carry_out(plans, device="cpu", deadline=Deadline(), where="inline"):
-    """Run the folds of all plans as independent jobs (`sleepkit.execution.jobs`); finished folds are skipped, an unfinished one
-    is resumed.
+def cross_validate(plans, device="cpu", where="inline", deadline=Deadline()):  # noqa: B008
+    """Carry out plans: their folds are independent jobs (`sleepkit.execution.jobs`). Finished folds are skipped, an
+    unfinished one is resumed.
 
-    A run's folder, named by `Plan.key`, holds per fold k: fold<k>.safetensors and .json (the network), fold<k>.csv
-    (curves) and, written last, fold<k>.npz: id and prob of the test epochs, valid_id and valid_prob of those that
-    validated, with int64 (n,) permanent ids and float32 (n, 5) probabilities.
+    A run's folder holds per fold k: fold<k>.safetensors and .json (the network), fold<k>.csv (curves) and, written
+    last, fold<k>.npz: id and prob of the test epochs, valid_id and valid_prob of those that validated, with int64 (n,)
+    permanent ids and float32 (n, 5) probabilities.
 
-    returns one (predictions, curves, paths of the networks) per plan, or None when the deadline came first:
-    what is done is kept, call again to go on. `predictions` is a data frame with id, night, subject, y, fold, the
-    probabilities p_W ... p_REM and, under `subjectwise`, f_W ..., c_W ... and r_W ..., smoothed by context (CONTEXTS).
+    returns a list of CrossValidated. Raises TimeOver when the deadline came first: what is done is kept.
     """
-    runs = [Path(plan.folder).absolute() / plan.key() for plan in plans]
     todo = {}  # by run and fold: two plans may be one run
-    for plan, run in zip(plans, runs, strict=True):
-        missing = [fold for fold in plan.chosen() if not is_finished(run, fold.number)]
+    for plan in plans:
+        missing = [fold for fold in plan.chosen if not is_finished(plan.run, fold.number)]
         if missing:
-            data = plan.epochs if where == "inline" else share(plan.epochs, Path(plan.folder).absolute())
-            of_run = (
-                plan.protocol,
-                plan.start,
-                plan.settings,
-                run,
-                run.name,
-                plan.config,
-                device,
-                deadline,
-                plan.targets,
-            )
-            todo |= {(run, fold.number): FoldJob(data, fold, *of_run) for fold in missing}
+            data = plan.data if where == "inline" else share(plan.data, Path(plan.folder).absolute())
+            alone = [replace(plan, data=data, folds=(fold,), only=()) for fold in missing]
+            todo |= {(plan.run, one.folds[0].number): FoldJob(one, plan.run, device, deadline) for one in alone}
     gpus, folder = int(device.startswith("cuda")), Path(plans[0].folder) / "jobs"
-    if not all(jobs.map(run_fold, todo.values(), where, folder, gpus=gpus, label="folds")):
-        return None
-    return [_read_run(plan, run) for plan, run in zip(plans, runs, strict=True)]
-
-
-class TimeOver(ValueError):
-    """`max_minutes` were over before all was done."""
-
-
-def finished(result, max_minutes):
-    """The result of a run that may take `max_minutes`; TimeOver where it is None, because they were over first."""
-    if result is None:
-        raise TimeOver(f"max_minutes={max_minutes:g} are over; what is done is kept, call again to go on from there")
-    return result
-
-
-def score_rows(predictions, keys):
-    """Rows of crossval.csv: per context and fold, and pooled over folds. `keys` holds the columns protocol ... seed."""
-    rows = []
-    for context, predicted in _staged(predictions):
-        for fold in [*sorted(predictions["fold"].unique()), "pooled"]:
-            chosen = np.full(len(predictions), True) if fold == "pooled" else (predictions["fold"] == fold).to_numpy()
-            matrix = confusion(predictions["y"][chosen], predicted[chosen])
-            rows.append(keys | {"context": context, "fold": fold} | scores(matrix) | {"n": int(chosen.sum())})
-    return pd.DataFrame(rows)[COLUMNS["crossval.csv"]]
-
-
-def night_rows(predictions, keys):
-    """Rows of confusion_by_night.csv, per context and night: what it takes to compare networks paired by subject."""
-    nights, y = predictions["night"].to_numpy(str), predictions["y"].to_numpy()
-    frames = []
-    for context, predicted in _staged(predictions):
-        cells = pd.DataFrame(group_confusions(y, predicted, nights).reshape(-1, len(CELLS)), columns=CELLS)
-        cells.insert(0, "night", np.unique(nights))
-        names = pd.DataFrame([keys | {"context": context}] * len(cells))
-        frames.append(pd.concat([names, cells], axis=1))
-    return pd.concat(frames, ignore_index=True)
-
-
-def _staged(predictions):
-    """Pairs (context, (n,) stages as predicted with it) of the contexts that the predictions have."""
-    for context, letter in CONTEXTS.items():
-        if f"{letter}_W" in predictions:
-            yield context, predictions[[f"{letter}_{stage}" for stage in STAGES]].to_numpy().argmax(1)
-
-
-def pooled_confusion(predictions):
-    """(5, 5) confusion matrix of all folds' predictions, each epoch for itself."""
-    _, predicted = next(_staged(predictions))
-    return confusion(predictions["y"], predicted)
-
-
-def class_rows(predictions, keys):
-    """Rows of per_class.csv: the pooled figures of each stage, without context."""
-    frame = per_class(pooled_confusion(predictions))
-    return pd.concat([pd.DataFrame([keys] * len(frame)), frame], axis=1)
-
-
-def confusion_rows(predictions, keys):
-    """Rows of confusion.csv: 25 per network, pooled, without context."""
-    matrix = pooled_confusion(predictions)
-    cells = [{"true": STAGES[i], "predicted": STAGES[j], "n": int(matrix[i, j])} for i in range(5) for j in range(5)]
-    return pd.DataFrame([keys | cell for cell in cells])
-
-
-def fold_context(epochs, fold, kept, powers=WEIGHTS):
-    """The context of a fold, fitted on its training subjects' stages; those that validate choose its powers, as its
-    network stages them.
-
-    kept : of `fold_probabilities`;  powers : as `fit_powers`
-    ValueError where the validation epochs of `kept` are not the fold's
-    """
-    if not np.array_equal(kept["valid_id"], epochs.id[fold.valid]):
-        raise ValueError(f"fold {fold.number}: its network was validated on other epochs than these; train it again")
-    # Whole nights, also where data pruning took epochs out of the training: what it left are no neighbours.
-    whole = np.isin(epochs.subject, epochs.subject[fold.train])
-    context = fit_context(epochs.y[whole], epochs.night[whole])
-    return fit_powers(context, kept["valid_prob"], epochs.y[fold.valid], epochs.night[fold.valid], powers)
-
-
-def _read_run(plan, run):
-    folds = plan.chosen()
-    parts = [_read_fold(plan.epochs, fold, run, plan.protocol) for fold in folds]
-    curves = pd.concat([pd.read_csv(run / f"fold{fold.number}.csv").assign(fold=fold.number) for fold in folds])
-    predictions = pd.concat(parts, ignore_index=True).sort_values("id", ignore_index=True)
-    return predictions, curves.reset_index(drop=True), [run / f"fold{fold.number}" for fold in folds]
-
-
-def _read_fold(epochs, fold, folder, protocol):
-    kept = fold_probabilities(folder / f"fold{fold.number}")
-    prob = kept["prob"]
-    known = epochs.subset(fold.test)
-    if not np.array_equal(kept["id"], known.id):
-        raise ValueError(
-            f"{folder / f'fold{fold.number}.npz'}: of other epochs than the fold tests; remove the file and run the fold "
-            "again"
+    jobs.map(run_fold, todo.values(), where, folder, gpus=gpus, label="folds")
+    return [
+        CrossValidated(
+            plan.key,
+            plan.data,
+            tuple(plan.chosen),
+            {fold.number: plan.run / f"fold{fold.number}" for fold in plan.chosen},
+            plan.training,
         )
-    frame = pd.DataFrame(
-        {"id": known.id, "night": known.night, "subject": known.subject, "y": known.y, "fold": fold.number}
-    )
-    columns = {"p": prob}
-    if protocol == "subjectwise":
-        context = fold_context(epochs, fold, kept)
-        columns |= {
-            "f": smooth_nights(prob, known.night, context, forward_only=True),
-            "c": smooth_nights(prob, known.night, context),
-            "r": smooth_nights(prob, known.night, fold_context(epochs, fold, kept, POWERS)),
-        }
-    for letter, values in columns.items():
-        frame[[f"{letter}_{stage}" for stage in STAGES]] = values
-    return frame
+        for plan in plans
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class FoldJob:
+    """One fold of a plan, complete in itself; run : the folder of the whole plan's run."""
+
+    plan: Plan
+    run: Path
+    device: str
+    deadline: Deadline
+
+    @property
+    def fold(self):
+        return self.plan.folds[0]
+
+    def __str__(self):
+        return f"fold {self.fold.number} of {self.plan.key}"
+
+
+def run_fold(job):
+    """Train and score one fold unless its result is there. The result is written last. Raises TimeOver."""
+    plan, fold, number = job.plan, job.fold, job.fold.number
+    if is_finished(job.run, number):
+        return
+    job.deadline.check()
+    epochs = shared(plan.data)
+    scale = plan.protocol.normalisation(epochs, fold)
+    train, valid, test = ((scale(epochs.x[rows]), epochs.y[rows]) for rows in (fold.train, fold.valid, fold.test))
+    torch.manual_seed(plan.training.seed * 1_009 + number)
+    net = plan.start(number)
+    if plan.targets:
+        train = (train[0], plan.targets(number, *train, job.device))
+    work = job.run / f"fold{number}.unfinished"
+    key = fingerprint({"run": job.run.name, "fold": number}, fold.train, fold.valid, fold.test)
+    curves = fit(net, train, valid, plan.training, work, key, job.deadline, job.device, label=f"fold {number}")
+    _save_fold(job, net.cpu(), curves, scale, valid, test)
+    (work / "fit.pt").unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or it keeps a damaged checkpoint
+        work.rmdir()
+
+
+def _save_fold(job, net, curves, scale, valid, test):
+    """Write the four files of a fold; valid, test : pairs (x as normalised, y)."""
+    plan, fold, number = job.plan, job.fold, job.fold.number
+    epochs, sides = shared(plan.data), {"valid": valid, "test": test}
+    logits = {side: predict_logits(net, x) for side, (x, _) in sides.items()}
+    facts = {"fs": epochs.fs, "samples": epochs.x.shape[1], "protocol": plan.protocol.name, "fold": number}
+    facts |= {"config": plan.key.columns() | plan.facts, "device": job.device, "training": fold.subjects(epochs)}
+    if plan.protocol.by_subject:
+        facts["normalisation"] = asdict(scale)
+    facts["metrics"] = {side: scores(confusion(y, logits[side].argmax(axis=1))) for side, (_, y) in sides.items()}
+    save_network(net, job.run / f"fold{number}", facts)
+    with written(job.run / f"fold{number}.csv") as path:
+        curves.to_csv(path, index=False)
+    kept = {"id": epochs.id[fold.test], "prob": softmax(logits["test"])}
+    kept |= {"valid_id": epochs.id[fold.valid], "valid_prob": softmax(logits["valid"])}
+    with written(job.run / f"fold{number}.npz") as path:
+        np.savez_compressed(path, **kept)
+
+
+def is_finished(run, number):
+    """Whether the folder of a run has all files of a fold; who removes a damaged one gets the fold anew."""
+    return all((Path(run) / f"fold{number}{end}").exists() for end in ENDINGS)
+
+
+def fold_probabilities(network):
+    """What is kept of the fold of a saved network (see `cross_validate`), as a dict of arrays.
+
+    network : path without ending;  ValueError when the file is missing or damaged
+    """
+    path = Path(network).with_name(Path(network).name + ".npz")
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
+            kept = {name: saved[name] for name in ("id", "prob", "valid_id", "valid_prob")}
+        for side in ("", "valid_"):
+            n, prob = len(kept[f"{side}id"]), kept[f"{side}prob"]
+            if prob.shape != (n, len(STAGES)) or not np.isfinite(prob).all():
+                raise ValueError(f"{side}prob {prob.shape}: expected {len(STAGES)} numbers for each of {n} epochs")
+        return kept
+    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path}: not the probabilities of a fold ({error}); remove the file and run the fold again"
+        ) from error
+
+
+def _tested(epochs, fold, network):
+    kept, known = fold_probabilities(network), epochs.subset(fold.test)
+    if not np.array_equal(kept["id"], known.id):
+        raise ValueError(f"{network}.npz: of other epochs than the fold tests; remove the file and run the fold again")
+    facts = {"id": known.id, "night": known.night, "subject": known.subject, "y": known.y, "fold": fold.number}
+    return pd.DataFrame(facts | dict(zip(STAGES, kept["prob"].T, strict=True)))
+
+
+def share(epochs, folder):
+    """Write epochs where jobs of other processes and machines can map them into memory; returns their folder."""
+    folder = Path(folder) / f"epochs-{epochs.content}"
+    for name in (f.name for f in fields(epochs)):
+        if not (folder / f"{name}.npy").exists():
+            with written(folder / f"{name}.npy") as path:
+                np.save(path, getattr(epochs, name))
+    return folder
+
+
+def shared(data):
+    """The EpochSet that `share` wrote, its signal mapped into memory; an EpochSet is returned as it is."""
+    if isinstance(data, EpochSet):
+        return data
+    modes = {"x": "c"}  # copy on write: PyTorch warns of arrays that it must not write to
+    arrays = {f.name: np.load(data / f"{f.name}.npy", mmap_mode=modes.get(f.name)) for f in fields(EpochSet)}
+    return EpochSet(**arrays | {"fs": float(arrays["fs"])})

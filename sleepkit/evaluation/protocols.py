@@ -28,6 +28,11 @@ class Fold:
         """Dict side -> sorted list of its subjects."""
         return {side: np.unique(epochs.subject[getattr(self, side)]).tolist() for side in SIDES}
 
+    @classmethod
+    def of_subjects(cls, number, sides, epochs):
+        """The fold of these subjects: `sides` as `subjects` gives them."""
+        return cls(number, *(np.flatnonzero(np.isin(epochs.subject, sides[side])) for side in SIDES))
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -59,6 +64,12 @@ class Protocol:
             return Normalisation(epochs.x.mean(axis=0), epochs.x.std(axis=0) + 1e-6)
         x = epochs.x[fold.train]
         return Normalisation(float(x.mean(dtype=np.float64)), float(x.std(dtype=np.float64)))
+
+    def folds(self, epochs, k=10, validation_subjects=3, seed=47):
+        """The folds as a list: `k` of subjects, or the authors' five of epochs, shuffled with `seed`."""
+        if self.by_subject:
+            return subject_folds(epochs.subject, k, validation_subjects)
+        return epoch_folds(len(epochs), seed=seed)
 
 
 SUBJECTWISE = Protocol("subjectwise", "mf1", by_subject=True)

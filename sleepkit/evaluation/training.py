@@ -16,12 +16,9 @@ from sleepkit.metrics import confusion, scores
 
 SCHEDULES = ("constant", "cosine")
 SELECT_BY = ("acc", "mf1")  # scores on the validation epochs, of which the highest chooses the epoch
-# Amplitude of the loudest hum as network input, 50 µV at Sleep-EDF's sd of 21. Neither this nor the drift in `add_hum`
-# is part of a run's name: hum of another kind must have another name than `hum`.
-LOUDEST = 0.8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainSettings:
     """Settings of one fit; the defaults are those of the authors' code (method section 2)."""
 
@@ -32,11 +29,8 @@ class TrainSettings:
     patience: int = 15  # epochs without a better score on the validation epochs
     select_by: str = "mf1"  # score that chooses the epoch: subjectwise macro-F1, epochwise acc
     seed: int = 42
-    hum: float = 0.0  # chance of an epoch to get mains hum, drawn anew each time (`add_hum`, beyond the paper)
 
     def __post_init__(self):
-        if not 0 <= self.hum <= 1:
-            raise ValueError(f"hum={self.hum}: a share lies between 0 and 1")
         if not self.lr > 0:
             raise ValueError(f"lr={self.lr}: a learning rate is above 0")
         for name in ("batch", "epochs", "patience"):
@@ -57,9 +51,9 @@ def fit(net, train, valid, settings, folder, key, deadline=Deadline(), device="c
     train, valid : pairs (x (n, samples) float32 as normalised, y (n,) int64 stages); those to train on may be (n, 5)
         float32 probabilities instead
     folder : where the checkpoint of the unfinished fit lies;  key : names configuration and data
-    returns the curves as a data frame (epoch, train_loss, valid_loss, valid_acc, valid_mf1), or None when the deadline
-        came first
-    Raises FloatingPointError when the loss becomes NaN, ValueError for a checkpoint of another configuration.
+    returns the curves as a data frame: epoch, train_loss, valid_loss, valid_acc, valid_mf1
+    Raises TimeOver when the deadline came first, FloatingPointError when the loss becomes NaN, ValueError for a
+    checkpoint of another configuration.
     """
     net.to(device)
     optimiser = torch.optim.Adam(net.parameters(), settings.lr, fused=True)
@@ -73,8 +67,7 @@ def fit(net, train, valid, settings, folder, key, deadline=Deadline(), device="c
         curves, best = state["curves"], state["best"]
     bar = progress(total=settings.epochs, initial=len(curves), desc=label, unit="epoch", leave=False)
     while len(curves) < settings.epochs and not _exhausted(curves, settings):
-        if deadline.over():
-            return None
+        deadline.check()
         loss = train_epoch(net, optimiser, x, y, settings, len(curves))
         logits = predict_logits(net, valid[0], device)
         valid_loss = float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(valid[1])))
@@ -105,6 +98,7 @@ def predict_logits(net, x, device="cpu", batch=512):
 
 
 def train_epoch(net, optimiser, x, y, settings, epoch):
+    """One pass over the training epochs, x (n, samples) and y (n,) or (n, 5) tensors; returns the mean loss."""
     # Order and dropout depend on seed and epoch alone, so that a resumed fit repeats the uninterrupted one.
     torch.manual_seed(settings.seed * 10_007 + epoch)
     order = torch.randperm(len(y)).to(x.device)
@@ -113,28 +107,12 @@ def train_epoch(net, optimiser, x, y, settings, epoch):
     batches = order.split(settings.batch)
     for step, rows in enumerate(batches):
         optimiser.param_groups[0]["lr"] = settings.rate((epoch + step / len(batches)) / settings.epochs)
-        signal = add_hum(x[rows], settings.hum) if settings.hum else x[rows]
-        loss = F.cross_entropy(net(signal.unsqueeze(1)), y[rows])
+        loss = F.cross_entropy(net(x[rows].unsqueeze(1)), y[rows])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         total += loss.detach() * len(rows)
     return float(total / len(y))
-
-
-def add_hum(x, share):
-    """Add mains hum to about a `share` of the epochs, drawn with torch's generator: (n, samples) as normalised -> the
-    same, within +-1.
-
-    A hum of 50 Hz sampled at 100 Hz goes up with one sample and down with the next. How far depends on where in the
-    wave the samples fall, and drifts: here up to `LOUDEST`, more or less at either end of the epoch.
-    """
-    n, samples = x.shape
-    loudness = LOUDEST * torch.rand(n, 1, device=x.device) * (torch.rand(n, 1, device=x.device) < share)
-    loudness *= torch.where(torch.rand(n, 1, device=x.device) < 0.5, -1.0, 1.0)
-    drift = 1 + 0.3 * torch.randn(n, 1, device=x.device) * torch.linspace(-1, 1, samples, device=x.device)
-    up_and_down = 1 - 2 * (torch.arange(samples, device=x.device) % 2).to(x.dtype)
-    return (x + loudness * drift * up_and_down).clamp(-1, 1)
 
 
 def _require_finite(loss, epoch, settings):

@@ -57,6 +57,10 @@ def load_checkpoint(path, key, device="cpu"):
     return state
 
 
+class TimeOver(RuntimeError):
+    """The minutes that a run may take were over before all was done."""
+
+
 @dataclass(frozen=True)
 class Deadline:
     """When to stop, in seconds since 1970, so that jobs can take it along to other processes; None never."""
@@ -68,5 +72,7 @@ class Deadline:
         """The deadline in so many minutes; None never."""
         return cls(None if minutes is None else time.time() + 60 * minutes)
 
-    def over(self):
-        return self.end is not None and time.time() >= self.end
+    def check(self):
+        """Raise TimeOver when it has passed."""
+        if self.end is not None and time.time() >= self.end:
+            raise TimeOver("max_minutes are over; what is done is kept, run again to go on from there")

@@ -12,8 +12,10 @@ import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from sleepkit.execution.checkpoint import TimeOver
 from sleepkit.execution.paths import ROOT, progress
 
 PLACES = ("inline", "local", "slurm")
@@ -36,7 +38,8 @@ def map(fn, items, where="inline", folder=None, gpus=0, minutes=24 * 60, partiti
     gpus : per job; "local" jobs share the first ones
     minutes, partition : limits of a Slurm job. Everything else (account, memory, constraint ...) is taken from the
         SBATCH_... variables that sbatch reads, which also override these two.
-    Raises JobFailed when jobs failed, after all others have ended; inline an error goes to the caller at once.
+    Raises JobFailed when jobs failed, and TimeOver when the time of some was over, after all others have ended; inline an
+    error goes to the caller at once.
     ValueError for an unknown place, a function that another process could not import, an item that is too large, or a
     machine without Slurm.
     """
@@ -135,7 +138,7 @@ def _run_local(fn, items, executor, jobs, bar):
     while waiting or running:
         while waiting and len(running) < processors:
             running.append(waiting.pop(0))
-            jobs[running[-1]] = executor.submit(fn, items[running[-1]])
+            jobs[running[-1]] = executor.submit(_outcome, fn, items[running[-1]])
         time.sleep(0.05)
         done = [number for number in running if jobs[number].done()]
         running = [number for number in running if number not in done]
@@ -146,7 +149,7 @@ def _run_slurm(fn, items, executor, jobs, bar):
     """Submit all items and wait for them. Returns the numbers of those that left the queue without a result: where a
     cluster keeps no accounts, submitit would wait for them for ever."""
     for start in range(0, len(items), LONGEST_ARRAY):
-        jobs.update(enumerate(executor.map_array(fn, items[start : start + LONGEST_ARRAY]), start))
+        jobs.update(enumerate(executor.map_array(partial(_outcome, fn), items[start : start + LONGEST_ARRAY]), start))
     running, lost, gone, checked = list(jobs), set(), set(), time.monotonic()
     while running:
         time.sleep(1)
@@ -183,7 +186,18 @@ def _results(items, jobs, folder, lost=()):
             f"{len(problems)} of {len(items)} jobs failed; what the others made is kept, in {folder} and where they "
             f"wrote it:\n{lines}"
         )
-    return [jobs[number].result() for number in range(len(items))]
+    results = [jobs[number].result() for number in range(len(items))]
+    for over in (result for result in results if isinstance(result, TimeOver)):
+        raise over
+    return results
+
+
+def _outcome(fn, item):
+    """What a job returns: time that is over is no failure, and so comes back as a result."""
+    try:
+        return fn(item)
+    except TimeOver as over:
+        return over
 
 
 def _short(item):

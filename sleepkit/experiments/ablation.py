@@ -5,154 +5,163 @@ repeated inside every fold are; without data pruning on all of them.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from sleepkit.epochs import EpochSet
-from sleepkit.evaluation import crossval
-from sleepkit.evaluation.fold import share, shared
-from sleepkit.execution import jobs, paths
+from sleepkit.evaluation.crossval import Plan, cross_validate, share, shared
+from sleepkit.evaluation.protocols import Fold
+from sleepkit.evaluation.scores import pooled_confusion
+from sleepkit.evaluation.training import TrainSettings
+from sleepkit.execution import jobs
 from sleepkit.execution.checkpoint import Deadline
-from sleepkit.experiments.nested import FoldSearch, changed, left_by, search_fold
-from sleepkit.experiments.stage1 import size_of
-from sleepkit.experiments.stage2 import Stage2, finetuning, first_fold
-from sleepkit.experiments.trained import Trained, subjectwise
+from sleepkit.experiments.nested import FoldSearch, left_by, search_fold
+from sleepkit.experiments.settings import Pruning, Run, changed
+from sleepkit.experiments.stage2 import finetuning, subjectwise
 from sleepkit.genotype import random_genotype
 from sleepkit.metrics import scores
 from sleepkit.network.saved import load_network
 from sleepkit.network.sleepnet import SleepNet
-from sleepkit.pruning.filters import l1_scores, prune_filters, random_scores, released_mask
-from sleepkit.results import COLUMNS, write_table
+from sleepkit.pruning.filters import released_mask
+from sleepkit.pruning.methods import at_random, by_importance, by_l1
+from sleepkit.results import COLUMNS, NetworkKey, write_json, write_table
 from sleepkit.search.settings import SearchSettings
 
-# Variant -> (data pruning, operation pruning) of its search.
+# Variant -> (data pruning, operation pruning) of its search. The other variants start from the last one's network.
 SEARCHES = {"DARTS": (False, False), "+ BDP": (True, False), "+ DOP": (False, True), "+ BDP + DOP": (True, True)}
-BASE = "+ BDP + DOP"  # the network that the other variants prune or train on
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AblationJob:
-    """All variants with one seed.
+    """All variants with one seed, which `key` and `training` hold.
 
-    data : epochs, or where `fold.share` wrote them;  first : the network whose data, size and training they share
+    data : epochs, or where `share` wrote them;  search : of stage 1, with the changes of table 8
     """
 
     data: EpochSet | Path
-    first: Trained
-    settings: Stage2
-    seed: int
+    fold: Fold
+    key: NetworkKey
+    training: TrainSettings
+    search: SearchSettings
+    pruning: Pruning
+    run: Run
     deadline: Deadline
 
 
-def ablate(epochs, trained, settings):
+def ablate(networks, ablation, pruning, run):
     """Every variant of table 8 on the first fold of the first network, with each of the ablation seeds.
 
     Searches see the fold's training and validation subjects alone. Seeds are independent jobs; within one the variants
     follow one another, as most start from the network of another. Writes ablation.csv (variant, seed, acc, mf1,
     kappa, mgm, params, macs, trained_on: training epochs of the fold that were used, n: its test epochs) and
     ablation.json (what was searched and trained, and where), and returns the former as a data frame; without seeds
-    nothing is computed or written. Raises ValueError when `max_minutes` were over first.
+    nothing is computed or written. Raises TimeOver.
     """
-    seeds, limit, rows = settings.ablation_seeds, settings.max_minutes, []
-    if seeds:
-        data = epochs if settings.where == "inline" else share(epochs, settings.work / "ablation")
-        first = subjectwise(trained)[0]
-        deadline = Deadline.after(limit)
-        todo = [AblationJob(data, first, settings, seed, deadline) for seed in seeds]
-        gpus, folder = int(settings.device.startswith("cuda")), settings.work / "jobs"
-        parts = jobs.map(ablate_seed, todo, settings.where, folder, gpus=gpus, label="ablation")
-        rows = [row for part in parts for row in crossval.finished(part, limit)]
-    frame = pd.DataFrame(rows, columns=COLUMNS["ablation.csv"])
-    if rows:
-        write_table(frame, settings.folder / "ablation.csv")
-        search = asdict(_search_settings(settings, seeds[0], BASE))
-        facts = {"fold": first_fold(epochs, first, settings).number, "search": search, "train": asdict(first.train)}
-        with paths.written(settings.folder / "ablation.json") as path:
-            path.write_text(json.dumps(facts | {"finetune_epochs": settings.finetune_epochs}, indent=1) + "\n")
+    if not ablation.seeds:
+        return pd.DataFrame(columns=COLUMNS["ablation.csv"])
+    first, work, folder = subjectwise(networks)[0], run.work(run.stage2), run.results(run.stage2)
+    listed = json.loads((run.work(run.stage1) / "networks.json").read_text())["search"]
+    search = changed(SearchSettings(**listed), ablation.search or {}, "ablation_search")
+    data = first.data if run.where == "inline" else share(first.data, work / "ablation")
+    fold, deadline = first.folds[0], run.deadline()
+    todo = [
+        AblationJob(
+            data,
+            fold,
+            replace(first.key, seed=seed),
+            replace(first.training, seed=seed),
+            replace(search, seed=seed),
+            pruning,
+            run,
+            deadline,
+        )
+        for seed in ablation.seeds
+    ]
+    parts = jobs.map(ablate_seed, todo, run.where, work / "jobs", gpus=run.gpus, label="ablation")
+    frame = pd.DataFrame([row for part in parts for row in part], columns=COLUMNS["ablation.csv"])
+    write_table(frame, folder / "ablation.csv")
+    facts = {"fold": fold.number, "search": asdict(todo[0].search), "train": asdict(first.training)}
+    write_json(facts | {"finetune_epochs": pruning.finetune_epochs}, folder / "ablation.json")
     return frame
 
 
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """A row of table 8.
+
+    make : function that returns the network to train;  fold : with the training epochs that are used
+    start : names how it begins, for the name of its run. Searches that end at the same architecture and epochs share
+        one training
+    base : name of the run whose network it starts from, "" for none
+    """
+
+    name: str
+    make: Callable
+    training: TrainSettings
+    fold: Fold
+    start: str = "fresh"
+    base: str = ""
+
+
 def ablate_seed(job):
-    """The rows of one seed as a list of dicts, or None when the time was over first."""
-    try:
-        return _rows(job)
-    except crossval.TimeOver:
-        return None
+    """The rows of one seed as a list of dicts. Raises TimeOver."""
+    searched = list(_searched(job))
+    tested = [_tested(variant, job) for variant in searched]
+    base, (_, network) = searched[-1], tested[-1]
+    tested += [_tested(variant, job) for variant in _from_base(job, base, network)]
+    return [row for row, _ in tested]
 
 
-def _rows(job):
-    epochs, first, settings, seed = shared(job.data), job.first, job.settings, job.seed
-    fold = first_fold(epochs, first, settings)
-    channels, cells = first.keys["channels"], first.keys["cells"]
-    train = replace(first.train, seed=seed)
-    extra, longer = finetuning(train, settings), replace(train, epochs=train.epochs + settings.finetune_epochs)
-    rows, networks = [], {}
-
-    def test(variant, make, train, fold, start="fresh"):
-        """Train what `make` returns on the fold, note its scores on the fold's test epochs and where it lies.
-
-        start : names how it begins. Searches that end at the same architecture and epochs share one training.
-        """
-        net = make()
-        config = {"start": start, "channels": net.channels, "cells": cells, "ratio": settings.ratio}
-        config |= {"balance": settings.balance, "architecture": json.loads(net.genotype.to_json())}
-        # A run's name is a hash of all that went into it, so what starts from a run is told apart by that name.
-        config |= {"from": "" if start in ("fresh", "mask") else networks[BASE].parent.name}
-        result = crossval.cross_validate(
-            epochs,
-            [fold],
-            "subjectwise",
-            lambda _: make(),
-            train,
-            settings.work / "ablation",
-            config,
-            settings.device,
-            job.deadline,
-        )
-        predictions, _, (network,) = crossval.finished(result, settings.max_minutes)
-        networks[variant] = network
-        params, macs, _ = size_of(net, epochs)
-        score = scores(crossval.pooled_confusion(predictions))
-        size = {"params": params, "macs": macs, "trained_on": len(fold.train), "n": len(predictions)}
-        rows.append({"variant": variant, "seed": seed} | score | size)
-
-    for variant in SEARCHES:
-        found = _search(epochs, fold, job, variant)
-        genotype, left = found.genotype, left_by(found, fold, epochs)
-        test(variant, partial(SleepNet, genotype, channels, cells), train, left)
-    drawn = random_genotype(_search_settings(settings, seed, "DARTS").nodes, seed)
-    test("random architecture", partial(SleepNet, drawn, channels, cells), train, fold)
-
-    def full():
-        return load_network(networks[BASE])[0]
-
-    def masked():
-        return released_mask(SleepNet(genotype, channels, cells), settings.ratio)
-
-    def pruned(criterion=None):
-        return lambda: prune_filters(full(), settings.ratio, settings.balance, criterion and criterion(full()))
-
-    test("both + filter pruning", pruned(), extra, left, "importance")
-    test("both + random filters", pruned(lambda net: random_scores(net, seed)), extra, left, "random")
-    test("both + filters by L1", pruned(l1_scores), extra, left, "l1")
-    test("both, same extra epochs", full, extra, left, "full")
-    test("both, released mask", masked, longer, left, "mask")
-    test("both, half width from scratch", lambda: SleepNet(genotype, max(channels // 2, 1), cells), longer, left)
-    return rows
+def _searched(job):
+    """The variants that differ in their search."""
+    epochs, width, cells = shared(job.data), job.key.channels, job.key.cells
+    for name, (data_pruning, operation_pruning) in SEARCHES.items():
+        search = replace(job.search, data_pruning=data_pruning, operation_pruning=operation_pruning)
+        work = job.run.work(job.run.stage2)
+        found = search_fold(FoldSearch(epochs, job.fold, search, work, job.run.device, job.deadline))
+        make = _new(found.genotype, width, cells)
+        yield Variant(name, make, job.training, left_by(found, job.fold, epochs))
 
 
-def _search_settings(settings, seed, variant):
-    """Settings of stage 1's search with the variant's levels of pruning."""
-    data_pruning, operation_pruning = SEARCHES[variant]
-    first = json.loads((settings.first / "networks.json").read_text())["search"]
-    search = changed(SearchSettings(**first), settings.ablation_search or {}, "ablation_search")
-    return replace(search, data_pruning=data_pruning, operation_pruning=operation_pruning, seed=seed)
+def _from_base(job, base, path):
+    """The random architecture, and what starts from the network of the last search, which lies under `path`."""
+    width, cells, seed, pruning = job.key.channels, job.key.cells, job.key.seed, job.pruning
+    extra, longer = finetuning(job.training, pruning), job.training.epochs + pruning.finetune_epochs
+    longer, run = replace(job.training, epochs=longer), path.parent.name
+    genotype, left = base.make().genotype, base.fold
+    drawn = random_genotype(job.search.nodes, seed)
+
+    def pruned(start):
+        return lambda: start(load_network(path)[0], pruning.ratio, pruning.balance, seed)
+
+    yield Variant("random architecture", _new(drawn, width, cells), job.training, job.fold)
+    yield Variant("both + filter pruning", pruned(by_importance), extra, left, "importance", run)
+    yield Variant("both + random filters", pruned(at_random), extra, left, "random", run)
+    yield Variant("both + filters by L1", pruned(by_l1), extra, left, "l1", run)
+    yield Variant("both, same extra epochs", lambda: load_network(path)[0], extra, left, "full", run)
+    full = _new(genotype, width, cells)
+    yield Variant("both, released mask", lambda: released_mask(full(), pruning.ratio), longer, left, "mask")
+    half = _new(genotype, max(width // 2, 1), cells)
+    yield Variant("both, half width from scratch", half, longer, left)
 
 
-def _search(epochs, fold, job, variant):
-    settings, search = job.settings, _search_settings(job.settings, job.seed, variant)
-    found = search_fold(FoldSearch(epochs, fold, search, settings.work, settings.device, job.deadline))
-    return crossval.finished(found, settings.max_minutes)
+def _new(genotype, channels, cells):
+    return lambda: SleepNet(genotype, channels, cells)
+
+
+def _tested(variant, job):
+    """The row of a variant, trained on its fold, and the path of its network."""
+    epochs, run = shared(job.data), job.run
+    net = variant.make()
+    facts = {"start": variant.start, "channels": net.channels, "ratio": job.pruning.ratio}
+    facts |= {"balance": job.pruning.balance, "architecture": json.loads(net.genotype.to_json()), "from": variant.base}
+    folder = run.work(run.stage2) / "ablation"
+    plan = Plan(job.key, epochs, (variant.fold,), lambda _: variant.make(), variant.training, folder, facts)
+    (done,) = cross_validate([plan], run.device, deadline=job.deadline)
+    params, macs, _ = done.size
+    sizes = {"params": params, "macs": macs, "trained_on": len(variant.fold.train), "n": len(done.predictions)}
+    row = {"variant": variant.name, "seed": job.key.seed} | scores(pooled_confusion(done)) | sizes
+    return row, next(iter(done.networks.values()))

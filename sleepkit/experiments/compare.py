@@ -1,14 +1,15 @@
-"""Full beside pruned networks, and both beside a peer, on the same epochs: differences paired by subject, and
-calibration. Files in, files out."""
+"""Full and pruned networks, and a peer, on the same epochs: differences paired by subject, and calibration. Files in,
+files out."""
 
 import numpy as np
 import pandas as pd
 
 from sleepkit.epochs import parse_night
 from sleepkit.evaluation.calibration import expected_calibration_error, fit_temperature, reliability, temper
-from sleepkit.evaluation.fold import fold_probabilities
+from sleepkit.evaluation.crossval import fold_probabilities
+from sleepkit.evaluation.protocols import SUBJECTWISE
 from sleepkit.experiments.cost import measure_cost
-from sleepkit.experiments.trained import NONE_SUBJECTWISE, families, family, load_pruned
+from sleepkit.experiments.stage2 import NONE_SUBJECTWISE, first_family, load_pruned
 from sleepkit.metrics import CELLS, confusion_differences
 from sleepkit.paper.published import published
 from sleepkit.results import COLUMNS, NETWORK, read, write_table
@@ -21,16 +22,16 @@ PEER = {False: "attnsleep_first5s", True: "attnsleep_first5s_context"}
 PEER_SAMPLES = 500
 # Context of both sides -> how the name of their comparison ends.
 ENDINGS = {"none": "", "both": ", context", "both+rarity": ", context with rarity"}
-# Ways to train what pruning left -> the end of their genotype's name in stage 2.
-WAYS = {"pruned": "", "distilled": "-distilled", "ensemble": "-ensemble"}
+# Name in comparisons of what pruning left -> its variant (see sleepkit.pruning.methods).
+SMALL = {"pruned": "", "distilled": "distilled", "ensemble": "ensemble"}
 
 
-def paired_differences(settings):
-    """Every subject-wise network against AttnSleep where it staged the same epochs, full and pruned, pruned against
-    full, trained with hum against without, deeper against the one of fewest cells, and of a found genotype against the
+def paired_differences(pruning, run):
+    """Differences of the subject-wise networks' scores, paired by subject: full and pruned against AttnSleep where it
+    staged the same epochs, pruned against full, deeper against the one of fewest cells, a found genotype against the
     published one; each epoch for itself, and both sides with either context of the night. Likewise what was distilled
-    after pruning, from the full network or from those of all seeds, against the full network, against each other, and
-    against the full network distilled from itself, which had as many epochs.
+    after pruning, against the full network, against each other, and against the full network distilled from itself,
+    which had as many epochs.
 
     Reads confusion_by_night.csv of both stages; the seeds are those that both sides have with that context. Writes
     differences.csv and returns it as a data frame: comparison ("pruned - full", "distilled - full, context" ...),
@@ -38,76 +39,72 @@ def paired_differences(settings):
     (its 95 % bootstrap interval over subjects), seeds, subjects. Says why where AttnSleep is left out. Raises
     MissingResult when a stage has not run, ValueError when nothing was pruned, or on other epochs than those of stage 1.
     """
-    stages = (f"stage1_{settings.dataset}", settings.name)
-    first, second = (read(settings.profile, f"{stage}/confusion_by_night.csv") for stage in stages)
-    samples = read(settings.profile, f"{stages[1]}/parameters.csv").samples.iloc[0]
-    first = first[first.protocol == "subjectwise"]
+    folder = run.results(run.stage2)
+    first, second = (read(run.profile, f"{stage}/confusion_by_night.csv") for stage in (run.stage1, run.stage2))
+    samples = read(run.profile, f"{run.stage2}/parameters.csv").samples.iloc[0]
+    first, second = (nights[nights.protocol == SUBJECTWISE.name] for nights in (first, second))
     if first.empty:
         raise ValueError(f"differences are paired by subject, and {NONE_SUBJECTWISE}")
-    second = second[second.protocol == "subjectwise"]
-    pruned, again = second[np.isclose(second.pruned, settings.ratio)], second[second.pruned == 0]
+    pruned, again = second[np.isclose(second.pruned, pruning.ratio)], second[second.pruned == 0]
     rows, unstaged = [], set()
-    for name, key, ours, other in _pairs(first, pruned, again):
+    for name, whole, ours, other in _pairs(first, pruned, again):
         for context, ending in ENDINGS.items():
             sides = [side[side.context == context] for side in (ours, other) if side is not None]
             seeds = sorted(set.intersection(*(set(side.seed) for side in sides)))
             if not seeds:
                 continue
             sides = [side[side.seed.isin(seeds)] for side in sides]
-            _require_same_epochs(pd.concat(sides), settings.folder)
+            _require_same_epochs(pd.concat(sides), folder)
+            matrices = [_by_subject(side) for side in sides]
             if other is None:
                 peer, reason = peer_confusions(sides[0][sides[0].seed == seeds[0]], samples, context != "none")
                 if peer is None:
                     unstaged.add(reason)
                     continue
-            left, right = (*map(_by_subject, sides), *([peer[None]] if other is None else []))
-            facts = {"comparison": name + ending} | key
-            for metric, (difference, low, high) in confusion_differences(left, right, seed=0).items():
+                matrices.append(peer[None])
+            facts = {"comparison": name + ending} | whole.iloc[0][["genotype", "channels", "cells"]].to_dict()
+            for metric, (difference, low, high) in confusion_differences(*matrices, seed=0).items():
                 row = {"metric": metric, "difference": difference, "low": low, "high": high}
-                rows.append(facts | row | {"seeds": len(seeds), "subjects": left.shape[1]})
+                rows.append(facts | row | {"seeds": len(seeds), "subjects": matrices[0].shape[1]})
     for reason in sorted(unstaged):
         print(f"No comparison with AttnSleep: {reason}.")
     frame = pd.DataFrame(rows, columns=COLUMNS["differences.csv"])
     if "pruned - full" not in set(frame.comparison):
         raise ValueError(
-            f"{settings.folder / 'confusion_by_night.csv'}: no network of {settings.dataset} pruned by "
-            f"{settings.ratio:g} with a seed of stage 1; run the notebook stage2_prune again"
+            f"{folder / 'confusion_by_night.csv'}: no network of {run.dataset} pruned by {pruning.ratio:g} with a seed of "
+            "stage 1; run the notebook stage2_prune again"
         )
-    write_table(frame, settings.folder / "differences.csv")
+    write_table(frame, folder / "differences.csv")
     return frame
 
 
 def _pairs(first, pruned, again):
-    """Whom to compare: (name, key of the full network, nights of the one, those of the other or None for AttnSleep).
+    """Whom to compare: (name, nights of the full network, nights of the one, those of the other or None for AttnSleep).
 
     first, pruned, again : nights of stage 1, of what stage 2 pruned, and of what it trained again whole
     """
-    names = ["genotype", "channels", "cells"]
-    shallowest = first.groupby(names[:2]).cells.min()
-    for values, whole in first.groupby(names, sort=False):
-        key = dict(zip(names, values, strict=True))
-        genotype, channels, cells = values
+    size = ["origin", "channels", "cells"]
+    for (origin, channels, cells), whole in first.groupby(size, sort=False):
 
-        def named(nights, genotype, cells=cells):
-            return nights[(nights[names] == [genotype, channels, cells]).all(axis=1)]
+        def named(nights, variant="", origin=origin, cells=cells, channels=channels):
+            of_size = (nights[size] == [origin, channels, cells]).all(axis=1)
+            return nights[of_size & (nights.variant == variant)]
 
-        yield "full - AttnSleep", key, whole, None
-        if (origin := genotype.split("-")[1]) != "published":
-            yield "full - published genotype", key, whole, named(first, genotype.replace(origin, "published"))
-        if genotype.endswith("-hum"):
-            yield "full - without hum", key, whole, named(first, genotype.removesuffix("-hum"))
-        fewest = shallowest[genotype, channels]
+        yield "full - AttnSleep", whole, whole, None
+        if origin != "published":
+            yield "full - published genotype", whole, whole, named(first, origin="published")
+        fewest = first[(first.origin == origin) & (first.channels == channels)].cells.min()
         if cells > fewest:
-            yield f"full - L = {fewest}", key, whole, named(first, genotype, fewest)
-        for way, suffix in WAYS.items():
-            small = named(pruned, genotype + suffix)
-            yield f"{way} - full", key, small, whole
-            yield f"{way} - AttnSleep", key, small, None
-        small, taught = (named(nights, genotype + WAYS["distilled"]) for nights in (pruned, again))
-        yield "ensemble - distilled", key, named(pruned, genotype + WAYS["ensemble"]), small
-        yield "full distilled - full", key, taught, whole
-        yield "full distilled - AttnSleep", key, taught, None
-        yield "distilled - full distilled", key, small, taught
+            yield f"full - L = {fewest}", whole, whole, named(first, cells=fewest)
+        for way, variant in SMALL.items():
+            small = named(pruned, variant)
+            yield f"{way} - full", whole, small, whole
+            yield f"{way} - AttnSleep", whole, small, None
+        distilled, taught = named(pruned, "distilled"), named(again, "distilled")
+        yield "ensemble - distilled", whole, named(pruned, "ensemble"), distilled
+        yield "full distilled - full", whole, taught, whole
+        yield "full distilled - AttnSleep", whole, taught, None
+        yield "distilled - full distilled", whole, distilled, taught
 
 
 def _require_same_epochs(nights, folder):
@@ -153,49 +150,37 @@ def peer_confusions(nights, samples, context=False):
     return np.stack([subjects[subject] for subject in sorted(subjects)]), ""
 
 
-def _rows(epochs, ids):
-    """Positions of the epochs with these ids; ValueError where some are not there."""
-    if missing := int((~np.isin(ids, epochs.id)).sum()):
-        raise ValueError(
-            f"{missing} of {len(ids)} epochs that a network was validated or tested on are not here; "
-            "give stage 2 the subjects of stage 1, with all their nights"
-        )
-    order = np.argsort(epochs.id)
-    return order[np.searchsorted(epochs.id, ids, sorter=order)]
-
-
-def calibrate(epochs, trained, settings):
+def calibrate(networks, run):
     """Reliability of the first network, full and pruned, before and after temperature scaling.
 
     The temperature of every fold is fitted on its validation subjects; bins are of all folds' test epochs together.
     Writes calibration.csv and returns it as a data frame: network, temperature_scaled, bin, low, high, n, confidence,
-    accuracy, ece, temperature (mean over folds, 1 before scaling). Raises ValueError when epochs of a fold are missing.
+    accuracy, ece, temperature (mean over folds, 1 before scaling).
     """
-    key, networks = next(iter(families(trained).items()))
-    sides = {"full": networks[0], "pruned": families(load_pruned(settings))[key][0]}
     frames = []
-    for name, network in sides.items():
-        folds = [fold_probabilities(path) for _, path in sorted(network.networks.items())]
-        fitted = [fit_temperature(epochs.y[_rows(epochs, fold["valid_id"])], fold["valid_prob"]) for fold in folds]
-        y = epochs.y[_rows(epochs, np.concatenate([fold["id"] for fold in folds]))]
+    for name, network in {"full": first_family(networks)[0], "pruned": first_family(load_pruned(run))[0]}.items():
+        folds = sorted(network.folds, key=lambda fold: fold.number)
+        kept = [fold_probabilities(network.networks[fold.number]) for fold in folds]
+        stages = network.data.y
+        fitted = [fit_temperature(stages[fold.valid], one["valid_prob"]) for fold, one in zip(folds, kept, strict=True)]
+        y = np.concatenate([stages[fold.test] for fold in folds])
         for scaled, temperatures in enumerate(([1.0] * len(folds), fitted)):
-            prob = np.concatenate(
-                [temper(fold["prob"], value) for fold, value in zip(folds, temperatures, strict=True)]
-            )
+            prob = np.concatenate([temper(one["prob"], value) for one, value in zip(kept, temperatures, strict=True)])
             facts = {"network": name, "temperature_scaled": scaled, "temperature": np.mean(temperatures)}
             frames.append(reliability(y, prob).assign(ece=expected_calibration_error(y, prob), **facts))
     frame = pd.concat(frames, ignore_index=True)[COLUMNS["calibration.csv"]]
-    write_table(frame, settings.folder / "calibration.csv")
+    write_table(frame, run.results(run.stage2) / "calibration.csv")
     return frame
 
 
-def inference_cost(trained, settings):
-    """What an answer costs of the first network's first fold, full and pruned (sleepkit.experiments.cost.measure_cost).
+def inference_cost(networks, run, repeats=200):
+    """What an answer costs of the first network's first fold, full and pruned (sleepkit.experiments.cost.measure_cost);
+    repeats : timed answers of each network, runtime and length of epoch.
 
     Writes cost.csv and returns it as a data frame.
     """
-    networks = {"full": family(trained)[0], "pruned": family(load_pruned(settings))[0]}
-    first = {name: next(iter(network.networks.values())) for name, network in networks.items()}
-    frame = measure_cost(first, repeats=settings.cost_repeats)
-    write_table(frame, settings.folder / "cost.csv")
+    sides = {"full": first_family(networks)[0], "pruned": first_family(load_pruned(run))[0]}
+    first = {name: next(iter(network.networks.values())) for name, network in sides.items()}
+    frame = measure_cost(first, repeats=repeats)
+    write_table(frame, run.results(run.stage2) / "cost.csv")
     return frame

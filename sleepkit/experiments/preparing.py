@@ -1,23 +1,19 @@
 """Before stage 1: recordings (real or simulated) become the prepared nights of a profile. Files in, files out."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from sleepkit.epochs import STAGES
 from sleepkit.execution import paths
-from sleepkit.paper.published import published
 from sleepkit.recordings import nights_of, prepare
 from sleepkit.recordings.simulation import simulate
-from sleepkit.results import checks, write_table
+from sleepkit.recordings.sleep_edf import DATASETS
+from sleepkit.results import write_json, write_table
 
-DATASETS = ("edf20", "edf78")
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preparation:
     """Settings of the prepare notebook.
 
@@ -72,41 +68,8 @@ def prepare_nights(folder, settings):
     facts = {
         name: getattr(settings, name) for name in ("profile", "simulated", "channel", "seconds", "wake_margin_minutes")
     }
-    with paths.written(paths.results(settings.profile) / "preparation.json") as path:
-        path.write_text(json.dumps(facts, indent=1) + "\n")
+    write_json(facts, paths.results(settings.profile) / "preparation.json")
     return table
-
-
-def preparation_checks(table, epochs, settings):
-    """Whether the nights are whole and, for real ones, have as many epochs as the authors counted."""
-    failed = table[table.status == "failed"]
-    counts = epochs.counts()
-    amplitude = float(np.median(epochs.x.std(axis=1)))
-    claims = [
-        ("every night could be prepared", "0 failed", f"{len(failed)} failed", failed.empty),
-        (
-            "the files hold the epochs of the table",
-            table.n_epochs.sum(),
-            len(epochs),
-            table.n_epochs.sum() == len(epochs),
-        ),
-        ("all five stages occur", "5 stages", f"{(counts > 0).sum()} stages", (counts > 0).all()),
-        ("the signal is in µV", "median sd 5 to 50 µV", f"within: {5 < amplitude < 50}", 5 < amplitude < 50),
-        (
-            f"epochs keep {settings.seconds:g} s",
-            f"{settings.seconds:g} s",
-            f"{epochs.x.shape[1] / epochs.fs:g} s",
-            epochs.x.shape[1] / epochs.fs == settings.seconds,
-        ),
-    ]
-    if not settings.simulated:
-        authors = published("epochs_per_recording").drop_duplicates("recording").set_index("recording").n_epochs
-        known = table[table.night.isin(authors.index)]
-        same = int((known.n_epochs.to_numpy() == authors[known.night].to_numpy()).sum())
-        claims.append(
-            ("epochs per night as the authors counted", f"{len(known)} nights", f"{same} nights", same == len(known))
-        )
-    return checks(*claims)
 
 
 def stage_counts(table):

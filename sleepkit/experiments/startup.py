@@ -26,7 +26,14 @@ def measure_startup(runtime, file, lengths):
     Raises RuntimeError with what the process wrote when it fails.
     """
     lengths = sorted(lengths)
-    command = [sys.executable, "-m", "sleepkit.experiments.startup", runtime, str(Path(file).resolve()), *map(str, lengths)]
+    command = [
+        sys.executable,
+        "-m",
+        "sleepkit.experiments.startup",
+        runtime,
+        str(Path(file).resolve()),
+        *map(str, lengths),
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     start = time.time()
     process = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True)
