@@ -53,7 +53,7 @@ device = "cpu"
 
 # %%
 from sleepkit.experiments import (
-    Ablation, Pruning, Run, Sweep, ablate, accuracy_claim, calibrate, compare, filter_importance, inference_cost, load_networks,
+    Ablation, Pruning, Run, Sweep, ablate, accuracy_claim, calibrate, filter_importance, full_and_pruned, inference_cost, load_networks,
     paired_differences, prune_and_finetune, prune_other_dataset, pruning_checks, regrowth, sweep_ratios,
 )
 from sleepkit.paper import figures, show, tables
@@ -101,7 +101,7 @@ figures.plot_importance(scores, note)
 crossval = prune_and_finetune(networks, pruning, run)
 
 # %% tags=["nbval-ignore-output"]
-comparison = compare(run)
+comparison = full_and_pruned(run)
 comparison.round(3)
 
 # %% [markdown]

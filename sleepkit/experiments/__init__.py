@@ -8,7 +8,7 @@ MODULES = {
     "stage1": ("load_epochs", "search_architecture", "train_networks"),
     "nested": ("nested_report",),
     "stage2": (
-        *("compare", "filter_importance", "load_networks", "load_pruned", "prune_and_finetune"),
+        *("filter_importance", "full_and_pruned", "load_networks", "load_pruned", "prune_and_finetune"),
         "prune_other_dataset",
     ),
     "sweep": ("regrowth", "sweep_ratios"),

@@ -211,16 +211,16 @@ def _run_of(network):
 
 
 def prune_other_dataset(pruning, run):
-    """`prune_and_finetune` by importance of another run, the other data set's, as `compare` shows it; None, and a line
+    """`prune_and_finetune` by importance of another run, the other data set's, as `full_and_pruned` shows it; None, and a line
     that says so, where its stage 1 has not run."""
     if not (run.work(run.stage1) / "networks.json").exists():
         print(f"{run.dataset}: the notebook {run.stage1} of profile {run.profile} has not run; left out")
         return None
     prune_and_finetune(load_networks(run), replace(pruning, variants=()), run)
-    return compare(run)
+    return full_and_pruned(run)
 
 
-def compare(run):
+def full_and_pruned(run):
     """Full next to pruned: every subject-wise network of the data set with its pooled scores and its size, as a data
     frame."""
     rows = gather(run.profile, "crossval.csv")

@@ -67,8 +67,7 @@ class _Run:
 def run_search(epochs, settings, folder, deadline=Deadline(), device="cpu"):
     """Search an architecture on an EpochSet; resumes from `folder`, which holds a checkpoint of the last whole epoch.
 
-    returns a SearchResult, or None when the deadline came first (call again to go on)
-    Raises ValueError for a checkpoint of another configuration, FloatingPointError when the loss becomes NaN.
+    returns a SearchResult. Raises TimeOver when the deadline came first (call again to go on), ValueError for a checkpoint of another configuration, FloatingPointError when the loss becomes NaN.
     """
     key = search_key(epochs, settings)
     path = Path(folder) / "search.pt"
@@ -79,8 +78,7 @@ def run_search(epochs, settings, folder, deadline=Deadline(), device="cpu"):
     first = len(run.history)
     bar = progress(range(first, settings.epochs), initial=first, total=settings.epochs, desc="search", unit="epoch")
     for epoch in bar:
-        if deadline.over():
-            return None
+        deadline.check()
         _search_epoch(run, epochs, settings, epoch, bar)
         save_checkpoint(path, key, _state(run))
     run.net.temperature = temperature(settings.epochs - 1)
