@@ -80,6 +80,10 @@ class NetworkKey:
         numbers = int(row["channels"]), int(row["cells"]), float(row["pruned"]), int(row["seed"])
         return cls(row["protocol"], dataset, origin, *numbers, variant)
 
+    def __str__(self):
+        share = f"_pruned{100 * self.pruned:.0f}" if self.pruned else ""
+        return f"{self.label}_{self.protocol}_C{self.channels}_L{self.cells}{share}_seed{self.seed}"
+
     def columns(self):
         """Its columns in result files, `context` among them, as a dict."""
         named = {"protocol": self.protocol, "genotype": self.label, "channels": self.channels, "cells": self.cells}

@@ -30,27 +30,41 @@ class Scored:
         return self.network.key.columns()
 
     @cached_property
+    def contexts(self):
+        """Dict number of the fold -> (Context, Context), the class prior counted in full and as far as is best; empty
+        epochwise."""
+        network, found = self.network, {}
+        for fold in network.folds if network.protocol.by_subject else ():
+            kept = fold_probabilities(network.networks[fold.number])
+            found[fold.number] = tuple(fold_context(network.data, fold, kept, powers) for powers in (WEIGHTS, POWERS))
+        return found
+
+    @cached_property
     def probabilities(self):
         """Dict context -> (n, 5), in the order of the network's predictions; none but "none" epochwise."""
-        network, predictions = self.network, self.network.predictions
-        alone = predictions[list(STAGES)].to_numpy()
-        if not network.protocol.by_subject:
-            return {"none": alone}
-        found = {context: np.empty(alone.shape) for context in CONTEXTS[1:]}
-        for fold in network.folds:
-            rows = (predictions["fold"] == fold.number).to_numpy()
-            prob, night = alone[rows], predictions["night"].to_numpy(str)[rows]
-            kept = fold_probabilities(network.networks[fold.number])
-            context, rare = (fold_context(network.data, fold, kept, powers) for powers in (WEIGHTS, POWERS))
-            found["forward"][rows] = smooth_nights(prob, night, context, forward_only=True)
-            found["both"][rows] = smooth_nights(prob, night, context)
-            found["both+rarity"][rows] = smooth_nights(prob, night, rare)
-        return {"none": alone} | found
+        predictions = self.network.predictions
+        alone, night = predictions[list(STAGES)].to_numpy(), predictions["night"].to_numpy(str)
+        return in_context(alone, night, predictions["fold"].to_numpy(), self.contexts)
 
     @property
     def staged(self):
         """Dict context -> (n,) stages."""
         return {context: prob.argmax(axis=1) for context, prob in self.probabilities.items()}
+
+
+def in_context(alone, night, fold, contexts):
+    """Probabilities in each of CONTEXTS, a dict of (n, 5), or just "none" where there are no contexts.
+
+    alone : (n, 5) of the network;  night, fold : (n,);  contexts : as `Scored.contexts`
+    """
+    found = {"none": alone} | {context: np.empty(alone.shape) for context in CONTEXTS[1:] if contexts}
+    for number, (full, chosen) in contexts.items():
+        rows = fold == number
+        prob = alone[rows]
+        found["forward"][rows] = smooth_nights(prob, night[rows], full, forward_only=True)
+        found["both"][rows] = smooth_nights(prob, night[rows], full)
+        found["both+rarity"][rows] = smooth_nights(prob, night[rows], chosen)
+    return found
 
 
 def fold_context(epochs, fold, kept, powers=WEIGHTS):
@@ -135,6 +149,8 @@ def write_scores(networks, folder):
     for name, table in tables.items():
         write_table(table, folder / f"{name}.csv")
     write_predictions(all_scored[0], folder / "predictions.npz")
+    for scored in all_scored:
+        write_probabilities(scored, folder / "probabilities")
     return tables["crossval"]
 
 
@@ -145,6 +161,26 @@ def write_predictions(scored, path):
     arrays["night"] = predictions["night"].to_numpy(str)
     for name, context in (("prob", "none"), ("prob_context", "both")):
         if context in scored.probabilities:
-            arrays[name] = scored.probabilities[context].astype(np.float16)
+            arrays[name] = np.asfortranarray(scored.probabilities[context].astype(np.float16))
     with written(path) as temporary:
         np.savez_compressed(temporary, network=json.dumps(scored.columns), **arrays)
+
+
+def write_probabilities(scored, folder):
+    """Write the probabilities of a network's test epochs and what its contexts were fitted to, compact, so that all
+    scores can be computed again: id, prob (half precision, the largest of each epoch the same), fold, and of each fold
+    the weight, and the weight and rarity, of its two contexts."""
+    predictions, contexts = scored.network.predictions, sorted(scored.contexts.items())
+    powers = [(number, full.weight, chosen.weight, chosen.rarity) for number, (full, chosen) in contexts]
+    arrays = {"id": predictions["id"].to_numpy(np.uint32), "fold": predictions["fold"].to_numpy(np.uint8)}
+    arrays |= {"prob": halved(scored.probabilities["none"]), "powers": np.array(powers, np.float32).reshape(-1, 4)}
+    with written(folder / f"{scored.network.key}.npz") as temporary:
+        np.savez_compressed(temporary, network=json.dumps(scored.columns), **arrays)
+
+
+def halved(prob):
+    """(n, 5) probabilities in half precision, with the same stage the most probable in every epoch."""
+    half, best = prob.astype(np.float16), prob.argmax(axis=1)
+    rows = np.flatnonzero(half.argmax(axis=1) != best)
+    half[rows, best[rows]] = np.nextafter(half[rows].max(axis=1), np.float16(2))
+    return np.asfortranarray(half)
