@@ -1,5 +1,7 @@
 """A few small epochs and a small architecture for tests that train."""
 
+from pathlib import Path
+
 import numpy as np
 
 from sleepkit.epochs import EpochSet
@@ -29,3 +31,12 @@ def toy(subjects=5, nights=(1, 2), per_night=8, samples=32):
             )
     x, y, subject, night, ids = (np.concatenate(part) for part in zip(*parts))
     return EpochSet(x, y.astype(np.int64), subject, night, ids, 100.0)
+
+
+def save_nights(epochs, folder):
+    """Write an EpochSet as prepared nights, one `.npz` a night."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name in sorted(set(epochs.night.tolist())):
+        rows = epochs.night == name
+        x, y = epochs.x[rows][:, :, None], epochs.y[rows].astype(np.int32)
+        np.savez(Path(folder) / f"{name}.npz", x=x, y=y, fs=epochs.fs, ch_label="EEG Fpz-Cz")

@@ -17,41 +17,48 @@ from toy import TINY, toy
 from sleepkit import metrics, results
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.evaluation import crossval
-from sleepkit.evaluation import fold as one_fold
 from sleepkit.evaluation.context import POWERS, WEIGHTS, fit_context, fit_powers, smooth
-from sleepkit.evaluation.crossval import Plan, cross_validate, fold_context, score_rows
-from sleepkit.evaluation.fold import fold_probabilities
+from sleepkit.evaluation.crossval import Plan, cross_validate, fold_probabilities
 from sleepkit.evaluation.protocols import EPOCHWISE, SUBJECTWISE, epoch_folds, manifest, subject_folds
+from sleepkit.evaluation.scores import (
+    CONTEXTS,
+    Scored,
+    class_rows,
+    confusion_rows,
+    fold_context,
+    halved,
+    in_context,
+    night_rows,
+    score_rows,
+    write_probabilities,
+)
 from sleepkit.evaluation.training import TrainSettings, predict_logits
-from sleepkit.execution.checkpoint import Deadline
+from sleepkit.execution.checkpoint import Deadline, TimeOver
 from sleepkit.execution.paths import ROOT
 from sleepkit.metrics import confusion, scores, softmax
 from sleepkit.network.saved import load_network
-from sleepkit.network.sleepnet import SleepNet, new_network
+from sleepkit.network.sleepnet import new_network
+from sleepkit.results import NetworkKey
 
 SETTINGS = TrainSettings(lr=0.01, batch=32, epochs=2)
 OTHER_SETTINGS = {"lr": 0.02, "schedule": "cosine", "batch": 16, "epochs": 3, "patience": 3, "select_by": "acc"}
-OTHER_SETTINGS |= {"seed": 43, "hum": 0.25}
-KEYS = {
-    "protocol": "subjectwise",
-    "genotype": "edf20-published",
-    "channels": 2,
-    "cells": 3,
-    "pruned": 0.0,
-    "context": "none",
-    "seed": 42,
-}
+OTHER_SETTINGS |= {"seed": 43}
+KEY = NetworkKey("subjectwise", "edf20", "published", channels=2, cells=3, seed=42)
 
 # Method section 4: AttnSleep's ten pairs.
 PAIRS = "14 5 | 4 17 | 8 7 | 19 12 | 0 15 | 16 9 | 11 10 | 3 1 | 6 18 | 2 13"
 EDF78 = sorted(set(range(83)) - {39, 68, 69, 78, 79})
 
 
-def validate(folder, epochs=None, folds=None, protocol="subjectwise", settings=SETTINGS, **options):
+def plan_of(folder, epochs=None, folds=None, settings=SETTINGS, key=KEY, only=()):
     epochs = toy() if epochs is None else epochs
     folds = subject_folds(epochs.subject, 2, 1) if folds is None else folds
-    start = partial(new_network, TINY, 2, 3)
-    return cross_validate(epochs, folds, protocol, start, settings, folder, KEYS, **options)
+    start = partial(new_network, TINY, key.channels, key.cells)
+    return Plan(key, epochs, tuple(folds), start, settings, folder, only=only)
+
+
+def validate(folder, *given, where="inline", deadline=Deadline(), **options):
+    return cross_validate([plan_of(folder, *given, **options)], where=where, deadline=deadline)[0]
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +133,7 @@ def test_folds_do_not_depend_on_the_order_of_the_nights(n):
 
 def test_folds_do_not_depend_on_the_hash_seed():
     code = (
-        "import numpy as np; from sleepkit.evaluation.crossval import subject_folds, epoch_folds;"
+        "import numpy as np; from sleepkit.evaluation.protocols import subject_folds, epoch_folds;"
         "s = np.repeat(np.arange(12), 3);"
         "print([f.test.tolist() + f.valid.tolist() for f in subject_folds(s, 4) + epoch_folds(30)])"
     )
@@ -189,9 +196,9 @@ def test_epochwise_normalises_every_sample_position_over_all_epochs():
 
 
 def trained(result, number):
-    _, curves, networks = result
-    net, description = load_network(networks[number])
-    return net.state_dict(), curves.query("fold == @number").reset_index(drop=True), description["normalisation"]
+    net, description = load_network(result.networks[number])
+    curves = result.curves.query("fold == @number").reset_index(drop=True)
+    return net.state_dict(), curves, description["normalisation"]
 
 
 def test_the_test_fold_does_not_influence_training(whole, tmp_path):
@@ -207,33 +214,33 @@ def test_the_test_fold_does_not_influence_training(whole, tmp_path):
     assert scaling == other_scaling
     pd.testing.assert_frame_equal(curves, other_curves, check_exact=True)
     assert all(torch.equal(value, other_weights[key]) for key, value in weights.items())
-    columns = [f"p_{stage}" for stage in STAGES]
-    one, other = (result[0].query("fold == 0")[columns].to_numpy() for result in (whole, changed))
+    one, other = (result.predictions.query("fold == 0")[list(STAGES)].to_numpy() for result in (whole, changed))
     assert np.abs(one - other).max() > 1e-3
     # and fold 1, which trains or validates on those subjects, does see the change
     assert any(not torch.equal(a, b) for a, b in zip(trained(whole, 1)[0].values(), trained(changed, 1)[0].values()))
 
 
 def test_context_is_fitted_on_training_and_validation_subjects_alone(whole):
-    epochs, (predictions, _, networks) = toy(), whole
+    epochs, predictions, smoothed = toy(), whole.predictions, Scored(whole).probabilities
     for fold in subject_folds(epochs.subject, 2, 1):
         valid = epochs.subset(fold.valid)
         context = fit_context(epochs.y[fold.train], epochs.night[fold.train])
-        side = fold_probabilities(networks[fold.number])["valid_prob"], valid.y, valid.night
+        side = fold_probabilities(whole.networks[fold.number])["valid_prob"], valid.y, valid.night
         weighed, rare = (fit_powers(context, *side, powers) for powers in (WEIGHTS, POWERS))
         assert weighed.rarity == 1
         for name in sorted(set(epochs.night[fold.test].tolist())):
-            rows = predictions.query("night == @name")
-            probabilities = rows[[f"p_{stage}" for stage in STAGES]].to_numpy()
-            for letter, fitted, forward_only in (("f", weighed, True), ("c", weighed, False), ("r", rare, False)):
-                smoothed = rows[[f"{letter}_{stage}" for stage in STAGES]].to_numpy()
-                np.testing.assert_allclose(smoothed, smooth(probabilities, fitted, forward_only), rtol=1e-6)
+            rows = (predictions["night"] == name).to_numpy()
+            probabilities = predictions.loc[rows, list(STAGES)].to_numpy()
+            ways = (("forward", weighed, True), ("both", weighed, False), ("both+rarity", rare, False))
+            for context, fitted, forward_only in ways:
+                expected = smooth(probabilities, fitted, forward_only)
+                np.testing.assert_allclose(smoothed[context][rows], expected, rtol=1e-6)
 
 
 def test_validation_epochs_of_another_set_are_refused(whole):
-    epochs, (_, _, networks) = toy(), whole
+    epochs = toy()
     fold = subject_folds(epochs.subject, 2, 1)[0]
-    kept = fold_probabilities(networks[0])
+    kept = fold_probabilities(whole.networks[0])
     with pytest.raises(ValueError, match="fold 0: its network was validated on other epochs"):
         fold_context(epochs, fold, kept | {"valid_id": kept["valid_id"][::-1]})
 
@@ -241,26 +248,26 @@ def test_validation_epochs_of_another_set_are_refused(whole):
 @pytest.mark.parametrize("side", ["prob", "valid_prob"])
 @pytest.mark.parametrize("damage", [lambda prob: prob * np.nan, lambda prob: prob[1:], lambda prob: prob[:, :4]])
 def test_probabilities_that_are_none_are_refused(whole, tmp_path, side, damage):
-    kept = fold_probabilities(whole[2][0])
+    kept = fold_probabilities(whole.networks[0])
     np.savez(tmp_path / "fold0.npz", **kept | {side: damage(kept[side])})
     with pytest.raises(ValueError, match=rf"fold0\.npz: not the probabilities of a fold \({side} .*remove the file"):
         fold_probabilities(tmp_path / "fold0")
 
 
 def test_a_fold_of_other_test_epochs_is_refused(tmp_path):
-    _, _, networks = validate(tmp_path)
+    networks = validate(tmp_path).networks
     path = networks[0].with_name("fold0.npz")
     kept = fold_probabilities(networks[0])
     np.savez(path, **kept | {"id": kept["id"][::-1]})
     with pytest.raises(ValueError, match=r"fold0\.npz: of other epochs than the fold tests; remove the file"):
-        validate(tmp_path)
+        _ = validate(tmp_path).predictions
 
 
 # Runs
 
 
 def test_predictions_are_those_of_the_saved_networks(whole):
-    predictions, curves, networks = whole
+    predictions, curves, networks = whole.predictions, whole.curves, whole.networks
     epochs = toy()
     assert predictions["id"].tolist() == sorted(epochs.id.tolist())
     for fold in subject_folds(epochs.subject, 2, 1):
@@ -272,7 +279,7 @@ def test_predictions_are_those_of_the_saved_networks(whole):
         logits = predict_logits(net, x)
         rows = predictions.query("fold == @fold.number").set_index("id").loc[epochs.id[fold.test]]
         p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-        np.testing.assert_allclose(rows[[f"p_{stage}" for stage in STAGES]].to_numpy(), p, atol=1e-6)
+        np.testing.assert_allclose(rows[list(STAGES)].to_numpy(), p, atol=1e-6)
         np.testing.assert_array_equal(rows["y"], epochs.y[fold.test])
         assert description["metrics"]["test"] == scores(confusion(epochs.y[fold.test], logits.argmax(axis=1)))
         best = curves.query("fold == @fold.number").valid_mf1.max()
@@ -282,23 +289,23 @@ def test_predictions_are_those_of_the_saved_networks(whole):
 
 
 def frames(one, other):
-    for a, b in zip(one[:2], other[:2]):
-        pd.testing.assert_frame_equal(a, b, check_exact=True)
+    for name in ("predictions", "curves"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name), check_exact=True)
 
 
 def test_a_finished_fold_is_skipped(whole, folder_of_whole, monkeypatch):
-    monkeypatch.setattr(one_fold, "fit", lambda *_, **__: pytest.fail("a finished fold was trained again"))
+    monkeypatch.setattr(crossval, "fit", lambda *_, **__: pytest.fail("a finished fold was trained again"))
     frames(validate(folder_of_whole), whole)
 
 
 def test_another_configuration_has_a_folder_of_its_own(whole, folder_of_whole, tmp_path):
-    other = validate(tmp_path, settings=TrainSettings(lr=0.02, batch=32, epochs=1))
-    assert other[2][0].parent.name != whole[2][0].parent.name
     folds = subject_folds(toy().subject, 3, 1)
 
-    def key(epochs, settings=SETTINGS):
-        return Plan(epochs, folds, "subjectwise", SleepNet, settings, tmp_path, {"seed": 42}).key()
+    def key(epochs, settings=SETTINGS, key=KEY):
+        return plan_of(tmp_path, epochs, folds, settings, key).run
 
+    for name, value in {"protocol": "epochwise", "origin": "searched", "variant": "scratch", "pruned": 0.5}.items():
+        assert key(toy(), key=replace(KEY, **{name: value})) != key(toy())
     assert key(toy()) == key(toy())
     others = [replace(SETTINGS, **{name: value}) for name, value in OTHER_SETTINGS.items()]
     assert set(OTHER_SETTINGS) == set(asdict(SETTINGS))
@@ -313,17 +320,17 @@ def test_other_folds_have_a_folder_of_their_own(whole, folder_of_whole):
     """The same epochs and settings cut into other folds must not find the results of these."""
     epochs = toy()
     others = [subject_folds(epochs.subject, 3, 1), subject_folds(epochs.subject, 3, 2), epoch_folds(len(epochs), 2)]
-    keys = {validate(folder_of_whole, epochs, folds, settings=SETTINGS)[2][0].parent for folds in others}
-    assert len(keys | {whole[2][0].parent}) == 4
+    keys = {plan_of(folder_of_whole, epochs, folds).run for folds in others}
+    assert len(keys | {whole.networks[0].parent}) == 4
 
 
 def test_killed_between_training_and_the_result(whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(one_fold, "save_network", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(crossval, "save_network", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             validate(tmp_path)
     with monkeypatch.context() as patched:
-        patched.setattr(one_fold.np, "savez_compressed", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(crossval.np, "savez_compressed", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             validate(tmp_path)
     frames(validate(tmp_path), whole)
@@ -331,26 +338,29 @@ def test_killed_between_training_and_the_result(whole, tmp_path, monkeypatch):
 
 
 def test_a_deadline_stops_cleanly_and_the_next_call_goes_on(whole, tmp_path):
-    assert validate(tmp_path, deadline=Deadline.after(0)) is None
+    with pytest.raises(TimeOver, match="max_minutes are over; what is done is kept"):
+        validate(tmp_path, deadline=Deadline.after(0))
 
     class OneEpoch:
         def __init__(self):
             self.asked = 0
 
-        def over(self):
+        def check(self):
             self.asked += 1
-            return self.asked > 2  # before the data are read, before the first epoch, before the second
+            if self.asked > 2:  # before the data are read, before the first epoch, before the second
+                raise TimeOver
 
-    results = [validate(tmp_path, deadline=OneEpoch()) for _ in range(4)]
-    assert [result is None for result in results] == [True, True, True, False], "two folds of two epochs, one a call"
-    frames(results[-1], whole)
+    for _ in range(3):
+        with pytest.raises(TimeOver):
+            validate(tmp_path, deadline=OneEpoch())
+    frames(validate(tmp_path, deadline=OneEpoch()), whole)  # two folds of two epochs, one a call
 
 
 def test_order_in_which_folds_finish_does_not_matter(whole, tmp_path):
     epochs = toy()
     folds = subject_folds(epochs.subject, 2, 1)
     backwards = validate(tmp_path, epochs, folds[::-1])
-    pd.testing.assert_frame_equal(backwards[0], whole[0], check_exact=True)
+    pd.testing.assert_frame_equal(backwards.predictions, whole.predictions, check_exact=True)
 
 
 def test_folds_as_processes_of_their_own_give_the_same(whole, tmp_path):
@@ -363,7 +373,7 @@ def test_folds_as_processes_of_their_own_give_the_same(whole, tmp_path):
 @pytest.mark.parametrize("end", [".npz", ".csv", ".json", ".safetensors"])
 def test_a_fold_that_lacks_a_file_is_trained_again(whole, folder_of_whole, end):
     """Which is what removing a damaged one is for."""
-    file = folder_of_whole / whole[2][0].parent.name / f"fold1{end}"
+    file = folder_of_whole / whole.networks[0].parent.name / f"fold1{end}"
     file.unlink()
     frames(validate(folder_of_whole), whole)
     assert file.exists()
@@ -371,37 +381,33 @@ def test_a_fold_that_lacks_a_file_is_trained_again(whole, folder_of_whole, end):
 
 def test_some_folds_now_and_the_others_later(whole, tmp_path):
     """Fold 1 alone lies in the folder of the whole run, and is not trained again."""
-    predictions, _, networks = validate(tmp_path, only=(1,))
-    assert [path.name for path in networks] == ["fold1"]
-    assert networks[0].parent.name == whole[2][0].parent.name
-    part = whole[0].query("fold == 1").reset_index(drop=True)
-    pd.testing.assert_frame_equal(predictions, part, check_exact=True)
-    written = (networks[0].parent / "fold1.npz").stat().st_mtime_ns
+    alone = validate(tmp_path, only=(1,))
+    assert list(alone.networks) == [1] and alone.networks[1].name == "fold1"
+    assert alone.networks[1].parent.name == whole.networks[0].parent.name
+    part = whole.predictions.query("fold == 1").reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone.predictions, part, check_exact=True)
+    result = alone.networks[1].with_name("fold1.npz")
+    written = result.stat().st_mtime_ns
     frames(validate(tmp_path), whole)
-    assert (networks[0].parent / "fold1.npz").stat().st_mtime_ns == written
+    assert result.stat().st_mtime_ns == written
     with pytest.raises(ValueError, match=r"there is no fold \[7\]; the folds are \[0, 1\]"):
         validate(tmp_path, only=(1, 7))
 
 
 def test_several_networks_at_once(whole, tmp_path):
     """Folds of two networks, one of them half done before: each as if it had been trained alone."""
-    epochs = toy()
-    folds = subject_folds(epochs.subject, 2, 1)
     validate(tmp_path, only=(0,))
-    plans = [
-        crossval.Plan(epochs, folds, "subjectwise", partial(new_network, TINY, width, 3), SETTINGS, tmp_path, config)
-        for width, config in ((2, KEYS), (3, KEYS | {"channels": 3}))
-    ]
-    one, other = crossval.carry_out(plans)
+    one, other = cross_validate([plan_of(tmp_path), plan_of(tmp_path, key=replace(KEY, channels=3))])
     frames(one, whole)
-    assert other[2][0].parent != one[2][0].parent
-    assert load_network(other[2][0])[0].channels == 3
+    assert other.networks[0].parent != one.networks[0].parent
+    assert load_network(other.networks[0])[0].channels == 3
 
 
 def test_probabilities_of_the_validation_epochs_are_kept(whole):
     """Calibration is fitted on them."""
     epochs = toy()
-    for fold, path in zip(subject_folds(epochs.subject, 2, 1), whole[2]):
+    for fold in subject_folds(epochs.subject, 2, 1):
+        path = whole.networks[fold.number]
         with np.load(path.with_name(path.name + ".npz")) as saved:
             np.testing.assert_array_equal(saved["id"], epochs.id[fold.test])
             np.testing.assert_array_equal(saved["valid_id"], epochs.id[fold.valid])
@@ -410,34 +416,26 @@ def test_probabilities_of_the_validation_epochs_are_kept(whole):
             np.testing.assert_allclose(saved["valid_prob"], expected, atol=1e-6)
 
 
-def test_the_time_that_is_over_is_told():
-    with pytest.raises(ValueError, match="max_minutes=2.5 are over; what is done is kept, call again"):
-        crossval.finished(None, 2.5)
-    assert crossval.finished(3, 2.5) == 3
-
-
 def test_epochwise_runs_without_context(tmp_path):
-    epochs = toy()
+    epochs, key = toy(), replace(KEY, protocol="epochwise")
     settings = TrainSettings(lr=0.01, batch=32, epochs=1, select_by="acc")
-    predictions, _, _ = validate(tmp_path, epochs, epoch_folds(len(epochs), k=2), "epochwise", settings)
-    assert len(predictions) == len(epochs)
-    assert "c_W" not in predictions
-    rows = score_rows(predictions, KEYS | {"protocol": "epochwise"})
-    assert set(rows["context"]) == {"none"}
+    result = validate(tmp_path, epochs, epoch_folds(len(epochs), k=2), settings, key)
+    assert len(result.predictions) == len(epochs)
+    assert list(Scored(result).probabilities) == ["none"]
+    assert set(score_rows(Scored(result))["context"]) == {"none"}
 
 
 # Rows of the result files
 
 
 def test_score_rows_are_pooled_over_merged_predictions(whole):
-    predictions = whole[0]
-    rows = score_rows(predictions, KEYS)
+    predictions, scored = whole.predictions, Scored(whole)
+    rows = score_rows(scored)
     assert list(rows) == "protocol genotype channels cells pruned context seed fold acc mf1 kappa mgm n".split()
     assert rows.groupby("context", sort=False)["fold"].apply(list).to_dict() == {
-        c: [0, 1, "pooled"] for c in crossval.CONTEXTS
+        c: [0, 1, "pooled"] for c in CONTEXTS
     }
-    for context, letter in crossval.CONTEXTS.items():
-        predicted = predictions[[f"{letter}_{stage}" for stage in STAGES]].to_numpy().argmax(1)
+    for context, predicted in scored.staged.items():
         for fold in (0, 1, "pooled"):
             chosen = np.full(len(predictions), True) if fold == "pooled" else predictions["fold"].to_numpy() == fold
             y, p = predictions["y"].to_numpy()[chosen], predicted[chosen]
@@ -450,14 +448,13 @@ def test_score_rows_are_pooled_over_merged_predictions(whole):
 
 def test_confusions_by_night_add_up_to_the_scores(whole):
     """Per context and night, as scikit-learn counts them; together they score as crossval.csv says."""
-    predictions = whole[0]
-    rows, pooled = crossval.night_rows(predictions, KEYS), score_rows(predictions, KEYS).query("fold == 'pooled'")
+    predictions, scored = whole.predictions, Scored(whole)
+    rows, pooled = night_rows(scored), score_rows(scored).query("fold == 'pooled'")
     assert list(rows) == results.COLUMNS["confusion_by_night.csv"]
     nights = sorted(set(predictions["night"]))
-    assert rows.groupby("context").night.apply(list).to_dict() == {c: nights for c in crossval.CONTEXTS}
-    for context, letter in crossval.CONTEXTS.items():
+    assert rows.groupby("context").night.apply(list).to_dict() == {c: nights for c in CONTEXTS}
+    for context, predicted in scored.staged.items():
         chosen = rows[rows.context == context].set_index("night")[metrics.CELLS]
-        predicted = predictions[[f"{letter}_{stage}" for stage in STAGES]].to_numpy().argmax(1)
         for night in nights:
             mine = (predictions["night"] == night).to_numpy()
             plain = confusion_matrix(predictions["y"][mine], predicted[mine], labels=range(5))
@@ -467,11 +464,47 @@ def test_confusions_by_night_add_up_to_the_scores(whole):
 
 
 def test_confusion_and_class_rows_add_up(whole):
-    predictions = whole[0]
-    cells, classes = crossval.confusion_rows(predictions, KEYS), crossval.class_rows(predictions, KEYS)
+    predictions = whole.predictions
+    cells, classes = confusion_rows(Scored(whole)), class_rows(Scored(whole))
     assert len(cells) == 25
     assert cells["n"].sum() == len(predictions)
     by_true = cells.groupby("true")["n"].sum()
     assert [by_true[stage] for stage in STAGES] == np.bincount(predictions["y"], minlength=5).tolist()
     hits = cells[cells["true"] == cells["predicted"]].set_index("true")["n"]
     np.testing.assert_allclose(classes.set_index("stage")["recall"], [hits[s] / by_true[s] for s in STAGES])
+
+
+def test_probabilities_that_are_kept_give_the_scores_again(whole, tmp_path):
+    """In half precision, with the contexts' powers beside them: the same stages."""
+    scored = Scored(whole)
+    write_probabilities(scored, tmp_path)
+    (file,) = tmp_path.iterdir()
+    assert file.name == "edf20-published_subjectwise_C2_L3_seed42.npz"
+    with np.load(file, allow_pickle=False) as kept:
+        assert NetworkKey.parse(json.loads(str(kept["network"]))) == KEY
+        np.testing.assert_array_equal(kept["id"], whole.predictions["id"])
+        np.testing.assert_array_equal(kept["prob"].argmax(1), scored.staged["none"])
+        night = whole.predictions["night"].to_numpy(str)
+        contexts = {}
+        for number, weight, other, rarity in kept["powers"].tolist():
+            full, chosen = scored.contexts[int(number)]
+            assert (weight, other, rarity) == pytest.approx((full.weight, chosen.weight, chosen.rarity))
+            contexts[int(number)] = full, chosen
+        again = in_context(kept["prob"].astype(np.float32), night, kept["fold"], contexts)
+    for context, prob in scored.probabilities.items():
+        np.testing.assert_allclose(again[context], prob, atol=2e-3)
+
+
+def test_half_precision_never_changes_which_stage_is_most_probable():
+    prob = np.float32([[0.3000001, 0.3, 0.4 - 1e-7, 0, 0], [0.4, 0.4000001, 0.1, 0.05, 0.05], [0.2, 0.2, 0.2, 0.2, 0.2]])
+    half = halved(prob)
+    assert half.dtype == np.float16
+    np.testing.assert_array_equal(half.argmax(1), prob.argmax(1))
+    np.testing.assert_allclose(half, prob, atol=5e-4)
+
+
+@pytest.mark.parametrize("key", [KEY, replace(KEY, origin="searched", variant="distilled", pruned=0.25)])
+def test_a_key_is_read_as_it_was_written(key):
+    assert NetworkKey.parse(key.columns()) == key
+    frame = results.with_parts(pd.DataFrame([key.columns()]))
+    assert frame[results.PARTS].iloc[0].tolist() == [key.dataset, key.origin, key.variant]
