@@ -56,7 +56,7 @@ NOT_RUN = {
     "python -m sleepkit run all": MINUTES,
     "python -m sleepkit run all --profile first5s-mini": MINUTES,
     "python -m sleepkit run stage1_edf20 -p search_epochs 8": MINUTES,
-    "python -m sleepkit release first5s-cpu": "needs the trained networks of hours; tests/test_stage2.py runs `release` on small ones",
+    "python -m sleepkit release first5s-cpu": "needs the trained networks of hours; tests run it on small ones",
     "export SBATCH_PARTITION=gpu SBATCH_ACCOUNT=sleep": CLUSTER,
     "srun -p gpu -A sleep --gpus=1 python -m sleepkit run stage1_edf20 --profile first5s -p where slurm": CLUSTER,
     "python -m sleepkit run NAME -f FILE": PATTERN,
