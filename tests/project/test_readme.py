@@ -25,10 +25,10 @@ from sleepkit.network.saved import load_network, save_network
 from sleepkit.recordings.simulation import simulate_night
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MAKE = "make: tests/test_project.py plans it, `make test` and whoever works here run it"
+MAKE = "make: tests/project/test_project.py plans it, `make test` and whoever works here run it"
 MINUTES = "takes minutes"
 DOWNLOAD = "downloads"
-CLUSTER = "needs Slurm: tests/test_jobs.py runs folds on one where there is one"
+CLUSTER = "needs Slurm: tests/execution/test_jobs.py runs folds on one where there is one"
 PATTERN = "says how a command is written, with words to be replaced"
 NOT_RUN = {
     "git clone <this repository> sleepkit": DOWNLOAD,
@@ -116,6 +116,7 @@ def desk(tmp_path_factory):
     copy.mkdir()
     for name in ("sleepkit", "notebooks"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    shutil.copy(ROOT / "pyproject.toml", copy)
     (folder / "home").mkdir()
     psg, hypnogram = simulate_night(folder / "night", 1, hours=0.9)
     return SimpleNamespace(copy=copy, home=folder / "home", psg=psg, hypnogram=hypnogram)
