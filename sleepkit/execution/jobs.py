@@ -80,10 +80,8 @@ def _require_importable(fn):
     """Other processes import a job's function by its name; what has none would only fail there."""
     module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", repr(fn))
     if module in (None, "__main__") or "<" in name:
-        raise ValueError(
-            f"{name} of {module}: a job's function must be importable; a lambda, a function inside a function and one "
-            "of a script or notebook are not. Put it into a module"
-        )
+        kinds = "a lambda, a function inside a function and one of a script or notebook are not"
+        raise ValueError(f"{name} of {module}: a job's function must be importable; {kinds}. Put it into a module")
 
 
 def here():
@@ -105,11 +103,9 @@ def environment(variables):
 
 
 def _executor(where, folder, gpus, minutes, partition):
-    missing = [command for command in ("sbatch", "srun", "squeue") if not shutil.which(command)]
+    missing = " and ".join(command for command in ("sbatch", "srun", "squeue") if not shutil.which(command))
     if where == "slurm" and missing:
-        raise ValueError(
-            f'where="slurm" needs {" and ".join(missing)}: run it on a login node of a cluster, or with where="local"'
-        )
+        raise ValueError(f'where="slurm" needs {missing}: run it on a login node of a cluster, or with where="local"')
     with extras():
         import submitit
     if where == "local":
@@ -173,10 +169,8 @@ def _results(items, jobs, folder, lost):
             said = "left Slurm's queue without a result; its log ends: " * (number in lost) + _said(error, log)
             problems.append(f"item {number}, {item}: {said} (log: {log})")
     if problems:
-        raise JobFailed(
-            f"{len(problems)} of {len(items)} jobs failed; what the others made is kept, in {folder} and where they "
-            "wrote it:\n" + "\n".join(problems)
-        )
+        kept = f"what the others made is kept, in {folder} and where they wrote it"
+        raise JobFailed(f"{len(problems)} of {len(items)} jobs failed; {kept}:\n" + "\n".join(problems))
     return [jobs[number].result() for number in range(len(items))]
 
 

@@ -19,8 +19,7 @@ from sleepkit.execution.paths import PACKAGE, ROOT, figures, plain, results, run
 NAMES = ("prepare", "stage1_edf20", "stage1_edf78", "stage2_prune", "figures")  # in the order of their work
 FOLDER = ROOT / "notebooks"
 KERNEL = {"name": "python3", "language": "python", "display_name": "Python 3"}
-KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", dict: "a mapping"}
-KINDS |= {list: "a list", tuple: "a list"}
+KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", dict: "a mapping", list: "a list"}
 
 
 class NotebookFailed(Exception):
@@ -89,16 +88,13 @@ def default_parameters(notebook):
     """{name: value} of the cell tagged `parameters`, as papermill reads it; None for what is not a literal."""
     from papermill.translators import PythonTranslator
 
-    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
-    found = {parameter.name: parameter.default for cell in cells for parameter in PythonTranslator.inspect(cell)}
-    return {name: _literal(text) for name, text in found.items()}
-
-
-def _literal(text):
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):  # papermill cuts a text at its first #
-        return None
+    cells, found = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])], {}
+    for parameter in (parameter for cell in cells for parameter in PythonTranslator.inspect(cell)):
+        try:
+            found[parameter.name] = ast.literal_eval(parameter.default)
+        except (ValueError, SyntaxError):  # papermill cuts a text at its first #
+            found[parameter.name] = None
+    return found
 
 
 def profile_parameters(name, profile):
@@ -121,15 +117,15 @@ def check_parameters(name, chosen, defaults):
             near = difflib.get_close_matches(key, defaults, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             problems.append(f"{name} has no parameter {key!r}{hint} (it has {', '.join(defaults)})")
-            continue
-        found, expected = (KINDS.get(type(it), "nothing") for it in (value, defaults[key]))
-        if defaults[key] is not None and found != expected:
-            cure = _as_number(value)
-            problems.append(
-                f"{name}: {key} = {value!r} is {found}, but its default {defaults[key]!r} is {expected}{cure}"
-            )
+        elif (default := defaults[key]) is not None and _kind(value) != _kind(default):
+            words = f"{name}: {key} = {value!r} is {_kind(value)}, but its default {default!r} is {_kind(default)}"
+            problems.append(words + _as_number(value))
     if problems:
         raise ValueError("\n".join(problems))
+
+
+def _kind(value):
+    return KINDS.get(type(value), "nothing")
 
 
 def _as_number(value):
@@ -171,9 +167,8 @@ def _run_whole(name, notebook, parameters, output):
             execute(notebook, temporary, parameters)
         except PapermillExecutionError as error:
             os.replace(temporary, failed)
-            raise NotebookFailed(
-                f"{name}: cell [{error.exec_count}] raised {error.ename}: {error.evalue}\nthe failed run is {failed}"
-            ) from None
+            words = f"cell [{error.exec_count}] raised {error.ename}: {error.evalue}\nthe failed run is {failed}"
+            raise NotebookFailed(f"{name}: {words}") from None
         except RuntimeError as error:  # the kernel died, or did not start
             raise NotebookFailed(f"{name}: {error} (out of memory, or killed?)") from None
         os.utime(temporary, (start, start))  # what is edited while the notebook runs is newer than the notebook
@@ -204,5 +199,5 @@ def from_yaml(text, where):
 def _read_yaml(path):
     parameters = from_yaml(Path(path).read_text(encoding="utf-8"), path) or {}
     if not isinstance(parameters, dict):
-        raise ValueError(f"{path}: expected lines `name: value`, found {KINDS.get(type(parameters), 'nothing')}")
+        raise ValueError(f"{path}: expected lines `name: value`, found {_kind(parameters)}")
     return parameters
