@@ -29,7 +29,7 @@ stale-figures: stale-stage2_prune
 test: lint # and unit tests, small runs of the notebooks, the golden notebooks
 	@$(MAKE) --no-print-directory -k test-units test-notebooks
 lint: .venv/stamp
-	$(VENV) -m ruff check --quiet . && $(VENV) -m ruff format --quiet --check .
+	$(VENV) -m ruff check . && $(VENV) -m ruff format --check .
 test-units: .venv/stamp
 	$(VENV) -m pytest --ignore=tests/execution/test_notebooks.py
 test-notebooks: .venv/stamp
