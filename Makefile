@@ -57,4 +57,4 @@ lock: # requirements.lock anew from pyproject.toml in a fresh environment; torch
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'sleepkit needs Python 3.11 or later: make PYTHON=python3.11')"
 	@echo "setting up .venv (once; some minutes where torch has to be downloaded)"
 	@if [ -f $@ ]; then rm -f $@; else $(PYTHON) -m venv --clear .venv; fi
-	@$(VENV) -m pip install --quiet -r requirements.lock && $(VENV) -m pip install --quiet --no-deps -e . && touch $@
+	@$(VENV) -m pip install --quiet -r requirements.lock && $(VENV) -m pip install --quiet --no-deps --no-build-isolation -e . && touch $@
