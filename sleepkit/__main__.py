@@ -3,14 +3,17 @@
 import argparse
 import sys
 
+from sleepkit import __version__
 from sleepkit.execution import paths
+from sleepkit.execution.extras import extras
 
 
 def main(argv=None):
     """Run one command; returns the exit status: 0, 1 when work failed, 2 for bad input, 130 for Ctrl-C."""
     arguments = parser().parse_args(argv)
     try:
-        return arguments.command(arguments)
+        with extras():
+            return arguments.command(arguments)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -19,8 +22,10 @@ def main(argv=None):
         return 130
 
 
+# long: a list, one line per argument
 def parser():
-    top = argparse.ArgumentParser(prog="python -m sleepkit", description="From recordings to the paper's figures.")
+    top = argparse.ArgumentParser(prog="sleepkit", description="From recordings to the paper's figures.")
+    top.add_argument("--version", action="version", version=f"sleepkit {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(function, text):
@@ -53,35 +58,21 @@ def parser():
     add("notebook", help="prepare, stage1_edf20, stage1_edf78, stage2_prune, figures, or all")
     add("--profile", help="parameters from notebooks/profiles/PROFILE (the notebooks' defaults when not given)")
     add("-f", dest="parameters_file", metavar="FILE", help="yaml file of parameters")
-    add(
-        "-p",
-        dest="parameters",
-        nargs=2,
-        metavar=("NAME", "VALUE"),
-        action="append",
-        default=[],
-        help="one parameter; `-p profile mine` keeps the results of changed parameters apart",
-    )
+    one = {"dest": "parameters", "nargs": 2, "metavar": ("NAME", "VALUE"), "action": "append", "default": []}
+    add("-p", **one, help="one parameter; `-p profile mine` keeps the results of changed parameters apart")
+    add("--if-stale", action="store_true", help="leave a notebook that ran after the last change of what it reads")
 
     add = command(score, "stages of a recording of one's own: night.csv, a hypnogram, a picture, sleep statistics")
-    add(
-        "recording",
-        nargs="?",
-        help="EDF, EDF+, BDF, what MNE-Python reads, a prepared .npz night, or a folder of these",
-    )
+    kinds = "EDF, EDF+, BDF, what MNE-Python reads, a prepared .npz night, or a folder of these"
+    add("recording", nargs="?", help=kinds)
     add("--output", metavar="FOLDER", help="folder for the files (that of the recording when not given)")
     add("--channel", help="label, pattern ('*Fpz*') or derivation ('Fpz - Cz'); Fpz-Cz when not given")
     add("--model", help="network that a notebook saved, or an exported .onnx file (the package's own when not given)")
     add("--hypnogram", help="an expert's EDF+ hypnogram to compare with; for a folder of recordings, that of theirs")
     add("--no-context", dest="context", action="store_false", help="each epoch for itself, by the network alone")
-    add(
-        "--stream",
-        nargs="?",
-        const="float32",
-        choices=("float32", "text"),
-        help="read µV at the model's rate from standard input, raw float32 (little endian) or one number a line, and "
-        "print the stage of every 30 s as they are complete",
-    )
+    what = "read µV at the model's rate from standard input, raw float32 (little endian) or one number a line, and "
+    what += "print the stage of every 30 s as they are complete"
+    add("--stream", nargs="?", const="float32", choices=("float32", "text"), help=what)
 
     add = command(export, "write a trained network as ONNX files, in floats and 8-bit integers, with a model card")
     add("model", nargs="?", help="network that a notebook saved, without its ending (the package's own when not given)")
@@ -93,7 +84,7 @@ def parser():
     add("--output", default=paths.WEIGHTS, metavar="FOLDER", help="folder for the files")
     add("--cells", type=int, default=7, help="depth L of the network")
     add("--device", default="cpu", help="where to train")
-    add("--max-minutes", type=float, help="stop after the training epoch in which they are over, to go on later")
+    add("--max-minutes", type=float, default=0, help="stop after the training epoch in which they are over, to go on later (0: no limit)")
 
     add = command(bench, "measure against the customary way, or what a network costs")
     add("name", choices=("prepare", "search", "train", "prune", "infer"), help="what to measure")
@@ -103,13 +94,8 @@ def parser():
 def simulate(arguments):
     from sleepkit.recordings.simulation import simulate as write
 
-    pairs = write(
-        arguments.output,
-        subjects=range(arguments.subjects),
-        nights=range(1, arguments.nights + 1),
-        hours=arguments.hours,
-        seed=arguments.seed,
-    )
+    subjects, nights = range(arguments.subjects), range(1, arguments.nights + 1)
+    pairs = write(arguments.output, subjects=subjects, nights=nights, hours=arguments.hours, seed=arguments.seed)
     print(f"{len(pairs)} nights in {arguments.output}")
     return 0
 
@@ -129,14 +115,8 @@ def fetch(arguments):
 def prepare(arguments):
     from sleepkit import recordings
 
-    nights = recordings.prepare(
-        arguments.source,
-        arguments.output,
-        channel=arguments.channel,
-        wake_margin_minutes=arguments.wake_margin_minutes,
-        seconds=arguments.seconds,
-        jobs=arguments.jobs,
-    )
+    settings = {name: getattr(arguments, name) for name in ("channel", "wake_margin_minutes", "seconds", "jobs")}
+    nights = recordings.prepare(arguments.source, arguments.output, **settings)
     counts = nights.status.value_counts()
     failed = nights[nights.status == "failed"]
     print(", ".join(f"{counts.get(status, 0)} nights {status}" for status in ("written", "unchanged", "failed")))
@@ -146,18 +126,32 @@ def prepare(arguments):
 
 
 def run(arguments):
+    _require_checkout("notebooks")
     from sleepkit.execution import notebooks
 
-    parameters = {name: notebooks.from_yaml(value, f"-p {name}") for name, value in arguments.parameters}
     if arguments.notebook == "all" and arguments.parameters_file:
         raise ValueError("-f belongs to one notebook: name it, or use --profile with all")
+    if arguments.if_stale and (arguments.parameters_file or arguments.parameters):
+        raise ValueError("--if-stale knows profiles only: it does not go with -f and -p")
+    parameters = {name: notebooks.from_yaml(value, f"-p {name}") for name, value in arguments.parameters}
     try:
         for name in notebooks.NAMES if arguments.notebook == "all" else [arguments.notebook]:
-            notebooks.run(name, arguments.profile, arguments.parameters_file, parameters)
+            if arguments.if_stale and not notebooks.is_stale(name, arguments.profile or "demo"):
+                print(f"{name}: nothing is newer than its last run")
+            else:
+                notebooks.run(name, arguments.profile, arguments.parameters_file, parameters)
     except notebooks.NotebookFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _require_checkout(what):
+    if not paths.checkout():
+        raise ValueError(
+            f"{what} are in the repository and not in the installed package: "
+            "git clone --depth 1 ADDRESS sleepkit && cd sleepkit && make"
+        )
 
 
 def score(arguments):
@@ -168,14 +162,8 @@ def score(arguments):
     from sleepkit.scoring.report import NightsFailed, score_files
 
     try:
-        score_files(
-            arguments.recording,
-            arguments.output,
-            arguments.model,
-            arguments.channel,
-            arguments.context,
-            arguments.hypnogram,
-        )
+        given = ("recording", "output", "model", "channel", "context", "hypnogram")
+        score_files(*(getattr(arguments, name) for name in given))
     except NightsFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -206,10 +194,7 @@ def _stream(arguments):
 
 
 def export(arguments):
-    try:
-        from sleepkit.scoring.onnx_export import export as write
-    except ModuleNotFoundError as error:
-        raise ValueError(f"{error}; `pip install onnx onnxruntime` installs what export needs") from error
+    from sleepkit.scoring.onnx_export import export as write
     from sleepkit.scoring.staging import DEFAULT
 
     try:
@@ -224,15 +209,11 @@ def export(arguments):
 
 
 def release(arguments):
+    _require_checkout("the notebooks' runs that a release needs")
     from sleepkit.experiments.release import release as write
 
-    for path in write(
-        arguments.profile,
-        arguments.output,
-        cells=arguments.cells,
-        device=arguments.device,
-        max_minutes=arguments.max_minutes or 0,
-    ):
+    settings = {name: getattr(arguments, name) for name in ("cells", "device", "max_minutes")}
+    for path in write(paths.plain(arguments.profile), arguments.output, **settings):
         print(f"{path}.safetensors")
     return 0
 

@@ -1,8 +1,7 @@
-"""Where independent jobs run: one after the other in this process, in processes beside it, or on a Slurm cluster.
+"""Where independent jobs run: one after the other in this process, in other processes, or on a Slurm cluster.
 
-`where` is an argument, so that the same call runs on a laptop and on a cluster (through submitit, which is imported
-only there). A job is a function of a module and one item of paths and settings; what it makes it writes to files, so
-that jobs that are done are not done again.
+`where` is an argument, so that the same call runs on a laptop and, through submitit, on a cluster. A job is a
+function of a module and one item of paths and settings; it writes files, so that what is done is not done again.
 """
 
 import os
@@ -16,7 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from sleepkit.execution.checkpoint import TimeOver
-from sleepkit.execution.paths import ROOT, progress
+from sleepkit.execution.extras import extras
+from sleepkit.execution.paths import PACKAGE, progress
 
 PLACES = ("inline", "local", "slurm")
 LARGEST_ITEM = 16_000_000  # bytes: positions of epochs pass, signals do not
@@ -32,45 +32,44 @@ def map(fn, items, where="inline", folder=None, gpus=0, minutes=24 * 60, partiti
     """[fn(item) for item in items], every item an independent job; the results in the order of the items.
 
     fn : function of an importable module;  items : paths and settings, no signals
-    where : "inline" one after the other in this process; "local" in processes of their own, as many at once as there
-        are processors, one thread each; "slurm" as jobs of a cluster whose nodes share `folder`
-    folder : where "local" and "slurm" keep logs and results; each call gets a folder of its own in it
+    where : "inline", in this process; "local", in processes of one thread each, as many at once as there are
+        processors; "slurm", as jobs of a cluster whose nodes share `folder`
+    folder : where "local" and "slurm" keep logs and results, each call in a folder of its own
     gpus : per job; "local" jobs share the first ones
-    minutes, partition : limits of a Slurm job. Everything else (account, memory, constraint ...) is taken from the
-        SBATCH_... variables that sbatch reads, which also override these two.
-    Raises JobFailed when jobs failed, and TimeOver when the time of some was over, after all others have ended; inline an
-    error goes to the caller at once.
-    ValueError for an unknown place, a function that another process could not import, an item that is too large, or a
-    machine without Slurm.
+    minutes, partition : limits of a Slurm job; the SBATCH_... variables override them and say the rest (account ...)
+    Raises JobFailed when jobs failed, and TimeOver when the time of some was over, after all others have ended; inline,
+    the job's own error at once. ValueError for an unknown place, a function that other processes cannot import, an item that is too large, a machine without Slurm.
     """
     items = list(items)
     require_place(where)
     _require_importable(fn)
     if where == "inline":
         return [fn(item) for item in progress(items, desc=label, unit="job")]
-    for item in items:
-        if (size := len(pickle.dumps(item))) > LARGEST_ITEM:
-            raise ValueError(f"an item of {size / 1e6:.0f} MB: pass the path of a file instead of what is in it")
+    if (size := max((len(pickle.dumps(item)) for item in items), default=0)) > LARGEST_ITEM:
+        raise ValueError(f"an item of {size / 1e6:.0f} MB: pass the path of a file instead of what is in it")
     if not items:
         return []
     if folder is None:
         raise ValueError(f"where={where!r} needs a folder for logs and results that every job can reach")
     Path(folder).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="jobs-", dir=folder)).absolute()
-    jobs, lost = {}, set()
+    jobs = {}
     try:
-        with _environment(), progress(total=len(items), desc=label, unit="job") as bar:
-            if where == "local":
-                _run_local(fn, items, _local_executor(folder, gpus), jobs, bar)
-            else:
-                lost = _run_slurm(fn, items, _slurm_executor(folder, gpus, minutes, partition), jobs, bar)
+        # small networks lose time with more threads than one
+        with environment(here() | {"OMP_NUM_THREADS": "1"}), progress(total=len(items), desc=label, unit="job") as bar:
+            executor = _executor(where, folder, gpus, minutes, partition)
+            lost = (_run_local if where == "local" else _run_slurm)(fn, items, executor, jobs, bar)
     except BaseException:  # Ctrl-C too: what nobody waits for any more must not go on
-        for job in jobs.values():
-            job.cancel(check=False)
-        while where == "local" and not all(job.done() for job in jobs.values()):
-            time.sleep(0.1)
+        _cancel(jobs.values(), wait=where == "local")
         raise
     return _results(items, jobs, folder, lost)
+
+
+def _cancel(jobs, wait):
+    for job in jobs:
+        job.cancel(check=False)
+    while wait and not all(job.done() for job in jobs):
+        time.sleep(0.1)
 
 
 def require_place(where):
@@ -80,59 +79,49 @@ def require_place(where):
 
 
 def _require_importable(fn):
-    """Another process imports the function by its name; what has none there would only fail on the cluster."""
+    """Other processes import a job's function by its name; what has none would only fail there."""
     module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", repr(fn))
     if module in (None, "__main__") or "<" in name:
-        raise ValueError(
-            f"{name} of {module}: a job's function must be importable; a lambda, a function inside a function and one "
-            "of a script or notebook are not. Put it into a module"
-        )
+        kinds = "a lambda, a function inside a function and one of a script or notebook are not"
+        raise ValueError(f"{name} of {module}: a job's function must be importable; {kinds}. Put it into a module")
+
+
+def here():
+    """Variables for other processes: they find this package and show no progress."""
+    path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
+    return {"PYTHONPATH": path, "SLEEPKIT_QUIET": "1"}
 
 
 @contextmanager
-def _environment():
-    """Jobs inherit this process's variables: they find this package, and small networks lose time with more threads
-    than one."""
-    changed = {"OMP_NUM_THREADS": "1", "SLEEPKIT_QUIET": "1"}
-    changed["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    before = {name: os.environ.get(name) for name in changed}
-    os.environ.update(changed)
+def environment(variables):
+    """`os.environ` with these variables; as it was afterwards."""
+    before = dict(os.environ)
+    os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
-            else:
-                os.environ[name] = value
+        os.environ.clear()
+        os.environ.update(before)
 
 
-def _local_executor(folder, gpus):
-    from submitit import LocalExecutor
-
-    executor = LocalExecutor(folder)
-    executor.update_parameters(timeout_min=60 * 24 * 365, gpus_per_node=gpus)
-    return executor
-
-
-def _slurm_executor(folder, gpus, minutes, partition):
-    missing = [command for command in ("sbatch", "srun", "squeue") if shutil.which(command) is None]
-    if missing:
-        raise ValueError(
-            f'where="slurm" needs {" and ".join(missing)}: run it on a login node of a cluster, or with where="local"'
-        )
-    from submitit import SlurmExecutor
-
-    executor = SlurmExecutor(folder)
-    optional = {"partition": partition, "gpus_per_node": gpus or None}
-    executor.update_parameters(
-        job_name="sleepkit", time=minutes, cpus_per_task=1, **{name: value for name, value in optional.items() if value}
-    )
+def _executor(where, folder, gpus, minutes, partition):
+    missing = " and ".join(command for command in ("sbatch", "srun", "squeue") if not shutil.which(command))
+    if where == "slurm" and missing:
+        raise ValueError(f'where="slurm" needs {missing}: run it on a login node of a cluster, or with where="local"')
+    with extras():
+        import submitit
+    if where == "local":
+        executor = submitit.LocalExecutor(folder)
+        executor.update_parameters(timeout_min=60 * 24 * 365, gpus_per_node=gpus)
+        return executor
+    executor = submitit.SlurmExecutor(folder)
+    wanted = {name: value for name, value in (("partition", partition), ("gpus_per_node", gpus)) if value}
+    executor.update_parameters(job_name="sleepkit", time=minutes, cpus_per_task=1, **wanted)
     return executor
 
 
 def _run_local(fn, items, executor, jobs, bar):
-    """submitit starts all local jobs at once; here a job starts when a processor is free."""
+    """submitit starts all local jobs at once; here a job starts when a processor is free. Returns that none is lost."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     waiting, running = list(range(len(items))), []
     while waiting or running:
@@ -143,11 +132,12 @@ def _run_local(fn, items, executor, jobs, bar):
         done = [number for number in running if jobs[number].done()]
         running = [number for number in running if number not in done]
         bar.update(len(done))
+    return set()
 
 
 def _run_slurm(fn, items, executor, jobs, bar):
-    """Submit all items and wait for them. Returns the numbers of those that left the queue without a result: where a
-    cluster keeps no accounts, submitit would wait for them for ever."""
+    """Submit all items and wait. Returns the numbers of those that left the queue without a result: where a cluster
+    keeps no accounts, submitit would wait for them for ever."""
     for start in range(0, len(items), LONGEST_ARRAY):
         jobs.update(enumerate(executor.map_array(partial(_outcome, fn), items[start : start + LONGEST_ARRAY]), start))
     running, lost, gone, checked = list(jobs), set(), set(), time.monotonic()
@@ -166,26 +156,23 @@ def _run_slurm(fn, items, executor, jobs, bar):
 
 def _queue():
     """Ids of this user's jobs that Slurm still has to run or to end; None where it does not answer."""
-    done = subprocess.run(
-        ["squeue", "--noheader", "--me", "--array", "--format=%i"], capture_output=True, text=True, check=False
-    )
+    command = ["squeue", "--noheader", "--me", "--array", "--format=%i"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return set(done.stdout.split()) if done.returncode == 0 else None
 
 
-def _results(items, jobs, folder, lost=()):
-    problems = {}
+def _results(items, jobs, folder, lost):
+    problems = []
     for number, job in sorted(jobs.items()):
         error = "" if number in lost else job.exception()
         if error is not None:
-            log = job.paths.stderr
+            item, log = str(items[number]), job.paths.stderr
+            item = item if len(item) <= 200 else f"{item[:200]}..."
             said = "left Slurm's queue without a result; its log ends: " * (number in lost) + _said(error, log)
-            problems[number] = f"item {number}, {_short(items[number])}: {said} (log: {log})"
+            problems.append(f"item {number}, {item}: {said} (log: {log})")
     if problems:
-        lines = "\n".join(problems.values())
-        raise JobFailed(
-            f"{len(problems)} of {len(items)} jobs failed; what the others made is kept, in {folder} and where they "
-            f"wrote it:\n{lines}"
-        )
+        kept = f"what the others made is kept, in {folder} and where they wrote it"
+        raise JobFailed(f"{len(problems)} of {len(items)} jobs failed; {kept}:\n" + "\n".join(problems))
     results = [jobs[number].result() for number in range(len(items))]
     for over in (result for result in results if isinstance(result, TimeOver)):
         raise over
@@ -198,11 +185,6 @@ def _outcome(fn, item):
         return fn(item)
     except TimeOver as over:
         return over
-
-
-def _short(item):
-    text = str(item)
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _said(error, log):

@@ -1,34 +1,54 @@
 """Where things are, and how files get there whole."""
 
 import os
+import re
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
-ROOT = Path(__file__).resolve().parents[2]
-WEIGHTS = Path(__file__).resolve().parents[1] / "weights"  # of the networks that come with the package
+from sleepkit.execution.extras import DISTRIBUTION
+
+PACKAGE = Path(__file__).resolve().parents[1]
+WEIGHTS = PACKAGE / "weights"  # of the networks that come with the package
+
+
+def checkout(package=PACKAGE):
+    """The folder of the repository that the package lies in; None for a package installed from a wheel."""
+    project = package.parent / "pyproject.toml"
+    ours = project.is_file() and f'name = "{DISTRIBUTION}"' in project.read_text(encoding="utf-8")
+    return package.parent if ours else None
+
+
+ROOT = checkout() or Path.cwd()  # where data/, runs/, results/ and figures/ are: never beside an installed package
 
 
 def runs(profile):
     """Folder of everything large or temporary of a profile; `SLEEPKIT_RUNS` moves it."""
-    return Path(os.environ.get("SLEEPKIT_RUNS") or ROOT / "runs") / profile
+    return Path(os.environ.get("SLEEPKIT_RUNS") or ROOT / "runs") / plain(profile)
 
 
 def results(profile):
     """Folder of the small result files (csv, json, npz) that tables and figures are drawn from."""
-    return ROOT / "results" / profile
+    return ROOT / "results" / plain(profile)
+
+
+def figures(profile):
+    """Folder of a profile's tables and figures."""
+    return ROOT / "figures" / plain(profile)
+
+
+def plain(profile):
+    """The name of a profile, which is a folder's. Raises ValueError for one that could lead elsewhere."""
+    if not re.fullmatch(r"[\w-][\w.-]*", str(profile), re.ASCII):
+        raise ValueError(f"profile {profile!r}: a name has letters, digits, '.', '_' and '-', and no dot in front")
+    return profile
 
 
 def run_time(profile, notebook):
     """File with the seconds that a notebook ran when it was last called."""
     return results(profile) / "run_times" / f"{notebook}.txt"
-
-
-def figures(profile):
-    """Folder of a profile's tables and figures."""
-    return ROOT / "figures" / profile
 
 
 def data():
@@ -38,11 +58,10 @@ def data():
 
 @contextmanager
 def written(path):
-    """Yield a temporary path beside `path`; when the block ends well the file moves into place, otherwise it is
-    removed.
+    """Yield a temporary path beside `path`; it moves into place when the block ends well, else it is removed.
 
-    A reader therefore sees the old file or the whole new one, never half of one, wherever the process is killed.
-    The temporary name keeps the ending (numpy and matplotlib choose the format by it) and starts with a dot.
+    A reader sees the old file or the whole new one, wherever the process is killed. The temporary name starts with a
+    dot and keeps the ending, by which numpy and matplotlib choose the format.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,10 +74,9 @@ def written(path):
 
 
 def progress(iterable=None, **options):
-    """A tqdm bar, silent unless somebody watches: on a terminal or in a notebook front end.
+    """A tqdm bar, silent unless somebody watches, on a terminal or in a notebook front end.
 
-    papermill and nbval keep what is written to stderr, so in a kernel that they started the bar stays off
-    (they set `SLEEPKIT_QUIET`; see `sleepkit.execution.notebooks` and `notebooks/conftest.py`).
+    What starts kernels sets SLEEPKIT_QUIET: papermill and nbval would keep the bar as output.
     """
     in_notebook = type(sys.stderr).__module__.startswith("ipykernel")
     watched = not os.environ.get("SLEEPKIT_QUIET") and (in_notebook or sys.stderr.isatty())

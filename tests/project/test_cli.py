@@ -6,6 +6,7 @@ import sys
 import pandas as pd
 import pytest
 
+import sleepkit
 from sleepkit import recordings
 from sleepkit.__main__ import main, parser
 from sleepkit.execution.paths import ROOT
@@ -32,6 +33,29 @@ def test_help_of_each_command(name, capsys):
     assert name in capsys.readouterr().out
 
 
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert (stop.value.code, capsys.readouterr().out) == (0, f"sleepkit {sleepkit.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments, package, extra",
+    [
+        (["run", "figures"], "jupytext", "notebooks"),
+        (["export"], "onnx", "export"),
+        (["bench", "train"], "torch", "train"),
+    ],
+)
+def test_a_missing_package_is_one_line_and_status_2(arguments, package, extra):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; from sleepkit.__main__ import main; sys.exit(main({arguments}))"
+    )
+    refused = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    needs = f"error: this needs {package}, which is not installed: pip install 'sleepkit-companion[{extra}]'\n"
+    assert (refused.returncode, refused.stderr) == (2, needs)
+
+
 def test_a_mistyped_parameter_is_refused_before_anything_runs():
     refused = command("run", "stage1_edf20", "-p", "profil", "mine")
     assert refused.returncode == 2
@@ -48,6 +72,10 @@ def test_a_mistyped_parameter_is_refused_before_anything_runs():
         (["run", "figures", "-f", "missing.yaml"], "missing.yaml"),
         (["run", "figures", "--profile", "typo"], "no profile 'typo'; there are demo"),
         (["run", "figures", "-p", "profile", "["], "-p profile: not YAML"),
+        (["run", "figures", "-p", "profile", "../../etc"], "no dot in front"),
+        (["run", "all", "--if-stale", "--profile", "../../etc"], "no dot in front"),
+        (["run", "all", "--if-stale", "-p", "seed", "1"], "--if-stale knows profiles only"),
+        (["release", "../../etc"], "no dot in front"),
         (["prepare", "missing-folder", "out"], "missing-folder"),
         (["simulate", "out", "--hours", "0"], "hours"),
     ],

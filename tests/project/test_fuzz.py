@@ -28,8 +28,8 @@ MEMORY = 1 << 30  # bytes beyond what a worker starts with
 CHANNEL = "EEG Fpz-Cz"
 NASTY = (
     b"-1", b"0", b"1", b"99999999", b"1e9", b"-1e9", b"1e-9", b"nan", b"inf", b"", b" ", b"1_0", b"0x10", b"1,5", b"+3",
-    b"\xff" * 8, b"\x00" * 8, b"EDF+D", b"EDF+C", b"BDF+D", b"EDF Annotations", b"uV", b"mV", b"V", b"%d", b"2147483648",
-    b"-32769", b"3.5", b"1000000", b"00.00.00", b"31.02.99", b"99.99.99",
+    b"\xff" * 8, b"\x00" * 8, b"EDF+D", b"EDF+C", b"BDF+D", b"EDF Annotations", b"uV", b"mV", b"V", b"%d",
+    b"2147483648", b"-32769", b"3.5", b"1000000", b"00.00.00", b"31.02.99", b"99.99.99",
 )  # fmt: skip
 # Widths of the fields of a header, and of those of every signal after it (EDF specification).
 HEAD = (8, 80, 80, 8, 8, 8, 44, 8, 8, 4)

@@ -1,7 +1,8 @@
 """Every command in README.md is run as a reader would run it, or stands in NOT_RUN with the reason why not.
 
 A command is a line of a code block (```, ```sh, ```bash or ```python), or what stands between backticks in the text
-and begins with `make` or `python -m sleepkit`. The files that it names are made for it: nights, networks, parameters.
+and begins with `make`, `sleepkit` or `python -m sleepkit`. The files that it names are made for it: nights, networks,
+parameters.
 """
 
 import os
@@ -25,10 +26,10 @@ from sleepkit.network.saved import load_network, save_network
 from sleepkit.recordings.simulation import simulate_night
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MAKE = "make: tests/test_project.py plans it, `make test` and whoever works here run it"
+MAKE = "make: tests/project/test_project.py plans it, `make test` and whoever works here run it"
 MINUTES = "takes minutes"
 DOWNLOAD = "downloads"
-CLUSTER = "needs Slurm: tests/test_jobs.py runs folds on one where there is one"
+CLUSTER = "needs Slurm: tests/execution/test_jobs.py runs folds on one where there is one"
 PATTERN = "says how a command is written, with words to be replaced"
 NOT_RUN = {
     "git clone <this repository> sleepkit": DOWNLOAD,
@@ -56,7 +57,7 @@ NOT_RUN = {
     "python -m sleepkit run all": MINUTES,
     "python -m sleepkit run all --profile first5s-mini": MINUTES,
     "python -m sleepkit run stage1_edf20 -p search_epochs 8": MINUTES,
-    "python -m sleepkit release first5s-cpu": "needs the trained networks of hours; tests/test_stage2.py runs `release` on small ones",
+    "python -m sleepkit release first5s-cpu": "needs the trained networks of hours; tests run it on small ones",
     "export SBATCH_PARTITION=gpu SBATCH_ACCOUNT=sleep": CLUSTER,
     "srun -p gpu -A sleep --gpus=1 python -m sleepkit run stage1_edf20 --profile first5s -p where slurm": CLUSTER,
     "python -m sleepkit run NAME -f FILE": PATTERN,
@@ -91,7 +92,10 @@ def commands(text):
         else:
             assert language in SHOWN, f"README.md: a code block of {language!r}: commands, or something to look at?"
     inline = re.findall(r"`([^`]+)`", blocks.sub("", text))
-    found += [" ".join(span.split()) for span in inline if re.match(r"(make|python -m sleepkit)(\s|$)", span)]
+    found += [
+        " ".join(span.split()) for span in inline if re.match(r"(make|python -m sleepkit|sleepkit \S+)(\s|$)", span)
+    ]
+    found = [re.sub(r"(^|\| )sleepkit ", r"\1python -m sleepkit ", command) for command in found]  # the same
     return [command for command in dict.fromkeys(found) if command]
 
 
@@ -116,6 +120,7 @@ def desk(tmp_path_factory):
     copy.mkdir()
     for name in ("sleepkit", "notebooks"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    shutil.copy(ROOT / "pyproject.toml", copy)
     (folder / "home").mkdir()
     psg, hypnogram = simulate_night(folder / "night", 1, hours=0.9)
     return SimpleNamespace(copy=copy, home=folder / "home", psg=psg, hypnogram=hypnogram)
@@ -264,10 +269,12 @@ def test_scores_in_the_tables_are_those_of_the_committed_results(page):
 def test_commands_are_found():
     text = (
         "# A `make test` and\n```\nmake reproduce   # five notebooks\ncd a && \\\n  ls b\n\n```\n`x = 1` or\n"
-        "`python -m sleepkit score\nnight.edf`\n```python\na = 1\nb = '#'\n```\n```text\nls\n```\n```sh\nls b#c\n```\n"
+        "`python -m sleepkit score\nnight.edf`\n```python\na = 1\nb = '#'\n```\n```text\nls\n```\n"
+        "```sh\nls b#c\ncat x | sleepkit score\n```\n`sleepkit` and `sleepkit fetch here` and `sleepkit/weights`"
     )
-    shell = ["make reproduce", "cd a", "ls b"]
-    assert commands(text) == [*shell, "a = 1\nb = '#'\n", "ls b#c", "make test", "python -m sleepkit score night.edf"]
+    shell, ours = ["make reproduce", "cd a", "ls b"], "python -m sleepkit"
+    inline = ["make test", f"{ours} score night.edf", f"{ours} fetch here"]
+    assert commands(text) == [*shell, "a = 1\nb = '#'\n", "ls b#c", f"cat x | {ours} score", *inline]
     with pytest.raises(AssertionError, match="a code block of 'ruby'"):
         commands("```ruby\nputs\n```\n")
 
