@@ -183,7 +183,7 @@ def score(arguments):
 
 
 def _stream(arguments):
-    from sleepkit.scoring.staging import describe, load_model
+    from sleepkit.scoring.model import describe, load_model
     from sleepkit.scoring.stream import score_stream
 
     if arguments.output or arguments.channel or arguments.hypnogram:
@@ -210,7 +210,7 @@ def export(arguments):
         from sleepkit.scoring.onnx_export import export as write
     except ModuleNotFoundError as error:
         raise ValueError(f"{error}; `pip install onnx onnxruntime` installs what export needs") from error
-    from sleepkit.scoring.staging import DEFAULT
+    from sleepkit.scoring.model import DEFAULT
 
     try:
         checks = write(arguments.model or DEFAULT, arguments.output, arguments.nights)

@@ -27,5 +27,14 @@ def toy(subjects=5, nights=(1, 2), per_night=8, samples=32):
                     ids,
                 )
             )
-    x, y, subject, night, ids = (np.concatenate(part) for part in zip(*parts))
+    x, y, subject, night, ids = (np.concatenate(part) for part in zip(*parts, strict=False))
     return EpochSet(x, y.astype(np.int64), subject, night, ids, 100.0)
+
+
+def save_nights(epochs, folder):
+    """Write epochs as prepared nights, one `.npz` a night."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in sorted(set(epochs.night.tolist())):
+        rows = epochs.night == name
+        x, y = epochs.x[rows][:, :, None], epochs.y[rows].astype(np.int32)
+        np.savez(folder / f"{name}.npz", x=x, y=y, fs=epochs.fs, ch_label="EEG Fpz-Cz")

@@ -25,7 +25,6 @@ from sleepkit.search.settings import SearchSettings
 PROTOCOLS = ("subjectwise", "epochwise")
 ORIGINS = ("searched", "published")
 BESIDE = {"hum": {"hum": 0.25}}  # what networks trained another way change in the training
-MAPPED = 2**30  # bytes; larger signals are mapped into memory, not read into it (EDF-78 at 30 s: 2.3 GB)
 
 
 @dataclass(frozen=True)
@@ -160,9 +159,7 @@ def load_epochs(settings):
         raise ValueError(
             f"{folder}: no prepared night of {whose}; run the prepare notebook of profile {settings.profile} first"
         )
-    files = [folder / f"{night}.npz" for night in nights]
-    large = sum(file.stat().st_size for file in files) > MAPPED
-    return EpochSet.load(folder, nights, paths.runs(settings.profile) / f"{settings.dataset}.npy" if large else None)
+    return EpochSet.load(folder, nights)
 
 
 def search_architecture(epochs, settings):

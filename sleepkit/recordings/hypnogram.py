@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sleepkit.recordings.strict_edf import EPOCH_SAMPLES, EPOCH_SECONDS, RATE, open_edf
+from sleepkit.epochs import EPOCH_SECONDS
+from sleepkit.recordings.edf import open_edf
 
 UNSCORED, MOVEMENT = -1, -2
 LABELS = {
@@ -27,7 +28,7 @@ LABELS = {
 @dataclass(frozen=True)
 class Hypnogram:
     """bouts : tuple of (first epoch, epoch after the last, label), in order of time, without the unscored ones
-    start : str, date and time as the header has them
+    start : str, date and time as in the header
     """
 
     path: Path
@@ -40,12 +41,8 @@ def read_hypnogram(path):
 
     Raises ValueError for a damaged file, an unknown label, bouts that overlap, and bouts off the 30-s grid.
     """
-    path = Path(path)
-    edf, start = open_edf(path)
-    try:
-        annotations = sorted(edf.annotations, key=lambda a: a.onset)
-    except Exception as error:  # a damaged annotation makes edfio fail in many ways
-        raise ValueError(f"{path}: its annotations cannot be read ({error}); download it again") from error
+    edf = open_edf(path)
+    annotations = edf.annotations()
     if not annotations:
         raise ValueError(f"{path}: no annotations in it, so it is no EDF+ hypnogram; download it again")
     bouts = [_bout(path, *annotation) for annotation in annotations]
@@ -56,21 +53,21 @@ def read_hypnogram(path):
                 f"{path}: two stages are scored at second {after[0] * EPOCH_SECONDS}; correct the hypnogram, "
                 "each epoch has one stage"
             )
-    return Hypnogram(path, tuple(bouts), start)
+    return Hypnogram(edf.path, tuple(bouts), edf.start)
 
 
-def labels_of(hypnogram, n_samples, psg):
-    """Labels of a PSG's whole epochs, (n_samples // 3000,) int: a position in STAGES, UNSCORED or MOVEMENT.
+def labels_of(hypnogram, seconds, psg):
+    """Labels of a PSG's whole epochs, (seconds // 30,) int: a position in STAGES, UNSCORED or MOVEMENT.
 
-    n_samples : length of the PSG `psg`; official hypnograms run on to 24 h, unscored, which is normal
+    seconds : length of the PSG `psg`; official hypnograms run on to 24 h, unscored, which is normal
     Raises ValueError where a *scored* epoch begins at or after the PSG's end.
     """
-    labels = np.full(n_samples // EPOCH_SAMPLES, UNSCORED)
+    labels = np.full(int(seconds // EPOCH_SECONDS), UNSCORED)
     for first, end, label in hypnogram.bouts:
-        if label >= 0 and (end - 1) * EPOCH_SAMPLES >= n_samples:
+        if label >= 0 and (end - 1) * EPOCH_SECONDS >= seconds:
             raise ValueError(
                 f"{hypnogram.path}: stages are scored up to second {end * EPOCH_SECONDS}, but {psg} ends at second "
-                f"{n_samples / RATE:g}; one of the two is of another night or was cut: download both again"
+                f"{seconds:g}; one of the two is of another night or was cut: download both again"
             )
         labels[first:end] = label
     return labels

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from toy import toy
+from toy import save_nights, toy
 
 from sleepkit.evaluation.training import TrainSettings
 from sleepkit.execution import paths
@@ -104,7 +104,7 @@ def test_stage_2_of_another_data_set_leaves_the_first_ones_results_alone(root, c
     rows = read("two", "stage2_prune/crossval.csv")
     other = Stage1("two", "edf78", SEARCH, TRAIN, **SIZE)
     stage1.train_networks(epochs, stage1.search_architecture(epochs, other), other)
-    epochs.save(paths.runs("two") / "nights")
+    save_nights(epochs, paths.runs("two") / "nights")
     (compared,) = prune_others(second)
     assert set(compared.genotype) == {"edf78-searched"} and set(compared.pruned) == {0.0, 0.5}
     assert read("two", "stage2_prune/crossval.csv").equals(rows)

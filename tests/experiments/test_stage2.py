@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import accuracy_score
-from toy import TINY, toy
+from toy import TINY, save_nights, toy
 
 from sleepkit import results
 from sleepkit.epochs import STAGES
@@ -36,7 +36,7 @@ from sleepkit.network.size import count_parameters
 from sleepkit.network.sleepnet import SleepNet, new_network
 from sleepkit.paper.published import published
 from sleepkit.pruning.filters import prune_filters, released_mask
-from sleepkit.scoring.staging import load_model, score_recording
+from sleepkit.scoring import load_model, score
 
 TRAIN = TrainSettings(lr=0.01, batch=32, epochs=3)
 
@@ -673,7 +673,7 @@ def test_attnsleep_is_a_peer_on_the_same_nights_alone():
 def released(made, tmp_path_factory):
     """What `release` writes from the networks that were made, and the folder of the nights."""
     epochs, _, _, settings, rows = made
-    epochs.save(paths.runs("toy") / "nights")
+    save_nights(epochs, paths.runs("toy") / "nights")
     results.write_table(rows, paths.results("toy") / "stage2_prune" / "crossval.csv")
     full = rows.assign(pruned=0.0, acc=0.25)
     results.write_table(full, paths.results("toy") / "stage1_edf20" / "crossval.csv")
@@ -745,7 +745,7 @@ def test_released_weights_quote_the_cross_validation_of_their_kind(made, release
 def test_released_weights_score_a_night_with_and_without_pytorch(made, released):
     epochs, folder = made[0], released[0]
     night = paths.runs("toy") / "nights" / "SC4001E0.npz"
-    frames = [score_recording(night, folder / f"edf20_first0.6s_L3{ending}") for ending in ("", ".onnx")]
+    frames = [score(night, folder / f"edf20_first0.6s_L3{ending}").epochs for ending in ("", ".onnx")]
     assert len(frames[0]) == (epochs.night == "SC4001E0").sum()
     np.testing.assert_allclose(frames[0][list(STAGES)], frames[1][list(STAGES)], atol=1e-4)
     context = load_model(folder / "fold0_L3").context

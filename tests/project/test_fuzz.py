@@ -20,7 +20,7 @@ from polygraphs import brain, save_tiny, write_polygraph
 
 from sleepkit.epochs import STAGES
 from sleepkit.recordings.quality import PLAUSIBLE, typical_amplitude
-from sleepkit.scoring.staging import load_model, score
+from sleepkit.scoring import load_model, score
 
 SHORT, LONG = 600, 20_000
 SECONDS = 20  # of one file; it takes 0.01

@@ -155,7 +155,7 @@ def lay_out(desk, arguments):
 
 def provide_model(desk, name):
     """A small network under the name that a command gives; the package's own comes with it, or the test is skipped."""
-    from sleepkit.scoring.staging import DEFAULT
+    from sleepkit.scoring.model import DEFAULT
 
     if name is None:
         if not DEFAULT.with_name(f"{DEFAULT.name}.safetensors").exists():

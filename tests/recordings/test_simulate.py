@@ -33,7 +33,7 @@ def nights(tmp_path_factory):
     files = simulate(tmp_path_factory.mktemp("nights"), hours=2.5)
     x, y, subject = [], [], []
     for number, (psg, hypnogram) in enumerate(files):
-        classes = CLASSES[read_stages(hypnogram)[0]]
+        classes = CLASSES[read_stages(hypnogram)]
         epochs = edfio.read_edf(psg).get_signal("EEG Fpz-Cz").data[: 3000 * len(classes)].reshape(-1, 3000)
         x.append(epochs[classes >= 0])
         y.append(classes[classes >= 0])
@@ -168,7 +168,7 @@ def test_length_need_not_be_whole_epochs(tmp_path):
     psg, hypnogram = simulate_night(tmp_path, 0, hours=2017 / 3600)
     edf = edfio.read_edf(psg)
     assert edf.duration == 2017 and edf.get_signal("Temp rectal").sampling_frequency == 1
-    assert len(read_stages(hypnogram)[0]) == 67
+    assert len(read_stages(hypnogram)) == 67
 
 
 def test_follows_a_hypnogram(tmp_path):
@@ -178,7 +178,7 @@ def test_follows_a_hypnogram(tmp_path):
     followed, source = edfio.read_edf(psg), edfio.read_edf(given)
     assert followed.duration == 5400 and followed.starttime == source.starttime
     assert followed.local_recording_identification == source.local_recording_identification
-    stages = read_stages(given)[0]
+    stages = read_stages(given)
     x = followed.get_signal("EEG Fpz-Cz").data.reshape(-1, 3000)
     deep, rem = np.isin(stages, (3, 4)), stages == 5
     assert np.median(x[deep].std(axis=1)) > 1.5 * np.median(x[rem].std(axis=1))
@@ -195,7 +195,7 @@ def test_follows_a_real_hypnogram(tmp_path, shared):
 
 def test_movement_and_unscored_epochs_are_disturbed(nights):
     for psg, hypnogram in nights[0]:
-        stages = read_stages(hypnogram)[0]
+        stages = read_stages(hypnogram)
         x = edfio.read_edf(psg).get_signal("EEG Fpz-Cz").data.reshape(-1, 3000)
         disturbed = np.isin(stages, (MOVEMENT, UNSCORED))
         assert np.median(x[disturbed].std(axis=1)) > 1.3 * np.median(x[(stages > 0) & ~disturbed].std(axis=1))

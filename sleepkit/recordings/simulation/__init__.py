@@ -6,6 +6,7 @@ They stand in for recordings that cannot be passed on, so that everything else r
 import datetime
 import math
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import edfio
@@ -50,59 +51,65 @@ def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0, hypnogram=No
 
     subject : int, 0 to 99; night : int, 0 to 9; hours : length of the PSG, at least 0.5
     hypnogram : path of an EDF+ hypnogram to follow: its stages, start and length (the PSG ends where scoring ends;
-        `hours` is not used); the file is copied beside the PSG
+        `hours` is not used); the file is copied to the PSG
     returns (psg, hypnogram), two paths; same arguments, same bytes
     Raises ValueError for numbers out of range or a hypnogram that tells no stages.
     """
     if not (0 <= subject <= 99 and 0 <= night <= 9):
         raise ValueError(f"subject {subject}, night {night}: Sleep-EDF's names have room for 0 to 99 and 0 to 9")
-    output_dir = Path(output_dir)
-    psg_path = output_dir / f"SC4{subject:02d}{night}E0-PSG.edf"
-    hypnogram_path = output_dir / f"SC4{subject:02d}{night}EC-Hypnogram.edf"
+    psg_path = Path(output_dir) / f"SC4{subject:02d}{night}E0-PSG.edf"
+    hypnogram_path = Path(output_dir) / f"SC4{subject:02d}{night}EC-Hypnogram.edf"
     person = draw_person(np.random.default_rng([seed, subject, 0]))
     rng = np.random.default_rng([seed, subject, 1 + night])
+    header = {}
     if hypnogram is None:
         seconds = round(3600 * hours)
         if seconds < 1800:
             raise ValueError(f"hours={hours}: a night needs at least half an hour, for two cycles with all stages")
         stages = draw_stages(rng, seconds)
-        sex = {"F": "Female", "M": "Male"}[person.sex]
-        day = datetime.date(1989, 1, 1) + datetime.timedelta(days=7 * subject + night)
-        patient = edfio.Patient(sex=person.sex, name=f"{sex}_{person.age}yr")
-        recording = edfio.Recording(startdate=day)
-        asleep = 30 * int(np.flatnonzero(stages)[0])
-        start = datetime.datetime(1989, 1, 1, 23, 40) + datetime.timedelta(minutes=int(rng.integers(30)) - asleep // 60)
-        starttime = start.time()
-        scored = edfio.Edf(
-            [],
-            patient=patient,
-            recording=recording,
-            starttime=starttime,
-            annotations=annotations(stages, beyond=60 * int(rng.integers(15, 116))),
-        )
+        header = _header(rng, person, stages, day=7 * subject + night)
+        scored = edfio.Edf([], annotations=annotations(stages, beyond=60 * int(rng.integers(15, 116))), **header)
         with written(hypnogram_path) as temporary:
             scored.write(temporary)
     else:
-        stages, given = read_stages(hypnogram)
+        stages = read_stages(hypnogram)
         seconds = 30 * len(stages)
-        patient, recording, starttime = given.patient, given.recording, given.starttime
         with written(hypnogram_path) as temporary:
             shutil.copyfile(hypnogram, temporary)
     fast, slow = draw_signals(rng, person, stages, seconds)
     marker = 900 + 20 * rng.standard_normal(seconds)
     signals = [
         _edf_signal(values, FS if len(values) > seconds else 1, channel)
-        for values, channel in zip([*fast, *slow, marker], CHANNELS)
+        for values, channel in zip([*fast, *slow, marker], CHANNELS, strict=True)
     ]
-    psg = edfio.Edf(
-        signals, patient=patient, recording=recording, starttime=starttime, data_record_duration=math.gcd(seconds, 30)
-    )  # 30 s where the length allows it
+    psg = edfio.Edf(signals, data_record_duration=math.gcd(seconds, 30), **header)  # 30 s where the length allows it
     with written(psg_path) as temporary:
         psg.write(temporary)
+        if hypnogram is not None:
+            with temporary.open("r+b") as file:
+                file.seek(8)
+                file.write(Path(hypnogram).read_bytes()[8:184])  # patient, recording and start of the one it follows
     return psg_path, hypnogram_path
 
 
-def simulate(output_dir, subjects=range(8), nights=(1,), hours=8.0, seed=0):
+def _header(rng, person, stages, day):
+    """Patient, recording and start in the way of Sleep-EDF's headers; the subject falls asleep about midnight."""
+    sex = {"F": "Female", "M": "Male"}[person.sex]
+    minutes = int(rng.integers(30)) - 30 * int(np.flatnonzero(stages)[0]) // 60
+    return {
+        "patient": edfio.Patient(sex=person.sex, name=f"{sex}_{person.age}yr"),
+        "recording": edfio.Recording(startdate=datetime.date(1989, 1, 1) + datetime.timedelta(days=day)),
+        "starttime": (datetime.datetime(1989, 1, 1, 23, 40) + datetime.timedelta(minutes=minutes)).time(),
+    }
+
+
+def simulate(
+    output_dir: str | Path,
+    subjects: Iterable[int] = range(8),
+    nights: Iterable[int] = (1,),
+    hours: float = 8.0,
+    seed: int = 0,
+) -> list[tuple[Path, Path]]:
     """Write simulated nights (see `simulate_night`) of several subjects.
 
     returns a sorted list of (psg, hypnogram) paths

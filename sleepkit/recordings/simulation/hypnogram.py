@@ -3,6 +3,8 @@
 import edfio
 import numpy as np
 
+from sleepkit.recordings.edf import open_edf
+
 EPOCH = 30  # s, as the scorers of Sleep-EDF worked
 W, N1, N2, S3, S4, REM, MOVEMENT, UNSCORED = range(8)
 LABELS = (
@@ -73,27 +75,26 @@ def annotations(stages, beyond):
     lengths = np.diff(starts, append=len(stages))
     runs = [
         edfio.EdfAnnotation(float(EPOCH * start), float(EPOCH * length), LABELS[stages[start]])
-        for start, length in zip(starts, lengths)
+        for start, length in zip(starts, lengths, strict=False)
     ]
     return [*runs, edfio.EdfAnnotation(float(EPOCH * len(stages)), float(beyond), LABELS[UNSCORED])]
 
 
 def read_stages(path):
-    """Stages of an EDF+ hypnogram up to the end of scoring; what is `Sleep stage ?` to the last epoch is not part.
+    """Stages of an EDF+ hypnogram up to the end of scoring, (n,) int, positions in `LABELS`.
 
-    returns (stages, edf): stages (n,) int, positions in `LABELS`; edf the open `edfio.Edf` with its header
+    What is `Sleep stage ?` up to the last annotation is no part of them.
     raises ValueError for a label that is none of `LABELS`, or a file without scored epochs
     """
-    edf = edfio.read_edf(path)
     stages = np.zeros(0, dtype=int)
-    for annotation in edf.annotations:
-        if annotation.text not in LABELS:
-            raise ValueError(f"{path}: annotation {annotation.text!r} is no sleep stage; known are {', '.join(LABELS)}")
-        first = round(annotation.onset / EPOCH)
-        last = first + round((annotation.duration or 0) / EPOCH)
+    for onset, duration, text in open_edf(path).annotations():
+        if text not in LABELS:
+            raise ValueError(f"{path}: annotation {text!r} is no sleep stage; known are {', '.join(LABELS)}")
+        first = round(onset / EPOCH)
+        last = first + round((duration or 0) / EPOCH)
         stages = np.concatenate([stages, np.full(max(0, last - len(stages)), UNSCORED)])
-        stages[first:last] = LABELS.index(annotation.text)
+        stages[first:last] = LABELS.index(text)
     scored = np.flatnonzero(stages != UNSCORED)
     if not len(scored):
         raise ValueError(f"{path}: no scored epoch in it; give a hypnogram with Sleep stage annotations")
-    return stages[: scored[-1] + 1], edf
+    return stages[: scored[-1] + 1]

@@ -217,7 +217,7 @@ def _add_waveforms(rng, signals, person, weights):
         waves = _waveforms(rng, kind, len(start), person)
         index = (start + rng.integers(0, HOP, len(start)))[:, None] + np.arange(waves.shape[1])
         inside = index < samples
-        for signal, gain in zip(signals, gains):
+        for signal, gain in zip(signals, gains, strict=False):
             if gain:
                 np.add.at(signal, index[inside], np.float32(gain) * waves[inside])
 
