@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sleepkit.recordings.edf import ENDINGS, MAX_SAMPLES, is_edf, open_edf, parse_start
+from sleepkit.recordings.edf import ENDINGS, MAGIC, MAX_SAMPLES, open_edf, parse_start
 from sleepkit.recordings.quality import PLAUSIBLE, bad_seconds
 
 DEFAULT = "Fpz-Cz"  # of Sleep-EDF, on which the networks are trained
@@ -39,7 +39,8 @@ def read_channel(path, channel=None):
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; name a recording or a folder of recordings")
-    ours = path.suffix.lower() in ENDINGS or is_edf(path)
+    with path.open("rb") as file:
+        ours = path.suffix.lower() in ENDINGS or file.read(8) in MAGIC
     signals, start, notes = (_by_edf if ours else _by_mne)(path, channel)
     (x, fs, name), *second = signals
     if fs < LOWEST_RATE:
@@ -124,8 +125,7 @@ def _by_edf(path, channel):
     """By our own reader: list of (x in µV, Hz, label), start, list of notes."""
     edf = open_edf(path)
     channels, notes, signals = edf.channels(), list(edf.notes), []
-    for position in _find(path, [signal.label for signal in channels], channel):
-        signal = channels[position]
+    for signal in (channels[i] for i in _find(path, [signal.label for signal in channels], channel)):
         if not signal.samples:
             raise ValueError(f"{path}: channel {signal.label!r} has no samples; name another channel")
         factor = microvolts_of(path, signal)
@@ -157,7 +157,7 @@ def _by_mne(path, channel):
         except Exception as error:  # every reader of a damaged or foreign file raises its own
             why = " ".join(str(error).split())[:200]
             raise ValueError(
-                f"{path}: neither EDF nor BDF, and MNE-Python cannot read it ({why}); export it as EDF+"
+                f"{path}: neither EDF, BDF nor what MNE-Python reads ({why}); export it as EDF+"
             ) from error
         if raw.n_times > MAX_SAMPLES:
             raise ValueError(f"{path}: {raw.n_times:,} samples, more than {MAX_SAMPLES:,}; cut it into nights")

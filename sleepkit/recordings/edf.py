@@ -20,7 +20,7 @@ FIELDS = ("label", None, "unit", "low", "high", "digital_low", "digital_high", N
 WIDTHS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
 MAX_SAMPLES = 1 << 28  # of one channel: 1 GB as float32, a week at 400 Hz
 BLOCK = 1 << 20  # bytes read at a time
-DATE = re.compile(r"(\d\d)[.:/ -](\d\d)[.:/ -](\d\d)")
+START = re.compile(r"(\d\d)[.:/ -](\d\d)[.:/ -](\d\d) (\d\d)[.:/ -](\d\d)[.:/ -](\d\d)")
 # Annotations of one time: onset, duration if there is one, texts separated by \x14 (EDF+ 2.2.2).
 TIMED = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14([^\0]*?)\x14?\0")
 AGAIN = "download, copy or export it again"
@@ -58,6 +58,7 @@ class EdfFile:
     kind: str
     signals: tuple
     records: int
+    record_bytes: int
     seconds: float
     start: str
     interrupted: bool
@@ -123,7 +124,7 @@ class EdfFile:
 
     def _records(self, signal, begin, end):
         """Bytes of one signal in records begin to end - 1, in blocks: (number of the first, (records, bytes) uint8)."""
-        width, length = signal.samples * SAMPLE_BYTES[self.kind], _record_bytes(self.signals, self.kind)
+        width, length = signal.samples * SAMPLE_BYTES[self.kind], self.record_bytes
         step = max(1, BLOCK // length)
         with self.path.open("rb") as file:
             file.seek(256 * (len(self.signals) + 1) + int(begin) * length)
@@ -137,13 +138,10 @@ class EdfFile:
     def _onsets(self):
         """Start of every record in s after that of the first, by the first annotation of each (EDF+ 2.2.4)."""
         keeper = next((signal for signal in self.signals if signal.annotates), None)
-        if keeper is None:
-            raise ValueError(f"{self.path}: has interruptions (EDF+D), but no annotations say where; export it again")
-        found = [TIMED.match(row) for row in self._rows(keeper)]
+        found = [TIMED.match(row) for row in self._rows(keeper)] if keeper else [None]
         if None in found:
-            raise ValueError(
-                f"{self.path}: data record {found.index(None)} does not say when it begins (EDF+D); export it again"
-            )
+            where = f"data record {found.index(None)} does not say when it begins"
+            raise ValueError(f"{self.path}: has interruptions (EDF+D), but {where}; export it again")
         onsets = np.array([float(match[1]) for match in found])
         early = np.flatnonzero(np.diff(onsets) < self.seconds - 1e-3)
         if len(early):
@@ -151,12 +149,6 @@ class EdfFile:
                 f"{self.path}: data record {early[0] + 1} begins before the one before it has ended; export it again"
             )
         return onsets - onsets[0]
-
-
-def is_edf(path):
-    """Whether the file begins as an EDF or BDF does."""
-    with Path(path).open("rb") as file:
-        return file.read(8) in MAGIC
 
 
 def open_edf(path):
@@ -177,7 +169,8 @@ def open_edf(path):
         except (KeyError, ValueError) as error:
             why = "it does not begin as one" if isinstance(error, KeyError) else error
             raise ValueError(f"{path}: not a readable EDF or BDF file ({why}); {AGAIN}") from error
-    body, length, notes = size - 256 * (n_signals + 1), _record_bytes(signals, kind), ()
+    length = signals[-1].place + signals[-1].samples * SAMPLE_BYTES[kind]
+    body, notes = size - 256 * (n_signals + 1), ()
     if records == -1 and length and body and body % length == 0:
         records = body // length
         notes = (f"the recording was not closed (its header counts -1 records); {records} records are there",)
@@ -189,17 +182,16 @@ def open_edf(path):
     if not 1e-4 <= seconds <= 1e6 and not all(signal.annotates for signal in signals):
         raise ValueError(f"{path}: its data records last {seconds:g} s each, which cannot be; export it again")
     start = f"{head[168:176].decode('latin-1')} {head[176:184].decode('latin-1')}"
-    return EdfFile(path, kind, signals, records, seconds, start, head[195:197] == b"+D", notes)
+    return EdfFile(path, kind, signals, records, length, seconds, start, head[195:197] == b"+D", notes)
 
 
 def parse_start(text):
     """ "24.04.89 16.13.00" as a datetime (1985 to 2084); None where it is no date."""
-    date, time = (DATE.fullmatch(part.strip()) for part in (text[:8], text[9:17]))
-    if not date or not time:
+    if not (match := START.fullmatch(text)):
         return None
-    day, month, year = map(int, date.groups())
+    day, month, year, *time = map(int, match.groups())
     try:
-        return datetime.datetime(year + (1900 if year >= 85 else 2000), month, day, *map(int, time.groups()))
+        return datetime.datetime(year + (1900 if year >= 85 else 2000), month, day, *time)
     except ValueError:
         return None
 
@@ -221,10 +213,6 @@ def _signals(header, n, sample_bytes):
         signals.append(Signal(label, unit, tuple(ranges), count, place))
         place += count * sample_bytes
     return tuple(signals)
-
-
-def _record_bytes(signals, kind):
-    return signals[-1].place + signals[-1].samples * SAMPLE_BYTES[kind]
 
 
 def _scale(edf, signal):

@@ -18,7 +18,8 @@ from sleepkit.recordings.hypnogram import MOVEMENT, UNSCORED, labels_of, read_hy
 RATE = 100  # Hz, of Sleep-EDF's EEG and EOG and of everything built on them
 MARK = "sleepkit.recordings 1"  # stands in every file that `prepare` writes; a new number makes all nights anew
 NOT_OURS = "was not written here and is left as it is; move it away or name another output folder"
-COUNTS = (*STAGES, "n_epochs", "movement", "unscored", "trimmed")
+LEFT_OUT = ("movement", "unscored", "trimmed")
+COUNTS = (*STAGES, "n_epochs", *LEFT_OUT)
 COLUMNS = ("night", "subject", *COUNTS, "status", "problem")
 
 
@@ -42,17 +43,6 @@ class Settings:
     def samples(self):
         """Samples kept of every epoch."""
         return round(self.seconds * RATE)
-
-
-@dataclass(frozen=True)
-class Night:
-    """x (n, samples) float32 µV, y (n,) int, and how many epochs were left out for which reason."""
-
-    x: np.ndarray
-    y: np.ndarray
-    movement: int = 0
-    unscored: int = 0
-    trimmed: int = 0
 
 
 def prepare(
@@ -131,7 +121,9 @@ def read_night(psg, hypnogram, settings):
     """One night from its two EDF files, with the memory of what is kept of one channel.
 
     First the movement and unscored epochs are dropped, then wake beyond the margin is trimmed: the other order would
-    count dropped epochs into the margin. Raises ValueError naming the file and the cure.
+    count dropped epochs into the margin.
+    returns x (n, samples) float32 µV, y (n,) int stages, and the number of epochs left out for each of LEFT_OUT
+    Raises ValueError naming the file and the cure.
     """
     (edf, signal, factor), scored = open_channel(psg, settings.channel), read_hypnogram(hypnogram)
     if edf.start != scored.start:
@@ -149,8 +141,8 @@ def read_night(psg, hypnogram, settings):
     x = edf.read(signal, first * length, (kept[-1] + 1) * length, factor).reshape(-1, length)[kept - first]
     if x.min() == x.max():
         raise ValueError(f"{psg}: channel {settings.channel!r} is flat over the scored night; name another channel")
-    movement, unscored = (int((labels == kind).sum()) for kind in (MOVEMENT, UNSCORED))
-    return Night(x[:, : settings.samples], labels[kept], movement, unscored, trimmed)
+    left_out = int((labels == MOVEMENT).sum()), int((labels == UNSCORED).sum()), trimmed
+    return x[:, : settings.samples], labels[kept], left_out
 
 
 def keep(labels, margin):
@@ -168,10 +160,7 @@ def keep(labels, margin):
 
 
 def cut_night(path, settings):
-    """One night from a prepared `.npz`, cut to the first `seconds` of an epoch; nothing is dropped or trimmed again.
-
-    Raises ValueError naming the file and the cure.
-    """
+    """The same from a prepared `.npz`, cut to the first `seconds` of an epoch; nothing is dropped or trimmed again."""
     night, again = read_prepared(path), "prepare it again from its recording"
     if night.channel not in (None, settings.channel):
         raise ValueError(
@@ -190,7 +179,7 @@ def cut_night(path, settings):
     x = night.x[:, : settings.samples]
     if x.min() == x.max():
         raise ValueError(f"{path}: the channel is flat; {again} with another channel")
-    return Night(x, night.y)
+    return x, night.y, (0, 0, 0)
 
 
 def _prepare_night(source, output_dir, settings):
@@ -204,8 +193,11 @@ def _prepare_night(source, output_dir, settings):
         counts = _counts_if_done(target, origin)
         status = "unchanged" if counts else "written"
         if not counts:
-            night = (read_night if len(source.files) == 2 else cut_night)(*source.files, settings)
-            counts = _write(target, night, origin)
+            x, y, left_out = (read_night if len(source.files) == 2 else cut_night)(*source.files, settings)
+            counts = _counts(y, left_out)
+            with written(target) as path:
+                y, left_out = y.astype(np.int32), dict(zip(LEFT_OUT, left_out, strict=True))
+                np.savez(path, x=x[:, :, None], y=y, fs=float(RATE), **origin, **left_out)
     except Exception as error:
         known = isinstance(error, (ValueError, OSError))
         problem = str(error) if known else f"{source.files[0]}: {type(error).__name__}: {error}; please report it"
@@ -246,17 +238,9 @@ def _counts_if_done(target, origin):
         raise ValueError(f"{target}: {NOT_OURS}")
     if any(fields.get(name) != value for name, value in origin.items()):
         return None
-    return _counts(np.array(fields["y"]), *(fields[name] for name in ("movement", "unscored", "trimmed")))
+    return _counts(fields["y"], [fields[name] for name in LEFT_OUT])
 
 
-def _write(target, night, origin):
-    y = night.y.astype(np.int32)
-    left_out = {"movement": night.movement, "unscored": night.unscored, "trimmed": night.trimmed}
-    with written(target) as path:
-        np.savez(path, x=night.x[:, :, None], y=y, fs=float(RATE), **origin, **left_out)
-    return _counts(y, **left_out)
-
-
-def _counts(y, movement, unscored, trimmed):
+def _counts(y, left_out):
     stages = np.bincount(y, minlength=len(STAGES)).tolist()
-    return dict(zip(COUNTS, (*stages, len(y), movement, unscored, trimmed), strict=True))
+    return dict(zip(COUNTS, (*stages, len(y), *left_out), strict=True))

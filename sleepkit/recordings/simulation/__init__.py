@@ -34,16 +34,9 @@ def _edf_signal(values, rate, channel):
     label, transducer, unit, (low, high), (dlow, dhigh), prefilter = channel
     digital = (values - low) * np.float32((dhigh - dlow) / (high - low)) + dlow
     digital = np.rint(digital, out=digital).clip(dlow, dhigh).astype(np.int16)
-    return edfio.EdfSignal.from_digital(
-        digital,
-        rate,
-        label=label,
-        transducer_type=transducer,
-        physical_dimension=unit,
-        physical_range=(low, high),
-        digital_range=(dlow, dhigh),
-        prefiltering=prefilter,
-    )
+    kinds = {"label": label, "transducer_type": transducer, "physical_dimension": unit, "prefiltering": prefilter}
+    ranges = {"physical_range": (low, high), "digital_range": (dlow, dhigh)}
+    return edfio.EdfSignal.from_digital(digital, rate, **kinds, **ranges)
 
 
 def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0, hypnogram=None):

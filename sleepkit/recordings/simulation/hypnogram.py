@@ -7,16 +7,7 @@ from sleepkit.recordings.edf import open_edf
 
 EPOCH = 30  # s, as the scorers of Sleep-EDF worked
 W, N1, N2, S3, S4, REM, MOVEMENT, UNSCORED = range(8)
-LABELS = (
-    "Sleep stage W",
-    "Sleep stage 1",
-    "Sleep stage 2",
-    "Sleep stage 3",
-    "Sleep stage 4",
-    "Sleep stage R",
-    "Movement time",
-    "Sleep stage ?",
-)
+LABELS = (*(f"Sleep stage {stage}" for stage in "W1234R"), "Movement time", "Sleep stage ?")
 LONGEST_SLEEP = 8.5 * 3600  # s; a day-long recording holds one night, the rest of it is wake
 CYCLE = 95 * 60  # s; short recordings get shorter cycles, so that there are always two or more
 
@@ -73,11 +64,8 @@ def annotations(stages, beyond):
     """Runs of equal stages as EDF+ annotations, then `Sleep stage ?` for `beyond` seconds, as the originals have it."""
     starts = np.flatnonzero(np.diff(stages, prepend=-1))
     lengths = np.diff(starts, append=len(stages))
-    runs = [
-        edfio.EdfAnnotation(float(EPOCH * start), float(EPOCH * length), LABELS[stages[start]])
-        for start, length in zip(starts, lengths, strict=False)
-    ]
-    return [*runs, edfio.EdfAnnotation(float(EPOCH * len(stages)), float(beyond), LABELS[UNSCORED])]
+    bouts = [*zip(starts, lengths, stages[starts], strict=True), (len(stages), beyond / EPOCH, UNSCORED)]
+    return [edfio.EdfAnnotation(float(EPOCH * a), float(EPOCH * n), LABELS[stage]) for a, n, stage in bouts]
 
 
 def read_stages(path):
