@@ -80,10 +80,8 @@ class EpochSet:
             if x is None:
                 x, fs = np.empty((0, samples), np.float32), night.fs
             if (samples, night.fs) != (x.shape[1], fs):
-                raise ValueError(
-                    f"{found[name]}: {samples} samples at {night.fs:g} Hz, but {names[0]} has {x.shape[1]} at {fs:g} Hz; "
-                    "prepare all nights with the same settings"
-                )
+                others = f"{names[0]} has {x.shape[1]} at {fs:g} Hz; prepare all nights with the same settings"
+                raise ValueError(f"{found[name]}: {samples} samples at {night.fs:g} Hz, but {others}")
             # One array that grows: memory need not hold a large data set twice.
             x.resize((len(x) + n, samples), refcheck=False)
             x[-n:] = night.x

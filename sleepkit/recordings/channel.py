@@ -48,10 +48,8 @@ def read_channel(path, channel=None):
     bad = bad_seconds(x, fs)
     for other, other_fs, other_name in second:
         if other_fs != fs or len(other) != len(x):
-            raise ValueError(
-                f"{path}: {name!r} has {fs:g} Hz and {other_name!r} {other_fs:g} Hz, so they cannot be subtracted; "
-                "name two channels of one rate"
-            )
+            rates = f"{name!r} has {fs:g} Hz and {other_name!r} {other_fs:g} Hz"
+            raise ValueError(f"{path}: {rates}, so they cannot be subtracted; name two channels of one rate")
         bad |= bad_seconds(other, fs)
         x, name = x - other, f"{name} - {other_name}"
         bad |= bad_seconds(x, fs)
@@ -114,10 +112,8 @@ def microvolts_of(path, signal):
     """Factor from a signal's unit to µV, None where the header names none. ValueError for a unit of something else."""
     unit = signal.unit.casefold()
     if unit and unit not in MICROVOLTS:
-        raise ValueError(
-            f"{path}: channel {signal.label!r} is in {signal.unit!r}, expected uV, mV or V; "
-            "name another channel or correct the unit in the header"
-        )
+        cure = "expected uV, mV or V; name another channel or correct the unit in the header"
+        raise ValueError(f"{path}: channel {signal.label!r} is in {signal.unit!r}, {cure}")
     return MICROVOLTS.get(unit)
 
 

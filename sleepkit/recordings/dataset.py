@@ -39,11 +39,9 @@ def find_nights(folder):
         raise ValueError(f"{folder}: no such folder; {NAME_IT}")
     edfs, prepared = (_files(folder, (ending,)) for ending in (".edf", ".npz"))
     if edfs:
-        if foreign := [path for path in prepared if not written_here(path)]:
-            raise ValueError(
-                f"{folder}: holds EDF files and prepared nights ({foreign[0].name}), and either could be meant; "
-                "move one kind to a folder of its own"
-            )
+        if foreign := [path.name for path in prepared if not written_here(path)]:
+            cure = "either could be meant: move one kind to a folder of its own"
+            raise ValueError(f"{folder}: holds EDF files and prepared nights ({foreign[0]}); {cure}")
         return _pair(edfs)
     if not prepared:
         raise ValueError(f"{folder}: neither EDF files nor prepared .npz nights in it, subfolders apart; {NAME_IT}")
@@ -75,7 +73,7 @@ def recordings_in(folder):
 
 
 def hypnogram_of(path, folder):
-    """The hypnogram in `folder` that belongs to a recording, by Sleep-EDF's or by its own name; None if there is none."""
+    """The hypnogram in `folder` that belongs to a recording, by Sleep-EDF's or by its own name; None without one."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: expected the folder of the hypnograms, because the recordings are a folder, too")
     key = path.stem[:6] if RECORDING.match(path.stem) else path.stem

@@ -10,19 +10,9 @@ from sleepkit.epochs import EPOCH_SECONDS
 from sleepkit.recordings.edf import open_edf
 
 UNSCORED, MOVEMENT = -1, -2
-LABELS = {
-    "Sleep stage W": 0,
-    "Sleep stage 1": 1,
-    "Sleep stage 2": 2,
-    "Sleep stage 3": 3,
-    "Sleep stage 4": 3,  # the AASM's N3 joins stages 3 and 4 of Rechtschaffen and Kales
-    "Sleep stage N1": 1,  # the AASM's own names, which scored nights have here
-    "Sleep stage N2": 2,
-    "Sleep stage N3": 3,
-    "Sleep stage R": 4,
-    "Sleep stage ?": UNSCORED,
-    "Movement time": MOVEMENT,
-}
+# Names by Rechtschaffen and Kales, whose stages 3 and 4 are the AASM's N3, and the AASM's own.
+STAGE_NAMES = {"W": 0, "1": 1, "2": 2, "3": 3, "4": 3, "N1": 1, "N2": 2, "N3": 3, "R": 4, "?": UNSCORED}
+LABELS = {f"Sleep stage {name}": label for name, label in STAGE_NAMES.items()} | {"Movement time": MOVEMENT}
 
 
 @dataclass(frozen=True)
@@ -42,10 +32,9 @@ def read_hypnogram(path):
     Raises ValueError for a damaged file, an unknown label, bouts that overlap, and bouts off the 30-s grid.
     """
     edf = open_edf(path)
-    annotations = edf.annotations()
-    if not annotations:
+    bouts = [_bout(path, *annotation) for annotation in edf.annotations()]
+    if not bouts:
         raise ValueError(f"{path}: no annotations in it, so it is no EDF+ hypnogram; download it again")
-    bouts = [_bout(path, *annotation) for annotation in annotations]
     bouts = [bout for bout in bouts if bout[2] != UNSCORED]
     for before, after in pairwise(bouts):
         if after[0] < before[1]:

@@ -72,9 +72,7 @@ def prepare(
     sources = find_nights(source_dir)
     prepared = any(path.suffix.lower() == ".npz" for source in sources for path in source.files)
     if prepared and source_dir.resolve() == output_dir.resolve():
-        raise ValueError(
-            f"{output_dir}: the prepared nights are read from this folder; name another folder to write to"
-        )
+        raise ValueError(f"{output_dir}: prepared nights are read from this folder; name another folder to write to")
     csv = output_dir / "nights.csv"
     if csv.exists() and csv.read_text(errors="replace").partition("\n")[0].strip() != ",".join(COLUMNS):
         raise ValueError(f"{csv}: {NOT_OURS}")
@@ -105,15 +103,13 @@ def open_channel(path, label):
     if label not in signals:
         there = ", ".join(sorted(signals)) or "none"
         raise ValueError(f"{path}: no channel {label!r}; there are: {there}. Name one of these as channel")
-    signal = signals[label]
+    signal, where = signals[label], f"{path}: channel {label!r}"
     if round(edf.rate(signal), 6) != RATE:
         raise ValueError(
-            f"{path}: channel {label!r} has {edf.rate(signal):g} Hz, expected {RATE} Hz; "
-            "resample the recording or name another channel"
+            f"{where} has {edf.rate(signal):g} Hz, expected {RATE} Hz; resample it or name another channel"
         )
-    factor = microvolts_of(path, signal)
-    if factor is None:
-        raise ValueError(f"{path}: channel {label!r} has no unit, expected uV, mV or V; correct the unit in the header")
+    if (factor := microvolts_of(path, signal)) is None:
+        raise ValueError(f"{where} has no unit, expected uV, mV or V; correct the unit in the header")
     return edf, signal, factor
 
 
@@ -134,9 +130,7 @@ def read_night(psg, hypnogram, settings):
     labels = labels_of(scored, edf.records * signal.samples / RATE, psg)
     kept, trimmed = keep(labels, round(settings.wake_margin_minutes * 60 / EPOCH_SECONDS))
     if not len(kept):
-        raise ValueError(
-            f"{hypnogram}: a night without sleep (no epoch is scored 1, 2, 3, 4 or R); take it out of the folder"
-        )
+        raise ValueError(f"{hypnogram}: a night without sleep (no stage but W is scored); take it out of the folder")
     length, first = RATE * EPOCH_SECONDS, kept[0]
     x = edf.read(signal, first * length, (kept[-1] + 1) * length, factor).reshape(-1, length)[kept - first]
     if x.min() == x.max():
@@ -161,24 +155,19 @@ def keep(labels, margin):
 
 def cut_night(path, settings):
     """The same from a prepared `.npz`, cut to the first `seconds` of an epoch; nothing is dropped or trimmed again."""
-    night, again = read_prepared(path), "prepare it again from its recording"
+    night = read_prepared(path)
     if night.channel not in (None, settings.channel):
-        raise ValueError(
-            f"{path}: no channel {settings.channel!r}; there is: {night.channel}. Name this one as channel"
-        )
+        raise ValueError(f"{path}: no channel {settings.channel!r}; there is: {night.channel}. Name this as channel")
     if night.fs != RATE:
-        raise ValueError(f"{path}: {night.fs:g} Hz, expected {RATE} Hz; {again} at {RATE} Hz")
-    if night.x.shape[1] < settings.samples:
-        there = night.x.shape[1] / RATE
-        raise ValueError(
-            f"{path}: its epochs have {night.x.shape[1]} samples ({there:g} s), shorter than "
-            f"seconds={settings.seconds:g}; pass seconds={there:g}"
-        )
+        raise ValueError(f"{path}: {night.fs:g} Hz, expected {RATE} Hz; prepare it again from its recording")
+    there = night.x.shape[1] / RATE
+    if there < settings.seconds:
+        raise ValueError(f"{path}: epochs of {there:g} s, shorter than {settings.seconds:g} s; pass seconds={there:g}")
     if not night.y.any():
         raise ValueError(f"{path}: a night without sleep (all labels are W); take it out of the folder")
     x = night.x[:, : settings.samples]
     if x.min() == x.max():
-        raise ValueError(f"{path}: the channel is flat; {again} with another channel")
+        raise ValueError(f"{path}: the channel is flat; prepare the night again with another channel")
     return x, night.y, (0, 0, 0)
 
 

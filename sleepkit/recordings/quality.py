@@ -1,4 +1,4 @@
-"""Whether a signal can be scored at all: flat and clipped stretches, its amplitude, its likeness to the training data."""
+"""Whether a signal can be scored: flat and clipped stretches, its amplitude, its likeness to the training data."""
 
 import numpy as np
 

@@ -27,7 +27,7 @@ def score_stream(
     sink : gets columns HEADER; latency from the epoch's last sample to its stage. An epoch that is flat, clipped or not
         finite has stage "?" and no probabilities
     context : forward-only smoothing; without it, or where the model holds none, the network's own probabilities
-    returns (number of epochs, samples left over, mean and largest latency in ms); memory does not grow with their number
+    returns (number of epochs, samples left over, mean and largest latency in ms); memory does not grow on the way
     Raises ValueError for what is no number; a signal that stays off zero is told on standard error.
     """
     length = round(EPOCH_SECONDS * model.fs)

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from polygraphs import save_tiny
+from recording_files import save_tiny
 
 from sleepkit import recordings, results
 from sleepkit.__main__ import parser

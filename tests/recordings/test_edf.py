@@ -6,7 +6,7 @@ import edfio
 import mne
 import numpy as np
 import pytest
-from polygraphs import write_polygraph
+from recording_files import write_recording
 
 from sleepkit.recordings.edf import open_edf
 from sleepkit.recordings.hypnogram import read_hypnogram
@@ -58,7 +58,7 @@ def test_random_recordings(tmp_path, kind, seed):
         random.choice([192, 3276.7]),
     )
     made = {name: random.uniform(-physical, physical, 60 * rate) for name in ("Fpz", "Cz", "ECG")}
-    path = write_polygraph(tmp_path / f"a.{kind.lower()}", made, rate, kind, seconds, physical=physical)
+    path = write_recording(tmp_path / f"a.{kind.lower()}", made, rate, kind, seconds, physical=physical)
     edf, signals = signals_of(path)
     read = edfio.read_edf if kind == "EDF" else edfio.read_bdf
     for theirs in read(path).signals:
@@ -72,7 +72,7 @@ def test_random_recordings(tmp_path, kind, seed):
 def test_a_stretch_is_the_same_stretch(tmp_path, gaps):
     random = np.random.default_rng(0)
     onsets = np.cumsum(random.integers(1, 4, 300)) if gaps else None
-    path = write_polygraph(tmp_path / "a.edf", {"Fpz": random.uniform(-900, 900, 30_000)}, 100, onsets=onsets)
+    path = write_recording(tmp_path / "a.edf", {"Fpz": random.uniform(-900, 900, 30_000)}, 100, onsets=onsets)
     edf, signals = signals_of(path)
     whole = edf.read(signals["Fpz"])
     assert np.isnan(whole).any() == gaps
@@ -82,7 +82,7 @@ def test_a_stretch_is_the_same_stretch(tmp_path, gaps):
 
 
 def test_only_the_stretch_is_read(tmp_path, monkeypatch):
-    path = write_polygraph(tmp_path / "a.edf", {"Fpz": np.zeros(360_000)}, 100, seconds=30)
+    path = write_recording(tmp_path / "a.edf", {"Fpz": np.zeros(360_000)}, 100, seconds=30)
     edf, signals = signals_of(path)
     read, right = [], np.fromfile
     monkeypatch.setattr(np, "fromfile", lambda file, kind, count: read.append(count) or right(file, kind, count))

@@ -21,7 +21,7 @@ from edf_files import write_hypnogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
-from polygraphs import CONTEXT, brain, save_tiny, write_polygraph
+from recording_files import CONTEXT, brain, save_tiny, write_recording
 
 from sleepkit import recordings
 from sleepkit.__main__ import main
@@ -57,7 +57,7 @@ def simulated(tmp_path_factory):
 
 
 def write_night(path, length=300, rate=100, x=None, **how):
-    return write_polygraph(path, {NAME: brain(length, rate) if x is None else x}, rate, **how)
+    return write_recording(path, {NAME: brain(length, rate) if x is None else x}, rate, **how)
 
 
 # right results
@@ -123,8 +123,8 @@ def test_a_model_of_whole_epochs(tmp_path):
 
 def test_a_derivation_is_the_difference(tmp_path, model):
     a, b = brain(300, 100), brain(300, 100, seed=1)
-    whole = write_polygraph(tmp_path / "a.edf", {NAME: a - b}, 100)
-    parts = write_polygraph(tmp_path / "b.edf", {"EEG Fpz": a, "EEG Cz": b, "ECG": a}, 100)
+    whole = write_recording(tmp_path / "a.edf", {NAME: a - b}, 100)
+    parts = write_recording(tmp_path / "b.edf", {"EEG Fpz": a, "EEG Cz": b, "ECG": a}, 100)
     expected = score(whole, model).epochs
     for channel in (None, "Fpz - Cz", "EEG Fpz-EEG Cz", "fpz-cz"):
         found = score(parts, model, channel)
@@ -155,7 +155,7 @@ def test_what_else_mne_reads(tmp_path, model):
     x = np.array([brain(310, 100, seed) for seed in range(3)]) * 1e-6
     mne.io.RawArray(x, info, verbose="ERROR").save(tmp_path / "night_raw.fif", verbose="ERROR")
     found = score(tmp_path / "night_raw.fif", model)
-    edf = write_polygraph(tmp_path / "a.edf", {NAME: (x[1] - x[2]) * 1e6}, 100)
+    edf = write_recording(tmp_path / "a.edf", {NAME: (x[1] - x[2]) * 1e6}, 100)
     assert found.epochs["stage"].tolist() == score(edf, model).epochs["stage"].tolist()
     assert "the last 10 s are no whole epoch and were left out" in found.notes
 
@@ -255,7 +255,7 @@ def test_any_recording(model, tmp_path_factory, rate, label, seconds, record, ga
         onsets[onsets >= at] += length
     x = brain(seconds + record, samples / record, seed)[: len(onsets) * samples]
     path = tmp_path_factory.mktemp("any") / "night.edf"
-    write_polygraph(
+    write_recording(
         path,
         {label: x * factor},
         samples / record,
@@ -744,9 +744,11 @@ def test_the_command_wants_a_recording_or_a_stream(capsys):
 
 
 def test_nothing_large_is_imported_before_it_is_needed(tmp_path):
-    code = "import sys, sleepkit.scoring.report, sleepkit.scoring.stream\nprint(*sys.modules)"
+    faces = "import sleepkit.recordings, sleepkit.scoring; from sleepkit.scoring import load_model, score, score_stream"
+    code = f"import sys, sleepkit.scoring.report\n{faces}\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert not {"torch", "mne", "matplotlib", "scipy", "sklearn", "edfio.read"} & set(loaded.stdout.split())
+    large = {"torch", "mne", "matplotlib", "papermill", "scipy", "sklearn", "edfio"}
+    assert not large & set(loaded.stdout.split())
 
 
 # the targets

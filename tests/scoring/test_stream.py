@@ -11,7 +11,7 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
-from polygraphs import CONTEXT, brain, save_tiny
+from recording_files import CONTEXT, brain, save_tiny
 
 from sleepkit.__main__ import main
 from sleepkit.epochs import STAGES

@@ -3,8 +3,6 @@
 import edfio
 import numpy as np
 
-from sleepkit.recordings.edf import open_edf
-
 EPOCH = 30  # s, as the scorers of Sleep-EDF worked
 W, N1, N2, S3, S4, REM, MOVEMENT, UNSCORED = range(8)
 LABELS = (*(f"Sleep stage {stage}" for stage in "W1234R"), "Movement time", "Sleep stage ?")
@@ -66,23 +64,3 @@ def annotations(stages, beyond):
     lengths = np.diff(starts, append=len(stages))
     bouts = [*zip(starts, lengths, stages[starts], strict=True), (len(stages), beyond / EPOCH, UNSCORED)]
     return [edfio.EdfAnnotation(float(EPOCH * a), float(EPOCH * n), LABELS[stage]) for a, n, stage in bouts]
-
-
-def read_stages(path):
-    """Stages of an EDF+ hypnogram up to the end of scoring, (n,) int, positions in `LABELS`.
-
-    What is `Sleep stage ?` up to the last annotation is no part of them.
-    raises ValueError for a label that is none of `LABELS`, or a file without scored epochs
-    """
-    stages = np.zeros(0, dtype=int)
-    for onset, duration, text in open_edf(path).annotations():
-        if text not in LABELS:
-            raise ValueError(f"{path}: annotation {text!r} is no sleep stage; known are {', '.join(LABELS)}")
-        first = round(onset / EPOCH)
-        last = first + round((duration or 0) / EPOCH)
-        stages = np.concatenate([stages, np.full(max(0, last - len(stages)), UNSCORED)])
-        stages[first:last] = LABELS.index(text)
-    scored = np.flatnonzero(stages != UNSCORED)
-    if not len(scored):
-        raise ValueError(f"{path}: no scored epoch in it; give a hypnogram with Sleep stage annotations")
-    return stages[: scored[-1] + 1]
