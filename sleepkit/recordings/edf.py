@@ -81,7 +81,8 @@ class EdfFile:
         gain, offset = (factor * part for part in _scale(self, signal))
         starts = np.arange(self.records) * signal.samples  # where each record's samples begin
         if self.interrupted:
-            starts = np.rint(np.minimum(self._onsets() * self.rate(signal), 1e18)).astype(np.int64)
+            gaps = np.rint(np.minimum(self._onsets() * self.rate(signal), 1e18)).astype(np.int64) - starts
+            starts += np.maximum.accumulate(gaps)  # rounded onsets must not let records overlap by a sample
         last = int(starts[-1]) + signal.samples if last is None else last
         if last - first > MAX_SAMPLES:
             raise ValueError(
