@@ -21,8 +21,8 @@ WIDTHS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
 MAX_SAMPLES = 1 << 28  # of one channel: 1 GB as float32, a week at 400 Hz
 BLOCK = 1 << 20  # bytes read at a time
 START = re.compile(r"(\d\d)[.:/ -](\d\d)[.:/ -](\d\d) (\d\d)[.:/ -](\d\d)[.:/ -](\d\d)")
-# Annotations of one time: onset, duration if there is one, texts separated by \x14 (EDF+ 2.2.2).
-TIMED = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14([^\0]*?)\x14?\0")
+# Time-stamped annotations list (EDF+ 2.2.2): onset, duration if there is one, texts separated by \x14.
+TAL = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14([^\0]*?)\x14?\0")
 AGAIN = "download, copy or export it again"
 
 
@@ -110,9 +110,9 @@ class EdfFile:
         found, begin = [], None
         for signal in self.signals:
             for row in self._rows(signal) if signal.annotates else ():
-                if TIMED.sub(b"", row).strip(b"\0"):
+                if TAL.sub(b"", row).strip(b"\0"):
                     raise ValueError(f"{self.path}: its annotations cannot be read; {AGAIN}")
-                for onset, duration, texts in TIMED.findall(row):
+                for onset, duration, texts in TAL.findall(row):
                     first, *others = texts.decode("utf-8", "replace").split("\x14")
                     begin = (0.0 if first else float(onset)) if begin is None else begin
                     times = round(float(onset) - begin, 12), float(duration) if duration else None
@@ -139,7 +139,7 @@ class EdfFile:
     def _onsets(self):
         """Start of every record in s after that of the first, by the first annotation of each (EDF+ 2.2.4)."""
         keeper = next((signal for signal in self.signals if signal.annotates), None)
-        found = [TIMED.match(row) for row in self._rows(keeper)] if keeper else [None]
+        found = [TAL.match(row) for row in self._rows(keeper)] if keeper else [None]
         if None in found:
             where = f"data record {found.index(None)} does not say when it begins"
             raise ValueError(f"{self.path}: has interruptions (EDF+D), but {where}; export it again")

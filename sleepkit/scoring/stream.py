@@ -13,7 +13,6 @@ from sleepkit.scoring.model import Model
 from sleepkit.scoring.night import OFFSET
 from sleepkit.scoring.staging import UNSCORED
 
-FORMATS = ("float32", "text")
 HEADER = ("onset", "stage", *STAGES, "latency_ms")
 LONGEST_LINE = 200  # characters of a number; what is longer is no number, and need not be held in memory
 

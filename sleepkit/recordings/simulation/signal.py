@@ -86,7 +86,7 @@ def _wander(rng, n, k, seconds):
 
 
 def stage_weights(rng, stages, frames):
-    """How much of each stage is in each frame: changes fall beside the scorer's 30-s grid, and epochs are ambiguous.
+    """How much of each stage is in each frame: changes fall off the scorer's 30-s grid, and epochs are ambiguous.
 
     stages : (n,) int, positions in `hypnogram.LABELS`
     returns (frames, 5) float32 that add up to 1, and (frames,) float32, 0 to 1, how much the subject moves
