@@ -44,7 +44,9 @@ def find_nights(folder):
             raise ValueError(f"{folder}: holds EDF files and prepared nights ({foreign[0]}); {cure}")
         return _pair(edfs)
     if not prepared:
-        raise ValueError(f"{folder}: neither EDF files nor prepared .npz nights in it, subfolders apart; {NAME_IT}")
+        raise ValueError(
+            f"{folder}: neither EDF files nor prepared .npz nights in it (not in its subfolders); {NAME_IT}"
+        )
     nights = []
     for path in prepared:
         try:

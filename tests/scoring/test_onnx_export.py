@@ -331,8 +331,7 @@ def test_onnxruntime_alone_scores_a_night_as_the_card_says(exported, saved, nigh
 
 def test_sleepkit_scores_a_night_without_pytorch(exported, saved, nights, tmp_path):
     code = (
-        "from sleepkit.scoring import score\n"
-        "print(*score(sys.argv[2], model=sys.argv[1], context=False).epochs.stage)"
+        "from sleepkit.scoring import score\nprint(*score(sys.argv[2], model=sys.argv[1], context=False).epochs.stage)"
     )
     arguments = [exported[0] / "net.onnx", saved[1] / "SC4031E0.npz"]
     command = [sys.executable, "-c", WITHOUT_TORCH + code, *arguments]
