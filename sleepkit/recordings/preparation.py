@@ -64,7 +64,6 @@ def prepare(
     jobs : nights at a time; None is one per core, four at most (threads: they wait for the disk most of the time)
     returns DataFrame with COLUMNS, one row per night, sorted; a night that cannot be prepared has status "failed",
         zeros, and what to do as its problem
-
     Raises ValueError for a missing, empty or mixed source folder and for impossible settings.
     """
     settings = Settings(channel, wake_margin_minutes, seconds)

@@ -53,8 +53,7 @@ def score(
     """Stages of a recording, one per 30 s: `score(path).epochs` is the data frame.
 
     path : EDF, EDF+, BDF, what MNE-Python reads, or a prepared `.npz` night
-    model : path of a saved network (without ending) or of an exported `.onnx` file, or a Model; None is the network
-        that comes with the package
+    model : path of a saved network (without ending) or of an exported `.onnx`, or a Model; None is the package's own
     channel : label, pattern or derivation ("Fpz - Cz"); None is Fpz-Cz
     context : whether the probabilities are smoothed over the night; the network's own otherwise
     hypnogram : path of an expert's EDF+ hypnogram to compare with
