@@ -171,7 +171,7 @@ def score(arguments):
 
 
 def _stream(arguments):
-    from sleepkit.scoring.staging import describe, load_model
+    from sleepkit.scoring.model import describe, load_model
     from sleepkit.scoring.stream import score_stream
 
     if arguments.output or arguments.channel or arguments.hypnogram:
@@ -194,8 +194,8 @@ def _stream(arguments):
 
 
 def export(arguments):
+    from sleepkit.scoring.model import DEFAULT
     from sleepkit.scoring.onnx_export import export as write
-    from sleepkit.scoring.staging import DEFAULT
 
     try:
         checks = write(arguments.model or DEFAULT, arguments.output, arguments.nights)
@@ -210,11 +210,16 @@ def export(arguments):
 
 def release(arguments):
     _require_checkout("the notebooks' runs that a release needs")
+    from sleepkit.execution.checkpoint import TimeOver
     from sleepkit.experiments.release import release as write
 
     settings = {name: getattr(arguments, name) for name in ("cells", "device", "max_minutes")}
-    for path in write(paths.plain(arguments.profile), arguments.output, **settings):
-        print(f"{path}.safetensors")
+    try:
+        for path in write(paths.plain(arguments.profile), arguments.output, **settings):
+            print(f"{path}.safetensors")
+    except TimeOver as over:
+        print(over, file=sys.stderr)
+        return 1
     return 0
 
 

@@ -1,18 +1,15 @@
 """Labelled 30-s epochs of many nights as arrays, each with an identity that nothing changes."""
 
 import re
-import zipfile
-import zlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from sleepkit.execution.paths import written
-
 # The one place where the order of the stages stands: the label of a stage is its position here.
 STAGES = ("W", "N1", "N2", "N3", "REM")
+EPOCH_SECONDS = 30
 
 NIGHT_NAME = re.compile(r"S[CT][47](\d\d)(\d)[A-Z]\d")
 IDS_PER_NIGHT = 10_000  # a 24-h night has 2,880 epochs
@@ -58,11 +55,10 @@ class EpochSet:
         return fingerprint({"fs": float(self.fs)}, *arrays)
 
     @classmethod
-    def load(cls, folder, nights=None, mapped=None):
+    def load(cls, folder, nights=None):
         """Read prepared nights (`SC4001E0.npz`, ...) from `folder`, in the order of their names.
 
         nights : names to read; None reads all
-        mapped : file (.npy) to write the signal to and map into memory from: a data set larger than memory
         Raises ValueError when the folder or a night is missing or damaged, or when nights differ in length or rate
         or two files are of the same night.
         """
@@ -74,39 +70,65 @@ class EpochSet:
         if not names or missing:
             what = f"no prepared night {', '.join(missing)}" if missing else "no prepared night"
             raise ValueError(f"{folder}: {what}; run the prepare notebook or `python -m sleepkit prepare` first")
-        parts = []
+        x, fs, owner, columns = None, None, {}, []
         for name in names:
-            part = _read_night(found[name])
-            # A mapped signal is read again when the number of epochs is known; of this reading its shape stays.
-            parts.append(part if mapped is None else replace(part, x=np.broadcast_to(np.float32(0), part.x.shape)))
-        for name, part in zip(names, parts):
-            if (part.x.shape[1], part.fs) != (parts[0].x.shape[1], parts[0].fs):
-                raise ValueError(
-                    f"{found[name]}: {part.x.shape[1]} samples at {part.fs:g} Hz, but {names[0]} has "
-                    f"{parts[0].x.shape[1]} at {parts[0].fs:g} Hz; prepare all nights with the same settings"
-                )
-        owner = {}
-        for name, part in zip(names, parts):
-            if (other := owner.setdefault(int(part.id[0]), name)) != name:
+            subject, number = parse_night(name)
+            night = read_prepared(found[name])
+            if (other := owner.setdefault((subject, number), name)) != name:
                 raise ValueError(f"{found[name]}: the same subject and night as {other}; remove one of the two")
-        arrays = {
-            f.name: np.concatenate([getattr(part, f.name) for part in parts])
-            for f in fields(cls)
-            if f.name not in ("fs", "x")
-        }
-        if mapped is None:
-            x = np.concatenate([part.x for part in parts])
-        else:
-            x = _map_signal([found[name] for name in names], (len(arrays["y"]), parts[0].x.shape[1]), Path(mapped))
-        return cls(x, **arrays, fs=parts[0].fs)
+            n, samples = night.x.shape
+            if x is None:
+                x, fs = np.empty((0, samples), np.float32), night.fs
+            if (samples, night.fs) != (x.shape[1], fs):
+                others = f"{names[0]} has {x.shape[1]} at {fs:g} Hz; prepare all nights with the same settings"
+                raise ValueError(f"{found[name]}: {samples} samples at {night.fs:g} Hz, but {others}")
+            # One array that grows: memory need not hold a large data set twice.
+            x.resize((len(x) + n, samples), refcheck=False)
+            x[-n:] = night.x
+            ids = (subject * 10 + number) * IDS_PER_NIGHT + np.arange(n)
+            columns.append((night.y, np.full(n, subject), np.full(n, name), ids))
+        return cls(x, *map(np.concatenate, zip(*columns, strict=True)), fs=fs)
 
-    def save(self, folder, ch_label="EEG Fpz-Cz"):
-        """Write one `.npz` a night in the layout that sleep-staging projects exchange."""
-        for name in sorted(set(self.night.tolist())):
-            rows = self.night == name
-            with written(Path(folder) / f"{name}.npz") as path:
-                x, y = self.x[rows][:, :, None].astype(np.float32), self.y[rows].astype(np.int32)
-                np.savez(path, x=x, y=y, fs=self.fs, ch_label=ch_label)
+
+@dataclass(frozen=True)
+class PreparedNight:
+    """x : (n, samples) float32 µV;  y : (n,) int64 stages;  fs : Hz;  channel : its label, None where it is not told"""
+
+    x: np.ndarray
+    y: np.ndarray
+    fs: float
+    channel: str | None
+
+
+def read_prepared(path, whole=True):
+    """Read a prepared night: `.npz` with x (n, samples) or (n, samples, 1), y (n,), fs and, if known, ch_label.
+
+    whole : whether every sample must be finite and every label a position in STAGES
+    Raises ValueError that names the file.
+    """
+    again = "prepare the night again from its recording"
+    try:
+        # numpy leaves a file open that turns out to be damaged; this one is closed whatever happens
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as night:
+            x, y, fs = night["x"], night["y"], float(night["fs"].item())
+            channel = str(night["ch_label"].item()) if "ch_label" in night.files else None
+        if x.dtype.kind not in "fiu" or y.dtype.kind not in "iu" or not 0 < fs < np.inf:
+            raise ValueError(f"x is {x.dtype}, y {y.dtype}, fs {fs}; expected numbers, whole numbers and Hz")
+    except Exception as error:  # numpy raises a different error for every way of being damaged
+        raise ValueError(f"{path}: not a prepared night with x, y and fs ({error}); {again}") from error
+    x = x[:, :, 0] if x.ndim == 3 and x.shape[2] == 1 else x
+    if x.ndim != 2 or y.shape != x.shape[:1] or not x.size:
+        raise ValueError(
+            f"{path}: x has shape {x.shape}, y {y.shape}; expected (n, samples) or (n, samples, 1) and (n,): {again}"
+        )
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, and told below
+        x = x.astype(np.float32, copy=False)
+    if whole and not np.isfinite(x).all():
+        raise ValueError(f"{path}: the signal holds NaN or infinite samples; {again}")
+    if whole and (y.min() < 0 or y.max() >= len(STAGES)):
+        stages = f"0 to {len(STAGES) - 1} ({', '.join(STAGES)})"
+        raise ValueError(f"{path}: labels {y.min()} to {y.max()}; expected {stages}: {again}")
+    return PreparedNight(x, y.astype(np.int64), fs, channel)
 
 
 def parse_night(name):
@@ -120,46 +142,3 @@ def parse_night(name):
             f"{name!r} is not a Sleep-EDF recording id such as SC4001E0 (SC4, two digits subject, one digit night)"
         )
     return int(match[1]), int(match[2])
-
-
-def _map_signal(nights, shape, path):
-    """Write the signals of all nights into one file, a night at a time, and map it: (n, samples) float32."""
-    with written(path) as temporary:
-        x, first = np.lib.format.open_memmap(temporary, "w+", np.float32, shape), 0
-        for night in nights:
-            part = _read_night(night).x
-            x[first : first + len(part)] = part
-            first += len(part)
-        x.flush()
-        del x
-    return np.load(path, mmap_mode="c")  # copy on write: PyTorch warns of arrays that it must not write to
-
-
-def _read_night(path):
-    subject, number = parse_night(path.stem)
-    try:
-        # numpy leaves a file open that turns out to be damaged; this one is closed whatever happens
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as night:
-            x, y, fs = night["x"], night["y"], float(night["fs"])
-    except (KeyError, ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"{path}: not a prepared night with x, y and fs ({error}); delete it and prepare it again"
-        ) from error
-    x = x[:, :, 0] if x.ndim == 3 and x.shape[2] == 1 else x
-    if x.ndim != 2 or y.shape != x.shape[:1] or not len(y):
-        raise ValueError(
-            f"{path}: x has shape {x.shape}, y {y.shape}; expected (n, samples) or (n, samples, 1) and (n,)"
-        )
-    if not np.isfinite(x).all():
-        raise ValueError(
-            f"{path}: the signal holds NaN or infinite samples; prepare the night again from its recording"
-        )
-    if y.min() < 0 or y.max() >= len(STAGES):
-        raise ValueError(
-            f"{path}: labels {y.min()} to {y.max()}; expected 0 to {len(STAGES) - 1} ({', '.join(STAGES)})"
-        )
-    n = len(y)
-    ids = (subject * 10 + number) * IDS_PER_NIGHT + np.arange(n)
-    return EpochSet(
-        x.astype(np.float32), y.astype(np.int64), np.full(n, subject), np.full(n, path.stem), ids.astype(np.int64), fs
-    )

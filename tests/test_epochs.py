@@ -1,11 +1,9 @@
 """Prepared nights as arrays: identities that last, files that come back, and errors that name the file."""
 
-import os
-
 import numpy as np
 import pytest
 
-from sleepkit.epochs import STAGES, EpochSet, parse_night
+from sleepkit.epochs import STAGES, EpochSet, parse_night, read_prepared
 
 
 def write(folder, name, n=6, samples=8, **changes):
@@ -58,17 +56,22 @@ def test_ids_go_with_their_epochs(folder):
     assert len(every.subset(rows).subset([2, 0])) == 2
 
 
-def test_saved_nights_come_back(folder, tmp_path):
-    epochs = EpochSet.load(folder)
-    epochs.save(tmp_path / "again")
-    again = EpochSet.load(tmp_path / "again")
-    for name in ("x", "y", "subject", "night", "id"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(epochs, name))
-    with np.load(tmp_path / "again" / "SC4001E0.npz", allow_pickle=False) as night:  # the layout that others read
-        assert night["x"].shape == (4, 8, 1)
-        assert (night["x"].dtype, night["y"].dtype) == (np.float32, np.int32)
-        assert (float(night["fs"]), str(night["ch_label"])) == (100.0, "EEG Fpz-Cz")
-    assert sorted(os.listdir(tmp_path / "again")) == ["SC4001E0.npz", "SC4002E0.npz", "SC4192E0.npz"]
+def test_rate_and_channel_may_be_arrays_of_one(folder):
+    write(folder, "SC4012E0", fs=np.array([100]), ch_label=np.array(["EEG Fpz-Cz"]))
+    assert EpochSet.load(folder).fs == 100.0
+    night = read_prepared(folder / "SC4012E0.npz")
+    assert (night.fs, night.channel, night.x.shape, night.y.dtype) == (100.0, "EEG Fpz-Cz", (6, 8), np.int64)
+    write(folder, "SC4012E0", ch_label=None)
+    assert read_prepared(folder / "SC4012E0.npz").channel is None
+
+
+def test_a_night_with_holes_is_read_where_holes_are_allowed(folder):
+    x, y = np.ones((6, 8), np.float32), np.array([0, 1, 7, -1, 4, 0])
+    x[2] = np.nan
+    write(folder, "SC4012E0", x=x, y=y)
+    night = read_prepared(folder / "SC4012E0.npz", whole=False)
+    np.testing.assert_array_equal(night.x, x)
+    assert night.y.tolist() == y.tolist()
 
 
 def test_what_a_killed_process_left_behind_is_ignored(folder):
@@ -98,7 +101,11 @@ def test_a_missing_night_or_an_empty_folder_is_named(folder, tmp_path):
         ({"x": None}, "not a prepared night with x, y and fs"),
         ({"fs": None}, "not a prepared night with x, y and fs"),
         ({"fs": np.array([1.0, 2.0])}, "not a prepared night with x, y and fs"),
+        ({"fs": 0.0}, "not a prepared night with x, y and fs"),
+        ({"fs": np.nan}, "not a prepared night with x, y and fs"),
         ({"y": np.array([{}] * 6, dtype=object)}, "not a prepared night with x, y and fs"),
+        ({"y": np.zeros(6)}, "y float64"),
+        ({"x": np.full((6, 8, 1), "a")}, "x is <U1"),
         ({"x": np.zeros((5, 8, 1))}, r"x has shape \(5, 8\), y \(6,\)"),
         ({"x": np.zeros((6, 8, 2))}, r"x has shape \(6, 8, 2\)"),
         ({"y": np.zeros((6, 1), int)}, r"y \(6, 1\)"),
@@ -106,6 +113,7 @@ def test_a_missing_night_or_an_empty_folder_is_named(folder, tmp_path):
         ({"x": np.zeros((0, 8, 1)), "y": np.zeros(0, int)}, r"x has shape \(0, 8\)"),
         ({"x": np.full((6, 8, 1), np.nan)}, "NaN or infinite"),
         ({"x": np.full((6, 8, 1), np.inf)}, "NaN or infinite"),
+        ({"x": np.full((6, 8, 1), 1e300)}, "NaN or infinite"),
         ({"y": np.full(6, 5)}, "labels 5 to 5; expected 0 to 4"),
         ({"y": np.full(6, -1)}, "labels -1 to -1"),
         ({"x": np.zeros((6, 9, 1))}, "9 samples at 100 Hz, but SC4001E0 has 8 at 100 Hz"),
@@ -156,12 +164,3 @@ def test_a_file_with_another_name_is_refused(folder):
 
 def test_order_of_the_stages():
     assert STAGES == ("W", "N1", "N2", "N3", "REM")
-
-
-def test_a_mapped_signal_is_the_same_signal(folder, tmp_path):
-    whole, mapped = EpochSet.load(folder), EpochSet.load(folder, mapped=tmp_path / "signal.npy")
-    assert isinstance(mapped.x, np.memmap)
-    for name in ("x", "y", "subject", "night", "id"):
-        np.testing.assert_array_equal(getattr(mapped, name), getattr(whole, name))
-    assert mapped.fs == whole.fs
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["nights", "signal.npy"]

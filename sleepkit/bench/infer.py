@@ -2,7 +2,7 @@
 
 from sleepkit.experiments.cost import measure_cost, ratios
 from sleepkit.paper.tables import table_cost
-from sleepkit.scoring.staging import DEFAULT
+from sleepkit.scoring.model import DEFAULT
 
 NETWORKS = {"full": DEFAULT, "pruned": DEFAULT.with_name(f"{DEFAULT.name}_pruned")}
 IDLE = 0.9  # share of the time with a processor, from which on latencies are the networks' own

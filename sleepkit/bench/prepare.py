@@ -101,8 +101,7 @@ def sleepkit_way():
     from sleepkit.recordings.preparation import Settings, read_night
 
     def night(psg, hypnogram):
-        prepared = read_night(psg, hypnogram, Settings())
-        return prepared.x, prepared.y
+        return read_night(psg, hypnogram, Settings())[:2]
 
     return night
 

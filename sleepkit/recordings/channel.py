@@ -1,35 +1,37 @@
-"""One EEG channel of any recording in µV, with what the reader should know about it."""
+"""One channel of any recording in µV: which one is meant, and what the reader should know about its signal."""
 
 import datetime
+import re
 import warnings
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 
-from sleepkit.recordings.edf import ENDINGS, MAX_SAMPLES, is_polygraph, open_polygraph
-from sleepkit.recordings.montage import find_channel
+from sleepkit.recordings.edf import ENDINGS, MAGIC, MAX_SAMPLES, open_edf, parse_start
 from sleepkit.recordings.quality import PLAUSIBLE, bad_seconds
 
+DEFAULT = "Fpz-Cz"  # of Sleep-EDF, on which the networks are trained
 MICROVOLTS = {"nv": 1e-3, "uv": 1.0, "µv": 1.0, "μv": 1.0, "âµv": 1.0, "mv": 1e3, "v": 1e6}  # of one physical unit
 LOWEST_RATE = 32  # Hz: below, spindles (up to 16 Hz) are not in the signal
 
 
 @dataclass(frozen=True)
-class Trace:
-    """x : (n,) float32 µV, interpolated across gaps;  fs : Hz;  channel : its name, "A - B" for a derivation
+class Channel:
+    """x : (n,) float32 µV, interpolated across gaps;  fs : Hz;  name : "A - B" for a derivation
     bad : (seconds,) bool, flat, clipped or not recorded;  start : datetime or None;  notes : tuple of str
     """
 
     x: np.ndarray
     fs: float
-    channel: str
+    name: str
     bad: np.ndarray
     start: datetime.datetime | None
     notes: tuple
 
 
-def read_trace(path, channel=None):
+def read_channel(path, channel=None):
     """Read one channel, or the difference of two (see `find_channel`), of an EDF, EDF+, BDF or what MNE-Python reads.
 
     Raises ValueError that names the file and the cure.
@@ -37,58 +39,110 @@ def read_trace(path, channel=None):
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; name a recording or a folder of recordings")
-    ours = path.suffix.lower() in ENDINGS or is_polygraph(path)
-    signals, start, notes = (_from_polygraph if ours else _from_mne)(path, channel)
+    with path.open("rb") as file:
+        ours = path.suffix.lower() in ENDINGS or file.read(8) in MAGIC
+    signals, start, notes = (_by_edf if ours else _by_mne)(path, channel)
     (x, fs, name), *second = signals
     if fs < LOWEST_RATE:
         raise ValueError(f"{path}: channel {name!r} has {fs:g} Hz; EEG needs {LOWEST_RATE} Hz or more: name another")
     bad = bad_seconds(x, fs)
-    if second:
-        other, other_fs, other_name = second[0]
+    for other, other_fs, other_name in second:
         if other_fs != fs or len(other) != len(x):
-            raise ValueError(
-                f"{path}: {name!r} has {fs:g} Hz and {other_name!r} {other_fs:g} Hz, so they cannot be subtracted; "
-                "name two channels of one rate"
-            )
+            rates = f"{name!r} has {fs:g} Hz and {other_name!r} {other_fs:g} Hz"
+            raise ValueError(f"{path}: {rates}, so they cannot be subtracted; name two channels of one rate")
         bad |= bad_seconds(other, fs)
         x, name = x - other, f"{name} - {other_name}"
         bad |= bad_seconds(x, fs)
-    return Trace(_bridged(x), fs, name, bad, start, notes)
+    return Channel(_bridged(x), fs, name, bad, start, tuple(notes))
 
 
-def _from_polygraph(path, channel):
-    polygraph = open_polygraph(path)
-    channels = polygraph.channels()
-    notes, signals = list(polygraph.notes), []
-    for position in _find(path, [signal.label for signal in channels], channel):
-        signal = channels[position]
+def find_channel(labels, wanted=None):
+    """Position of the channel that is wanted, or positions of the two whose difference it is.
+
+    labels : what the recording has;  wanted : a label ("EEG Fpz-Cz"; case, a leading EEG and a trailing -Ref do not
+        matter), a pattern that fits one label ("*Fpz*"), or a derivation ("Fpz - Cz"); None is Fpz-Cz or, in a
+        recording of one channel, that one
+    returns (i,) or (i, j), the channel being i minus j; of equal labels the first counts
+    Raises ValueError that lists the channels when there is none, or the ones that fit a pattern when there are several.
+    """
+    name = DEFAULT if wanted is None else wanted
+    found = _position(labels, name)
+    if found is not None:
+        return (found,)
+    for parts in (re.split(r"\s+-\s+", name), re.split(r"\s*-\s*", name)):
+        if len(parts) == 2 and all(parts):
+            pair = tuple(_position(labels, part) for part in parts)
+            if None not in pair and pair[0] != pair[1]:
+                return pair
+    if wanted is None and len(labels) == 1:
+        return (0,)
+    there = ", ".join(labels) or "none"
+    raise ValueError(f"no channel {name!r}; there are: {there}. Name one of these, or two of them as 'A - B'")
+
+
+def _position(labels, name):
+    """Position of the one label that `name` is or fits; None where there is none."""
+    if name in labels:
+        return labels.index(name)
+    plain = [_plain(label) for label in labels]
+    if _plain(name) in plain:
+        return plain.index(_plain(name))
+    if not set(name) & set("*?["):
+        return None
+    fits = [i for i, label in enumerate(labels) if fnmatchcase(label.casefold(), name.casefold())]
+    if len(fits) > 1:
+        raise ValueError(f"{len(fits)} channels fit {name!r}: {', '.join(labels[i] for i in fits)}. Name one of them")
+    return fits[0] if fits else None
+
+
+def _plain(label):
+    """ "EEG Fpz - Cz" and "FPZ-CZ" are one channel, and so are "EEG C3-Ref" and "C3"."""
+    text = re.sub(r"\s*-\s*", "-", " ".join(label.casefold().split()))
+    return re.sub(r"^eeg[ :_]?(?=.)|-ref$", "", text).strip()
+
+
+def _find(path, labels, channel):
+    try:
+        return find_channel(labels, channel)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def microvolts_of(path, signal):
+    """Factor from a signal's unit to µV, None where the header names none. ValueError for a unit of something else."""
+    unit = signal.unit.casefold()
+    if unit and unit not in MICROVOLTS:
+        cure = "expected uV, mV or V; name another channel or correct the unit in the header"
+        raise ValueError(f"{path}: channel {signal.label!r} is in {signal.unit!r}, {cure}")
+    return MICROVOLTS.get(unit)
+
+
+def _by_edf(path, channel):
+    """By our own reader: list of (x in µV, Hz, label), start, list of notes."""
+    edf = open_edf(path)
+    channels, notes, signals = edf.channels(), list(edf.notes), []
+    for signal in (channels[i] for i in _find(path, [signal.label for signal in channels], channel)):
         if not signal.samples:
             raise ValueError(f"{path}: channel {signal.label!r} has no samples; name another channel")
-        unit = signal.unit.casefold()
-        if unit and unit not in MICROVOLTS:
-            raise ValueError(
-                f"{path}: channel {signal.label!r} is in {signal.unit!r}, expected uV, mV or V; "
-                "name another channel or correct the unit in the header"
-            )
-        x = polygraph.read(signal)
-        factor = MICROVOLTS[unit] if unit else _guessed_unit(x)
-        if not unit:
-            known = {1.0: "µV", 1e3: "mV", 1e6: "V"}[factor]
-            notes.append(
-                f"channel {signal.label!r} has no unit in the header; by its amplitude it was taken as {known}"
-            )
-        x *= np.float32(factor)
+        factor = microvolts_of(path, signal)
+        x = edf.read(signal, factor=factor or 1.0)
         if not np.isfinite(x).any():
             raise ValueError(f"{path}: the range of channel {signal.label!r} is beyond all numbers; correct the header")
-        signals.append((x, polygraph.rate(signal), signal.label))
-    gaps = int(np.isnan(signals[0][0]).sum())
-    if gaps:
+        if factor is None:
+            # The unit by which the signal has the amplitude of EEG; µV where none does.
+            sd = float(np.nanstd(x))
+            units = ((1.0, "µV"), (1e3, "mV"), (1e6, "V"))
+            factor, unit = next((u for u in units if PLAUSIBLE[0] <= sd * u[0] <= PLAUSIBLE[1]), units[0])
+            x *= np.float32(factor)
+            notes.append(f"channel {signal.label!r} has no unit in the header; by its amplitude it was taken as {unit}")
+        signals.append((x, edf.rate(signal), signal.label))
+    if gaps := int(np.isnan(signals[0][0]).sum()):
         notes.append(f"{gaps / signals[0][1]:.0f} s lie in interruptions of the recording and are not scored")
-    return signals, polygraph.start, tuple(notes)
+    return signals, parse_start(edf.start), notes
 
 
-def _from_mne(path, channel):
-    """By MNE-Python, which knows some twenty formats; it is imported only here, as it takes a second."""
+def _by_mne(path, channel):
+    """The same by MNE-Python, which knows some twenty formats; it is imported only here, as it takes a second."""
     import mne
 
     with warnings.catch_warnings():
@@ -99,7 +153,7 @@ def _from_mne(path, channel):
         except Exception as error:  # every reader of a damaged or foreign file raises its own
             why = " ".join(str(error).split())[:200]
             raise ValueError(
-                f"{path}: neither EDF nor BDF, and MNE-Python cannot read it ({why}); export it as EDF+"
+                f"{path}: neither EDF, BDF nor what MNE-Python reads ({why}); export it as EDF+"
             ) from error
         if raw.n_times > MAX_SAMPLES:
             raise ValueError(f"{path}: {raw.n_times:,} samples, more than {MAX_SAMPLES:,}; cut it into nights")
@@ -110,20 +164,7 @@ def _from_mne(path, channel):
             except Exception as error:
                 raise ValueError(f"{path}: its data cannot be read ({error}); export it as EDF+") from error
             signals.append((x, fs, labels[position]))
-    return signals, start and start.replace(tzinfo=None), ()
-
-
-def _find(path, labels, channel):
-    try:
-        return find_channel(labels, channel)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _guessed_unit(x):
-    """Factor to µV by which the signal has the amplitude of EEG; 1 where none does."""
-    sd = float(np.nanstd(x)) if np.isfinite(x).any() else 0.0
-    return next((factor for factor in (1.0, 1e3, 1e6) if PLAUSIBLE[0] <= sd * factor <= PLAUSIBLE[1]), 1.0)
+    return signals, start and start.replace(tzinfo=None), []
 
 
 def _bridged(x):

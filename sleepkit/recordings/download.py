@@ -17,7 +17,12 @@ class FetchError(RuntimeError):
     """Some files could not be fetched; those that could are kept."""
 
 
-def fetch(output_dir=None, dataset="edf20", base_url=BASE_URL, registry=None):
+def fetch(
+    output_dir: str | Path | None = None,
+    dataset: str = "edf20",
+    base_url: str = BASE_URL,
+    registry: dict[str, str] | None = None,
+) -> list[Path]:
     """Download a data set; files that are there and have the right SHA-1 are left, damaged ones fetched again.
 
     output_dir : folder; None is `SLEEPKIT_DATA`, else `data/` in the repository
@@ -30,10 +35,10 @@ def fetch(output_dir=None, dataset="edf20", base_url=BASE_URL, registry=None):
     """
     folder = data() if output_dir is None else Path(output_dir)
     registry = sha1_of(dataset) if registry is None else registry
-    failed, reachable = {}, True
+    failed, waits = {}, BACK_OFF
     for name in progress(sorted(registry), desc=f"{dataset} files", unit="file"):
-        # While nobody answers after all the waiting, a file gets one try: 300 files would else wait for an hour.
-        problem, reachable = _fetch_one(folder, name, registry[name], base_url, BACK_OFF if reachable else ())
+        problem, answered = _fetch_one(folder, name, registry[name], base_url, waits)
+        waits = BACK_OFF if answered else ()  # while nobody answers, one try a file: 300 would else wait for an hour
         if problem:
             failed[name] = problem
     if failed:
@@ -64,22 +69,23 @@ def _fetch_one(folder, name, sha1, base_url, waits):
     pooch.get_logger().setLevel(logging.WARNING)  # its notices would break the progress bar
     url = f"{base_url.rstrip('/')}/{name}"
     for wait in (*waits, None):
-        bar = progress(total=1, desc=name, unit="B", unit_scale=True, leave=False)  # pooch puts the true total in
+        bar, answered = progress(total=1, desc=name, unit="B", unit_scale=True, leave=False), True
         try:
-            download = pooch.HTTPDownloader(progressbar=bar, chunk_size=CHUNK)
+            download = pooch.HTTPDownloader(progressbar=bar, chunk_size=CHUNK)  # it puts the bar's true total in
             pooch.retrieve(url, f"sha1:{sha1}", fname=name, path=folder, downloader=download)
             return "", True
         except requests.HTTPError as error:
             status = error.response.status_code
-            problem, answered = f"the server answers {status} for {url}; check base_url", True
+            problem = f"the server answers {status} for {url}; check base_url"
             if 400 <= status < 500 and status not in (408, 429):  # asking again does not change these
                 return problem, True
         except requests.exceptions.ChunkedEncodingError:
-            problem, answered = f"the connection was cut while reading {url}; check the network", True
+            problem = f"the connection was cut while reading {url}; check the network"
         except requests.RequestException as error:
-            problem, answered = f"no answer from {url} ({type(error).__name__}); check the network and base_url", False
+            answered = False
+            problem = f"no answer from {url} ({type(error).__name__}); check the network and base_url"
         except ValueError:  # pooch's word for a wrong sum
-            problem, answered = f"what {url} serves has another SHA-1 than {sha1}; check base_url or try later", True
+            problem = f"what {url} serves has another SHA-1 than {sha1}; check base_url or try later"
         except OSError as error:
             return f"cannot be written ({error}); check the folder and the space on its disk", True
         finally:

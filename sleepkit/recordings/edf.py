@@ -1,8 +1,8 @@
-"""Any EDF, EDF+ or BDF file: its header, and one channel of it in physical units, at whatever rate and with gaps.
+"""EDF, EDF+ and BDF files: header, annotations, and one channel in physical units, at any rate and with gaps.
 
-The files come from anybody's recorder, so the header is read field by field and nothing in it is believed that the
-size of the file does not bear out: a header that promises a thousand million records is refused before memory is
-asked for. (Preparing Sleep-EDF is stricter, see `sleepkit.recordings.strict_edf`.)
+The files come from anybody's recorder. Nothing in a header is believed that the size of the file does not bear out: one
+that promises a thousand million records is refused before memory is asked for.
+Formats: Kemp et al. 1992 (doi:10.1016/0013-4694(92)90009-7), Kemp and Olivan 2003 (10.1016/S1388-2457(03)00123-8).
 """
 
 import datetime
@@ -15,43 +15,42 @@ import numpy as np
 MAGIC = {b"0       ": "EDF", b"\xffBIOSEMI": "BDF"}
 ENDINGS = (".edf", ".rec", ".bdf")
 SAMPLE_BYTES = {"EDF": 2, "BDF": 3}
-# Fields of a signal's header and their bytes; each field stands for all signals one after the other.
-FIELDS = {
-    "label": 16,
-    "transducer": 80,
-    "unit": 8,
-    "low": 8,
-    "high": 8,
-    "digital_low": 8,
-    "digital_high": 8,
-    "filter": 80,
-    "samples": 8,
-    "reserved": 32,
-}
+# Fields of a signal's header, None where they are not read, and their bytes. Each stands for all signals in turn.
+FIELDS = ("label", None, "unit", "low", "high", "digital_low", "digital_high", None, "samples", None)
+WIDTHS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
 MAX_SAMPLES = 1 << 28  # of one channel: 1 GB as float32, a week at 400 Hz
 BLOCK = 1 << 20  # bytes read at a time
-DATE = re.compile(r"(\d\d)[.:/ -](\d\d)[.:/ -](\d\d)")
-ONSET = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15\d+(?:\.\d*)?)?\x14")  # of a record, at the start of its annotations
+START = re.compile(r"(\d\d)[.:/ -](\d\d)[.:/ -](\d\d) (\d\d)[.:/ -](\d\d)[.:/ -](\d\d)")
+# Time-stamped annotations list (EDF+ 2.2.2): onset, duration if there is one, texts separated by \x14.
+TAL = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14([^\0]*?)\x14?\0")
+AGAIN = "download, copy or export it again"
 
 
 @dataclass(frozen=True)
 class Signal:
-    """One signal's part of the header; `place` is its first byte within a record, `samples` its number per record."""
+    """One signal's part of the header.
+
+    ranges : four fields as they stand there, physical and digital minimum and maximum
+    samples : number in a data record;  place : first byte in a data record
+    """
 
     label: str
     unit: str
-    physical: tuple
-    digital: tuple
+    ranges: tuple
     samples: int
     place: int
 
+    @property
+    def annotates(self):
+        return self.label in ("EDF Annotations", "BDF Annotations")
+
 
 @dataclass(frozen=True)
-class Polygraph:
+class EdfFile:
     """Header of a file whose size agrees with it.
 
-    kind : "EDF" or "BDF";  signals : tuple of Signal, the annotation signals among them;  start : datetime or None where it cannot be read
-    seconds : float, length of a record;  interrupted : whether records may lie apart (EDF+D)
+    kind : "EDF" or "BDF";  signals : tuple of Signal, with those of annotations;  seconds : float, of a data record
+    start : str, date and time as in the header;  interrupted : bool, records may lie apart (EDF+D)
     notes : what the user should know, tuple of str
     """
 
@@ -59,10 +58,9 @@ class Polygraph:
     kind: str
     signals: tuple
     records: int
-    seconds: float
-    header_bytes: int
     record_bytes: int
-    start: datetime.datetime | None
+    seconds: float
+    start: str
     interrupted: bool
     notes: tuple
 
@@ -72,80 +70,94 @@ class Polygraph:
 
     def channels(self):
         """The signals that are no annotations."""
-        return tuple(signal for signal in self.signals if not _annotates(signal))
+        return tuple(signal for signal in self.signals if not signal.annotates)
 
-    def read(self, signal):
-        """One signal in the unit of its header, (n,) float32, NaN in the gaps between the records.
+    def read(self, signal, first=0, last=None, factor=1.0):
+        """Samples `first` to `last` - 1 of one signal, in the unit of its header times `factor`.
 
+        returns (n,) float32, NaN in the gaps between records; only the records that hold these samples are read
         Raises ValueError for a scale that makes no sense, records out of order, and more than MAX_SAMPLES.
         """
-        gain, offset = _scale(self.path, self.kind, signal)
-        first = np.arange(self.records) * signal.samples  # where each record's samples begin
+        gain, offset = (factor * part for part in _scale(self, signal))
+        starts = np.arange(self.records) * signal.samples  # where each record's samples begin
         if self.interrupted:
-            first = np.rint(self._onsets() * self.rate(signal)).astype(np.int64)
-        total = int(first[-1]) + signal.samples
-        if total > MAX_SAMPLES:
+            gaps = np.rint(np.minimum(self._onsets() * self.rate(signal), 1e18)).astype(np.int64) - starts
+            starts += np.maximum.accumulate(gaps)  # rounded onsets must not let records overlap by a sample
+        last = int(starts[-1]) + signal.samples if last is None else last
+        if last - first > MAX_SAMPLES:
             raise ValueError(
-                f"{self.path}: channel {signal.label!r} has {total:,} samples, more than {MAX_SAMPLES:,}; "
+                f"{self.path}: channel {signal.label!r} has {last - first:,} samples, more than {MAX_SAMPLES:,}; "
                 "cut the recording into nights"
             )
-        x = np.full(total, np.nan, np.float32)
-        for record, raw in self._column(signal):
-            places = first[record : record + len(raw)]
-            physical = (_integers(raw, self.kind) * gain + offset).astype(np.float32)
+        begin, end = np.searchsorted(starts + signal.samples, first, "right"), np.searchsorted(starts, last)
+        origin = starts[begin:end].min(initial=first)
+        x = np.full((starts[begin:end] + signal.samples).max(initial=last) - origin, np.nan, np.float32)
+        for record, raw in self._records(signal, begin, end):
+            physical = _integers(raw, self.kind) * gain + offset
+            places = starts[record : record + len(raw)] - origin
             if self.interrupted:
-                for place, part in zip(places, physical, strict=True):
-                    x[place : place + signal.samples] = part
+                x[places[:, None] + np.arange(signal.samples)] = physical
             else:
                 x[places[0] : places[0] + physical.size] = physical.ravel()
-        return x
+        return x[first - origin : last - origin]
 
-    def _column(self, signal):
-        """The bytes of one signal, some records at a time: (number of the first record, (records, bytes) uint8)."""
-        width = signal.samples * SAMPLE_BYTES[self.kind]
-        step = max(1, BLOCK // self.record_bytes)
+    def annotations(self):
+        """Sorted list of (onset in s after the first sample, duration in s or None, text).
+
+        An annotation keeps the time of its record, and is left out here, if its text is empty (EDF+ 2.2.4).
+        Raises ValueError for what is no annotation.
+        """
+        found, begin = [], None
+        for signal in self.signals:
+            for row in self._rows(signal) if signal.annotates else ():
+                if TAL.sub(b"", row).strip(b"\0"):
+                    raise ValueError(f"{self.path}: its annotations cannot be read; {AGAIN}")
+                for onset, duration, texts in TAL.findall(row):
+                    first, *others = texts.decode("utf-8", "replace").split("\x14")
+                    begin = (0.0 if first else float(onset)) if begin is None else begin
+                    times = round(float(onset) - begin, 12), float(duration) if duration else None
+                    found += [(*times, text) for text in (first, *others) if text]
+        return sorted(found, key=lambda annotation: annotation[0])
+
+    def _rows(self, signal):
+        """Bytes of an annotation signal in each record, with the zero that ends the last annotation."""
+        return [row.tobytes() + b"\0" for _, rows in self._records(signal, 0, self.records) for row in rows]
+
+    def _records(self, signal, begin, end):
+        """Bytes of one signal in records begin to end - 1, in blocks: (number of the first, (records, bytes) uint8)."""
+        width, length = signal.samples * SAMPLE_BYTES[self.kind], self.record_bytes
+        step = max(1, BLOCK // length)
         with self.path.open("rb") as file:
-            file.seek(self.header_bytes)
-            for record in range(0, self.records, step):
-                count = min(step, self.records - record)
-                block = np.fromfile(file, np.uint8, count * self.record_bytes)
-                if block.size < count * self.record_bytes:
+            file.seek(256 * (len(self.signals) + 1) + int(begin) * length)
+            for record in range(begin, end, step):
+                count = min(step, end - record)
+                block = np.fromfile(file, np.uint8, count * length)
+                if block.size < count * length:
                     raise ValueError(f"{self.path}: became shorter while it was read; read it again when it is whole")
                 yield record, block.reshape(count, -1)[:, signal.place : signal.place + width]
 
     def _onsets(self):
-        """Start of every record in s after that of the first; from the first annotation of each (EDF+ 2.2.4)."""
-        keeper = next((signal for signal in self.signals if _annotates(signal)), None)
-        if keeper is None:
-            raise ValueError(
-                f"{self.path}: says that it has interruptions (EDF+D), but no annotations say where; export it again"
-            )
-        found = [ONSET.match(row.tobytes()) for _, rows in self._column(keeper) for row in rows]
+        """Start of every record in s after that of the first, by the first annotation of each (EDF+ 2.2.4)."""
+        keeper = next((signal for signal in self.signals if signal.annotates), None)
+        found = [TAL.match(row) for row in self._rows(keeper)] if keeper else [None]
         if None in found:
-            raise ValueError(
-                f"{self.path}: data record {found.index(None)} does not say when it begins (EDF+D); export it again"
-            )
+            where = f"data record {found.index(None)} does not say when it begins"
+            raise ValueError(f"{self.path}: has interruptions (EDF+D), but {where}; export it again")
         onsets = np.array([float(match[1]) for match in found])
-        if (np.diff(onsets) < self.seconds - 1e-3).any():
-            record = int(np.flatnonzero(np.diff(onsets) < self.seconds - 1e-3)[0]) + 1
+        early = np.flatnonzero(np.diff(onsets) < self.seconds - 1e-3)
+        if len(early):
             raise ValueError(
-                f"{self.path}: data record {record} begins before the one before it has ended; export it again"
+                f"{self.path}: data record {early[0] + 1} begins before the one before it has ended; export it again"
             )
         return onsets - onsets[0]
 
 
-def is_polygraph(path):
-    """Whether the file begins as an EDF or BDF does."""
-    with Path(path).open("rb") as file:
-        return file.read(8) in MAGIC
-
-
-def open_polygraph(path):
+def open_edf(path):
     """Read and check the header. Raises ValueError for what is no EDF or BDF, or whose size is another than it says."""
     path = Path(path)
     size = path.stat().st_size
     if not size:
-        raise ValueError(f"{path}: empty file (0 bytes); export or copy it again")
+        raise ValueError(f"{path}: empty file (0 bytes); {AGAIN}")
     with path.open("rb") as file:
         head = file.read(256)
         try:
@@ -157,41 +169,32 @@ def open_polygraph(path):
             records, seconds = _integer(head[236:244]), _number(head[244:252])
         except (KeyError, ValueError) as error:
             why = "it does not begin as one" if isinstance(error, KeyError) else error
-            raise ValueError(f"{path}: not a readable EDF or BDF file ({why}); export or copy it again") from error
-    header_bytes = 256 * (n_signals + 1)
-    record_bytes = signals[-1].place + signals[-1].samples * SAMPLE_BYTES[kind]
-    notes = ()
-    if records == -1 and record_bytes and (size - header_bytes) % record_bytes == 0:
-        records = (size - header_bytes) // record_bytes
+            raise ValueError(f"{path}: not a readable EDF or BDF file ({why}); {AGAIN}") from error
+    length = signals[-1].place + signals[-1].samples * SAMPLE_BYTES[kind]
+    body, notes = size - 256 * (n_signals + 1), ()
+    if records == -1 and length and body and body % length == 0:
+        records = body // length
         notes = (f"the recording was not closed (its header counts -1 records); {records} records are there",)
-    _check_size(path, size, header_bytes + records * record_bytes, records, record_bytes)
-    plus = head[192:197].decode("latin-1")
-    polygraph = Polygraph(
-        path, kind, signals, records, seconds, header_bytes, record_bytes, _start(head), plus[3:] == "+D", notes
-    )
-    if polygraph.channels() and not 1e-4 <= seconds <= 1e6:
+    if records < 1 or not length:
+        raise ValueError(f"{path}: no data in it (the header counts {records} records); export it again")
+    if body != (promised := records * length):
+        state = "truncated" if body < promised else "longer than its header says"
+        raise ValueError(f"{path}: {state} ({body:,} bytes of data, the header promises {promised:,}); {AGAIN}")
+    if not 1e-4 <= seconds <= 1e6 and not all(signal.annotates for signal in signals):
         raise ValueError(f"{path}: its data records last {seconds:g} s each, which cannot be; export it again")
-    return polygraph
+    start = f"{head[168:176].decode('latin-1')} {head[176:184].decode('latin-1')}"
+    return EdfFile(path, kind, signals, records, length, seconds, start, head[195:197] == b"+D", notes)
 
 
 def parse_start(text):
     """ "24.04.89 16.13.00" as a datetime (1985 to 2084); None where it is no date."""
-    date, time = (DATE.fullmatch(part.strip()) for part in (text[:8], text[9:17]))
-    if not date or not time:
+    if not (match := START.fullmatch(text)):
         return None
-    day, month, year = map(int, date.groups())
+    day, month, year, *time = map(int, match.groups())
     try:
-        return datetime.datetime(year + (1900 if year >= 85 else 2000), month, day, *map(int, time.groups()))
+        return datetime.datetime(year + (1900 if year >= 85 else 2000), month, day, *time)
     except ValueError:
         return None
-
-
-def _start(head):
-    return parse_start(f"{head[168:176].decode('latin-1')} {head[176:184].decode('latin-1')}")
-
-
-def _annotates(signal):
-    return signal.label in ("EDF Annotations", "BDF Annotations")
 
 
 def _signals(header, n, sample_bytes):
@@ -199,45 +202,28 @@ def _signals(header, n, sample_bytes):
     if len(header) < 256 * n:
         raise ValueError("it ends within the header")
     fields, at = {}, 0
-    for name, width in FIELDS.items():
+    for name, width in zip(FIELDS, WIDTHS, strict=True):
         fields[name] = [header[at + width * i : at + width * (i + 1)] for i in range(n)]
         at += width * n
     signals, place = [], 0
-    for i in range(n):
-        samples = _integer(fields["samples"][i])
-        if samples < 0:
-            raise ValueError(f"signal {i + 1} has {samples} samples in a record")
-        signals.append(
-            Signal(
-                fields["label"][i].decode("latin-1").strip(" \0"),
-                fields["unit"][i].decode("latin-1").strip(" \0"),
-                tuple(fields[name][i] for name in ("low", "high")),  # read as numbers for the channel that is wanted
-                tuple(fields[name][i] for name in ("digital_low", "digital_high")),
-                samples,
-                place,
-            )
-        )
-        place += samples * sample_bytes
+    for label, unit, *ranges, samples in zip(*(fields[name] for name in FIELDS if name), strict=True):
+        label, unit = (field.decode("latin-1").strip(" \0") for field in (label, unit))
+        count = _integer(samples)
+        if count < 0:
+            raise ValueError(f"signal {label!r} has {count} samples in a record")
+        signals.append(Signal(label, unit, tuple(ranges), count, place))
+        place += count * sample_bytes
     return tuple(signals)
 
 
-def _check_size(path, size, promised, records, record_bytes):
-    if records < 1 or not record_bytes:
-        raise ValueError(f"{path}: no data in it (the header counts {records} records); export it again")
-    if size != promised:
-        state = "truncated" if size < promised else "longer than its header says"
-        raise ValueError(f"{path}: {state} ({size:,} bytes, the header promises {promised:,}); export or copy it again")
-
-
-def _scale(path, kind, signal):
+def _scale(edf, signal):
     """Gain and offset to the physical unit: both ranges name the same two points of one line (EDF specification)."""
-    where = f"{path}: channel {signal.label!r}"
+    where = f"{edf.path}: channel {signal.label!r}"
     try:
-        low, high = map(_number, signal.physical)
-        digital_low, digital_high = map(_number, signal.digital)
+        low, high, digital_low, digital_high = map(_number, signal.ranges)
     except ValueError as error:
         raise ValueError(f"{where}: a range in its header is no number ({error}); correct the header") from error
-    bound = 1 << (8 * SAMPLE_BYTES[kind] - 1)
+    bound = 1 << (8 * SAMPLE_BYTES[edf.kind] - 1)
     if low == high or not -bound <= digital_low < digital_high < bound:
         raise ValueError(
             f"{where}: its header maps {digital_low:g} to {digital_high:g} onto {low:g} to {high:g}, which is no "

@@ -6,28 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from sleepkit.recordings.strict_edf import EPOCH_SAMPLES, EPOCH_SECONDS, RATE, open_edf
+from sleepkit.epochs import EPOCH_SECONDS
+from sleepkit.recordings.edf import open_edf
 
 UNSCORED, MOVEMENT = -1, -2
-LABELS = {
-    "Sleep stage W": 0,
-    "Sleep stage 1": 1,
-    "Sleep stage 2": 2,
-    "Sleep stage 3": 3,
-    "Sleep stage 4": 3,  # the AASM's N3 joins stages 3 and 4 of Rechtschaffen and Kales
-    "Sleep stage N1": 1,  # the AASM's own names, which scored nights have here
-    "Sleep stage N2": 2,
-    "Sleep stage N3": 3,
-    "Sleep stage R": 4,
-    "Sleep stage ?": UNSCORED,
-    "Movement time": MOVEMENT,
-}
+# Names by Rechtschaffen and Kales, whose stages 3 and 4 are the AASM's N3, and the AASM's own.
+STAGE_NAMES = {"W": 0, "1": 1, "2": 2, "3": 3, "4": 3, "N1": 1, "N2": 2, "N3": 3, "R": 4, "?": UNSCORED}
+LABELS = {f"Sleep stage {name}": label for name, label in STAGE_NAMES.items()} | {"Movement time": MOVEMENT}
 
 
 @dataclass(frozen=True)
 class Hypnogram:
     """bouts : tuple of (first epoch, epoch after the last, label), in order of time, without the unscored ones
-    start : str, date and time as the header has them
+    start : str, date and time as in the header
     """
 
     path: Path
@@ -40,15 +31,10 @@ def read_hypnogram(path):
 
     Raises ValueError for a damaged file, an unknown label, bouts that overlap, and bouts off the 30-s grid.
     """
-    path = Path(path)
-    edf, start = open_edf(path)
-    try:
-        annotations = sorted(edf.annotations, key=lambda a: a.onset)
-    except Exception as error:  # a damaged annotation makes edfio fail in many ways
-        raise ValueError(f"{path}: its annotations cannot be read ({error}); download it again") from error
-    if not annotations:
+    edf = open_edf(path)
+    bouts = [_bout(path, *annotation) for annotation in edf.annotations()]
+    if not bouts:
         raise ValueError(f"{path}: no annotations in it, so it is no EDF+ hypnogram; download it again")
-    bouts = [_bout(path, *annotation) for annotation in annotations]
     bouts = [bout for bout in bouts if bout[2] != UNSCORED]
     for before, after in pairwise(bouts):
         if after[0] < before[1]:
@@ -56,21 +42,21 @@ def read_hypnogram(path):
                 f"{path}: two stages are scored at second {after[0] * EPOCH_SECONDS}; correct the hypnogram, "
                 "each epoch has one stage"
             )
-    return Hypnogram(path, tuple(bouts), start)
+    return Hypnogram(edf.path, tuple(bouts), edf.start)
 
 
-def labels_of(hypnogram, n_samples, psg):
-    """Labels of a PSG's whole epochs, (n_samples // 3000,) int: a position in STAGES, UNSCORED or MOVEMENT.
+def labels_of(hypnogram, seconds, psg):
+    """Labels of a PSG's whole epochs, (seconds // 30,) int: a position in STAGES, UNSCORED or MOVEMENT.
 
-    n_samples : length of the PSG `psg`; official hypnograms run on to 24 h, unscored, which is normal
+    seconds : length of the PSG `psg`; official hypnograms run on to 24 h, unscored, which is normal
     Raises ValueError where a *scored* epoch begins at or after the PSG's end.
     """
-    labels = np.full(n_samples // EPOCH_SAMPLES, UNSCORED)
+    labels = np.full(int(seconds // EPOCH_SECONDS), UNSCORED)
     for first, end, label in hypnogram.bouts:
-        if label >= 0 and (end - 1) * EPOCH_SAMPLES >= n_samples:
+        if label >= 0 and (end - 1) * EPOCH_SECONDS >= seconds:
             raise ValueError(
                 f"{hypnogram.path}: stages are scored up to second {end * EPOCH_SECONDS}, but {psg} ends at second "
-                f"{n_samples / RATE:g}; one of the two is of another night or was cut: download both again"
+                f"{seconds:g}; one of the two is of another night or was cut: download both again"
             )
         labels[first:end] = label
     return labels

@@ -8,13 +8,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sleepkit.epochs import STAGES
+from sleepkit.epochs import EPOCH_SECONDS, STAGES, read_prepared
 from sleepkit.execution.paths import progress, written
+from sleepkit.recordings.channel import microvolts_of
+from sleepkit.recordings.dataset import find_nights
+from sleepkit.recordings.edf import open_edf
 from sleepkit.recordings.hypnogram import MOVEMENT, UNSCORED, labels_of, read_hypnogram
-from sleepkit.recordings.sleep_edf import MARK, find_nights
-from sleepkit.recordings.strict_edf import EPOCH_SECONDS, RATE, open_channel
 
-COUNTS = (*STAGES, "n_epochs", "movement", "unscored", "trimmed")
+RATE = 100  # Hz, of Sleep-EDF's EEG and EOG and of everything built on them
+MARK = "sleepkit.recordings 1"  # stands in every file that `prepare` writes; a new number makes all nights anew
+NOT_OURS = "was not written here and is left as it is; move it away or name another output folder"
+LEFT_OUT = ("movement", "unscored", "trimmed")
+COUNTS = (*STAGES, "n_epochs", *LEFT_OUT)
 COLUMNS = ("night", "subject", *COUNTS, "status", "problem")
 
 
@@ -39,24 +44,15 @@ class Settings:
         """Samples kept of every epoch."""
         return round(self.seconds * RATE)
 
-    @property
-    def margin(self):
-        """Epochs of wake kept on either side."""
-        return round(self.wake_margin_minutes * 60 / EPOCH_SECONDS)
 
-
-@dataclass(frozen=True)
-class Night:
-    """x (n, samples) float32 µV, y (n,) int, and how many epochs were left out for which reason."""
-
-    x: np.ndarray
-    y: np.ndarray
-    movement: int = 0
-    unscored: int = 0
-    trimmed: int = 0
-
-
-def prepare(source_dir, output_dir, channel="EEG Fpz-Cz", wake_margin_minutes=30, seconds=30, jobs=None):
+def prepare(
+    source_dir: str | Path,
+    output_dir: str | Path,
+    channel: str = "EEG Fpz-Cz",
+    wake_margin_minutes: float = 30,
+    seconds: float = 30,
+    jobs: int | None = None,
+) -> pd.DataFrame:
     """Write one `.npz` of labelled epochs per night, and the table of the nights as `nights.csv`.
 
     source_dir : folder of Sleep-EDF pairs (PSG, hypnogram), or of prepared `.npz` nights (x, y, fs; any epoch length)
@@ -68,19 +64,17 @@ def prepare(source_dir, output_dir, channel="EEG Fpz-Cz", wake_margin_minutes=30
     jobs : nights at a time; None is one per core, four at most (threads: they wait for the disk most of the time)
     returns DataFrame with COLUMNS, one row per night, sorted; a night that cannot be prepared has status "failed",
         zeros, and what to do as its problem
-
     Raises ValueError for a missing, empty or mixed source folder and for impossible settings.
     """
     settings = Settings(channel, wake_margin_minutes, seconds)
     source_dir, output_dir = Path(source_dir), Path(output_dir)
     sources = find_nights(source_dir)
-    if source_dir.resolve() == output_dir.resolve() and any(
-        path.suffix.lower() == ".npz" for s in sources for path in s.files
-    ):
-        raise ValueError(
-            f"{output_dir}: the prepared nights are read from this folder; name another folder to write to"
-        )
-    _check_table(output_dir / "nights.csv")
+    prepared = any(path.suffix.lower() == ".npz" for source in sources for path in source.files)
+    if prepared and source_dir.resolve() == output_dir.resolve():
+        raise ValueError(f"{output_dir}: prepared nights are read from this folder; name another folder to write to")
+    csv = output_dir / "nights.csv"
+    if csv.exists() and csv.read_text(errors="replace").partition("\n")[0].strip() != ",".join(COLUMNS):
+        raise ValueError(f"{csv}: {NOT_OURS}")
     jobs = min(4, os.cpu_count() or 1) if jobs is None else jobs
     if jobs < 1:
         raise ValueError(f"jobs={jobs}: expected 1 or more nights at a time")
@@ -88,39 +82,60 @@ def prepare(source_dir, output_dir, channel="EEG Fpz-Cz", wake_margin_minutes=30
         rows = pool.map(lambda source: _prepare_night(source, output_dir, settings), sources)
         rows = list(progress(rows, total=len(sources), desc="nights", unit="night"))
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("night", ignore_index=True)
-    with written(output_dir / "nights.csv") as path:
+    with written(csv) as path:
         table.to_csv(path, index=False)
     return table
+
+
+def open_channel(path, label):
+    """A recording as Sleep-EDF has them, its channel `label` and the factor from that channel's unit to µV.
+
+    Raises ValueError for a file that was not closed or has interruptions (EDF+D), and where the channel is missing, has
+    not 100 Hz, or is no voltage.
+    """
+    edf = open_edf(path)
+    if edf.interrupted:
+        raise ValueError(f"{path}: recording with interruptions (EDF+D); convert it to a continuous EDF first")
+    if edf.notes:
+        raise ValueError(f"{path}: {edf.notes[0]}; download or export it again")
+    signals = {signal.label: signal for signal in reversed(edf.channels())}  # of equal labels the first counts
+    if label not in signals:
+        there = ", ".join(sorted(signals)) or "none"
+        raise ValueError(f"{path}: no channel {label!r}; there are: {there}. Name one of these as channel")
+    signal, where = signals[label], f"{path}: channel {label!r}"
+    if round(edf.rate(signal), 6) != RATE:
+        raise ValueError(
+            f"{where} has {edf.rate(signal):g} Hz, expected {RATE} Hz; resample it or name another channel"
+        )
+    if (factor := microvolts_of(path, signal)) is None:
+        raise ValueError(f"{where} has no unit, expected uV, mV or V; correct the unit in the header")
+    return edf, signal, factor
 
 
 def read_night(psg, hypnogram, settings):
     """One night from its two EDF files, with the memory of what is kept of one channel.
 
     First the movement and unscored epochs are dropped, then wake beyond the margin is trimmed: the other order would
-    count dropped epochs into the margin. Raises ValueError naming the file and the cure.
+    count dropped epochs into the margin.
+    returns x (n, samples) float32 µV, y (n,) int stages, and the number of epochs left out for each of LEFT_OUT
+    Raises ValueError naming the file and the cure.
     """
-    channel, scored = open_channel(psg, settings.channel), read_hypnogram(hypnogram)
-    if channel.start != scored.start:
+    (edf, signal, factor), scored = open_channel(psg, settings.channel), read_hypnogram(hypnogram)
+    if edf.start != scored.start:
         raise ValueError(
-            f"{psg}: starts {channel.start}, but {hypnogram} starts {scored.start}; "
+            f"{psg}: starts {edf.start}, but {hypnogram} starts {scored.start}; "
             "the two are not of one recording or a header was altered: download both again"
         )
-    labels = labels_of(scored, channel.n_samples, psg)
-    kept, trimmed = keep(labels, settings.margin)
+    labels = labels_of(scored, edf.records * signal.samples / RATE, psg)
+    kept, trimmed = keep(labels, round(settings.wake_margin_minutes * 60 / EPOCH_SECONDS))
     if not len(kept):
-        raise ValueError(
-            f"{hypnogram}: a night without sleep (no epoch is scored 1, 2, 3, 4 or R); take it out of the folder"
-        )
-    digital = channel.digital(kept[0], kept[-1] + 1)[kept - kept[0]]
-    if digital.min() == digital.max():
+        raise ValueError(f"{hypnogram}: a night without sleep (no stage but W is scored); take it out of the folder")
+    length, first = RATE * EPOCH_SECONDS, kept[0]
+    x = edf.read(signal, first * length, (kept[-1] + 1) * length, factor).reshape(-1, length)[kept - first]
+    if x.min() == x.max():
         raise ValueError(f"{psg}: channel {settings.channel!r} is flat over the scored night; name another channel")
-    return Night(
-        x=channel.microvolts(digital[:, : settings.samples]),
-        y=labels[kept],
-        movement=int((labels == MOVEMENT).sum()),
-        unscored=int((labels == UNSCORED).sum()),
-        trimmed=trimmed,
-    )
+    left_out = int((labels == MOVEMENT).sum()), int((labels == UNSCORED).sum()), trimmed
+    return x[:, : settings.samples], labels[kept], left_out
 
 
 def keep(labels, margin):
@@ -137,45 +152,22 @@ def keep(labels, margin):
     return kept, len(staged) - len(kept)
 
 
-def read_prepared(path, settings):
-    """One night from a prepared `.npz` (x (n, T) or (n, T, 1) µV, y (n,), fs), cut to the first `seconds` of an epoch.
-
-    Nothing is dropped or trimmed: that has been done. Raises ValueError naming the file and the cure.
-    """
-    again = "prepare it again from its recording"
-    try:
-        with np.load(path, allow_pickle=False) as night:
-            x, y, fs = night["x"], night["y"], float(night["fs"])
-            channel = str(night["ch_label"]) if "ch_label" in night.files else settings.channel
-    except Exception as error:  # numpy raises a different error for every way of being damaged
-        raise ValueError(f"{path}: not a prepared night with x, y and fs ({error}); {again}") from error
-    x = x[:, :, 0] if x.ndim == 3 and x.shape[2] == 1 else x
-    if x.ndim != 2 or y.shape != (len(x),) or not x.size or not np.issubdtype(x.dtype, np.number):
-        raise ValueError(
-            f"{path}: x has shape {x.shape}, y {y.shape}; expected (n, samples) or (n, samples, 1) and (n,): {again}"
-        )
-    if channel != settings.channel:
-        raise ValueError(f"{path}: no channel {settings.channel!r}; there is: {channel}. Name this one as channel")
-    if fs != RATE:
-        raise ValueError(f"{path}: {fs:g} Hz, expected {RATE} Hz; {again} at {RATE} Hz")
-    if x.shape[1] < settings.samples:
-        there = x.shape[1] / RATE
-        raise ValueError(
-            f"{path}: its epochs have {x.shape[1]} samples ({there:g} s), shorter than seconds={settings.seconds:g}; "
-            f"pass seconds={there:g}"
-        )
-    x = x[:, : settings.samples]
-    if not np.isfinite(x).all():
-        raise ValueError(f"{path}: NaN or infinite samples; {again}")
-    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= len(STAGES):
-        raise ValueError(
-            f"{path}: unknown labels; expected integers 0 to {len(STAGES) - 1} ({', '.join(STAGES)}): {again}"
-        )
-    if not y.any():
+def cut_night(path, settings):
+    """The same from a prepared `.npz`, cut to the first `seconds` of an epoch; nothing is dropped or trimmed again."""
+    night = read_prepared(path)
+    if night.channel not in (None, settings.channel):
+        raise ValueError(f"{path}: no channel {settings.channel!r}; there is: {night.channel}. Name this as channel")
+    if night.fs != RATE:
+        raise ValueError(f"{path}: {night.fs:g} Hz, expected {RATE} Hz; prepare it again from its recording")
+    there = night.x.shape[1] / RATE
+    if there < settings.seconds:
+        raise ValueError(f"{path}: epochs of {there:g} s, shorter than {settings.seconds:g} s; pass seconds={there:g}")
+    if not night.y.any():
         raise ValueError(f"{path}: a night without sleep (all labels are W); take it out of the folder")
+    x = night.x[:, : settings.samples]
     if x.min() == x.max():
-        raise ValueError(f"{path}: the channel is flat; {again} with another channel")
-    return Night(x.astype(np.float32), y)
+        raise ValueError(f"{path}: the channel is flat; prepare the night again with another channel")
+    return x, night.y, (0, 0, 0)
 
 
 def _prepare_night(source, output_dir, settings):
@@ -189,14 +181,15 @@ def _prepare_night(source, output_dir, settings):
         counts = _counts_if_done(target, origin)
         status = "unchanged" if counts else "written"
         if not counts:
-            edf = source.files[0].suffix.lower() == ".edf"
-            night = read_night(*source.files, settings) if edf else read_prepared(*source.files, settings)
-            counts = _write(target, night, origin)
+            x, y, left_out = (read_night if len(source.files) == 2 else cut_night)(*source.files, settings)
+            counts = _counts(y, left_out)
+            with written(target) as path:
+                y, left_out = y.astype(np.int32), dict(zip(LEFT_OUT, left_out, strict=True))
+                np.savez(path, x=x[:, :, None], y=y, fs=float(RATE), **origin, **left_out)
     except Exception as error:
         known = isinstance(error, (ValueError, OSError))
-        return row | {
-            "problem": str(error) if known else f"{source.files[0]}: {type(error).__name__}: {error}; please report it"
-        }
+        problem = str(error) if known else f"{source.files[0]}: {type(error).__name__}: {error}; please report it"
+        return row | {"problem": problem}
     return row | counts | {"status": status, "problem": ""}
 
 
@@ -230,30 +223,12 @@ def _counts_if_done(target, origin):
     except Exception:  # numpy raises a different error for every way of being damaged
         fields = {}
     if "prepared_by" not in fields:
-        raise ValueError(
-            f"{target}: was not written here and is left as it is; move it away or name another output folder"
-        )
+        raise ValueError(f"{target}: {NOT_OURS}")
     if any(fields.get(name) != value for name, value in origin.items()):
         return None
-    return _counts(np.array(fields["y"]), *(fields[name] for name in ("movement", "unscored", "trimmed")))
+    return _counts(fields["y"], [fields[name] for name in LEFT_OUT])
 
 
-def _write(target, night, origin):
-    y = night.y.astype(np.int32)
-    left_out = {"movement": night.movement, "unscored": night.unscored, "trimmed": night.trimmed}
-    with written(target) as path:
-        np.savez(path, x=night.x[:, :, None], y=y, fs=float(RATE), **origin, **left_out)
-    return _counts(y, **left_out)
-
-
-def _counts(y, movement, unscored, trimmed):
+def _counts(y, left_out):
     stages = np.bincount(y, minlength=len(STAGES)).tolist()
-    return dict(zip(COUNTS, (*stages, len(y), movement, unscored, trimmed), strict=True))
-
-
-def _check_table(path):
-    """A `nights.csv` that was not written here is not overwritten."""
-    if path.exists() and path.read_text(errors="replace").partition("\n")[0].strip() != ",".join(COLUMNS):
-        raise ValueError(
-            f"{path}: was not written here and is left as it is; move it away or name another output folder"
-        )
+    return dict(zip(COUNTS, (*stages, len(y), *left_out), strict=True))

@@ -1,4 +1,4 @@
-"""Whether a signal can be scored at all: flat and clipped stretches, its amplitude, its likeness to the training data."""
+"""Whether a signal can be scored: flat and clipped stretches, its amplitude, its likeness to the training data."""
 
 import numpy as np
 
@@ -30,8 +30,13 @@ def bad_seconds(x, fs):
 
 
 def windows_scored(bad, windows):
-    """Windows that may vote: bad (epochs, seconds) bool -> (epochs, windows) bool; at most half of one may be bad."""
+    """Windows that vote: bad (epochs, seconds) bool -> (epochs, windows) bool; at most half of one may be bad."""
     return bad.reshape(len(bad), windows, -1).mean(axis=2) <= 0.5
+
+
+def epochs_scored(good):
+    """Epochs that get a stage: good (epochs, windows) bool -> (epochs,) bool; half of the windows must vote."""
+    return good.mean(axis=1) >= 0.5
 
 
 def typical_amplitude(x):

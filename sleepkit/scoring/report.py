@@ -8,12 +8,11 @@ import numpy as np
 from sleepkit.epochs import STAGES
 from sleepkit.execution.paths import progress, written
 from sleepkit.metrics import confusion, scores
-from sleepkit.recordings.sleep_edf import RECORDING
+from sleepkit.recordings.dataset import hypnogram_of, recordings_in
+from sleepkit.scoring.model import describe, load_model
 from sleepkit.scoring.sleep_statistics import as_text, sleep_statistics
-from sleepkit.scoring.staging import describe, load_model, score
+from sleepkit.scoring.staging import score
 
-# What a folder is searched for; a single file may be of any kind that MNE-Python reads.
-RECORDINGS = (".edf", ".rec", ".bdf", ".npz", ".vhdr", ".fif", ".set", ".gdf", ".cnt", ".nxe")
 ENDINGS = (".csv", ".network.csv", ".hypnogram.edf", ".png", ".txt")
 HEADER = ",".join(("onset", "stage", *STAGES))
 MARK = b"sleepkit"  # stands in every file that is written here and is no csv
@@ -52,31 +51,6 @@ def score_files(source, output=None, model=None, channel=None, context=True, hyp
     if failed:
         lines = "".join(f"\n  {line}" for line in failed)
         raise NightsFailed(f"{len(failed)} of {len(paths)} nights of {source} were not scored:{lines}")
-
-
-def recordings_in(folder):
-    """The recordings of a folder, sorted: files with an ending of RECORDINGS that are no hypnograms."""
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in RECORDINGS
-        and not path.name.startswith(".")
-        and path.is_file()
-        and not path.stem.lower().endswith("hypnogram")
-    )
-    if not found:
-        raise ValueError(f"{folder}: no recording in it (looked for {', '.join(RECORDINGS)}; not in its subfolders)")
-    return found
-
-
-def hypnogram_of(path, folder):
-    """The hypnogram in `folder` that belongs to a recording, by Sleep-EDF's or by its own name; None if there is none."""
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: expected the folder of the hypnograms, because the recordings are a folder, too")
-    key = path.stem[:6] if RECORDING.match(path.stem) else path.stem
-    # With a hyphen: NAME.hypnogram.edf is what was written here.
-    found = [other for other in sorted(folder.iterdir()) if other.name.lower().endswith("-hypnogram.edf")]
-    return next((other for other in found if other.name.lower().startswith(key.lower())), None)
 
 
 def summary(scoring):

@@ -2,46 +2,48 @@
 
 import sys
 import time
+from typing import BinaryIO, TextIO
 
 import numpy as np
 
-from sleepkit.epochs import STAGES
+from sleepkit.epochs import EPOCH_SECONDS, STAGES
 from sleepkit.evaluation.context import advance
-from sleepkit.recordings.quality import bad_seconds, windows_scored
-from sleepkit.scoring.night import EPOCH_SECONDS, OFFSET
+from sleepkit.recordings.quality import bad_seconds, epochs_scored, windows_scored
+from sleepkit.scoring.model import Model
+from sleepkit.scoring.night import OFFSET
 from sleepkit.scoring.staging import UNSCORED
 
-FORMATS = ("float32", "text")
 HEADER = ("onset", "stage", *STAGES, "latency_ms")
 LONGEST_LINE = 200  # characters of a number; what is longer is no number, and need not be held in memory
 
 
-def score_stream(source, sink, model, form="float32", context=True):
+def score_stream(
+    source: BinaryIO, sink: TextIO, model: Model, form: str = "float32", context: bool = True
+) -> tuple[int, int, float, float]:
     """Read epochs from `source` until it ends, and write a line of csv to `sink` as each one is complete.
 
-    source : binary file of raw samples in µV at `model.fs`: float32 little endian, or ("text") one number per line
-    sink : text file; columns HEADER; latency from the epoch's last sample to its stage. An epoch that is flat,
-        clipped or not finite has stage "?" and no probabilities
+    source : raw samples in µV at `model.fs`: float32 little endian, or ("text") one number per line
+    sink : gets columns HEADER; latency from the epoch's last sample to its stage. An epoch that is flat, clipped or not
+        finite has stage "?" and no probabilities
     context : forward-only smoothing; without it, or where the model holds none, the network's own probabilities
-    returns (number of epochs, samples left over, mean and largest latency in ms); memory does not grow with their number
+    returns (number of epochs, samples left over, mean and largest latency in ms); memory does not grow on the way
     Raises ValueError for what is no number; a signal that stays off zero is told on standard error.
     """
     length = round(EPOCH_SECONDS * model.fs)
     smoothing = model.context if context else None
     belief, n, total, largest, off = None, 0, 0.0, 0.0, 0
     print(*HEADER, sep=",", file=sink, flush=True)
-    epochs = _float32(source, length) if form == "float32" else _numbers(source, length)
-    for x in epochs:
+    for x in _float32(source, length) if form == "float32" else _numbers(source, length):
         if len(x) < length:
             return n, len(x), total / max(n, 1), largest
         arrived = time.perf_counter()
-        alone = _probabilities(x, model)
-        shown = alone
+        probabilities = alone = _probabilities(x, model)
         if smoothing is not None:
             belief = advance(belief, smoothing.prior if alone is None else alone, smoothing)
-            shown = None if alone is None else belief
-        stage = UNSCORED if shown is None else STAGES[int(np.argmax(shown))]
-        values = [""] * len(STAGES) if shown is None else [f"{value:.4f}" for value in shown]
+            probabilities = None if alone is None else belief
+        stage, values = UNSCORED, [""] * len(STAGES)
+        if probabilities is not None:
+            stage, values = STAGES[int(np.argmax(probabilities))], [f"{value:.4f}" for value in probabilities]
         latency = 1000 * (time.perf_counter() - arrived)
         print(n * EPOCH_SECONDS, stage, *values, f"{latency:.1f}", sep=",", file=sink, flush=True)
         n, total, largest = n + 1, total + latency, max(largest, latency)
@@ -56,14 +58,13 @@ def score_stream(source, sink, model, form="float32", context=True):
 
 
 def _probabilities(x, model):
-    """(5,) mean over the windows of an epoch that are neither flat nor clipped; None where these are less than half."""
+    """(5,) of an epoch by the network alone; None where less than half of its windows can be scored."""
     finite = np.where(np.isfinite(x), x, np.nan)
     bad = bad_seconds(finite, model.fs)
-    good = windows_scored(bad[None, :EPOCH_SECONDS], len(x) // model.samples)[0]
-    if good.mean() < 0.5:
+    good = windows_scored(bad[None, :EPOCH_SECONDS], len(x) // model.samples)
+    if not epochs_scored(good)[0]:
         return None
-    windows = np.nan_to_num(finite).reshape(-1, model.samples)
-    return model.probabilities(windows[good]).mean(axis=0)
+    return model.vote(np.nan_to_num(finite).reshape(1, -1, model.samples), good)[0]
 
 
 def _float32(source, length):

@@ -14,7 +14,7 @@ from sleepkit.experiments import release as releasing
 from sleepkit.experiments.release import CHOOSERS, RELEASED, release
 from sleepkit.network.saved import load_network, save_network
 from sleepkit.network.sleepnet import SleepNet
-from sleepkit.scoring.staging import load_model, score_recording
+from sleepkit.scoring import load_model, score
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_released_weights_quote_the_cross_validation_of_their_kind(made, release
 def test_released_weights_score_a_night_with_and_without_pytorch(made, released):
     epochs, folder = made.epochs, released[0]
     night = paths.runs("toy") / "nights" / "SC4001E0.npz"
-    frames = [score_recording(night, folder / f"edf20_first0.6s_L3{ending}") for ending in ("", ".onnx")]
+    frames = [score(night, folder / f"edf20_first0.6s_L3{ending}").epochs for ending in ("", ".onnx")]
     assert len(frames[0]) == (epochs.night == "SC4001E0").sum()
     np.testing.assert_allclose(frames[0][list(STAGES)], frames[1][list(STAGES)], atol=1e-4)
     context = load_model(folder / "fold0_L3").context

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edf_files import write_hypnogram
-from polygraphs import brain, save_tiny, write_polygraph
+from recording_files import brain, save_tiny, write_recording
 
 from sleepkit.epochs import STAGES
 from sleepkit.recordings.quality import PLAUSIBLE, typical_amplitude
-from sleepkit.scoring.staging import load_model, score
+from sleepkit.scoring import load_model, score
 
 SHORT, LONG = 600, 20_000
 SECONDS = 20  # of one file; it takes 0.01
@@ -42,10 +42,10 @@ def seeds(folder):
     two = {CHANNEL: eeg, "EMG": other}
     gapped = [*range(40), *range(70, 125)]
     made = {
-        "edf": write_polygraph(folder / "a.edf", two, 100, seconds=5),
-        "bdf": write_polygraph(folder / "b.bdf", two, 100, "BDF"),
-        "edf+d": write_polygraph(folder / "c.edf", {CHANNEL: eeg}, 100, onsets=gapped),
-        "128 hz": write_polygraph(folder / "d.edf", {CHANNEL: brain(95, 128)}, 128, unit="mV"),
+        "edf": write_recording(folder / "a.edf", two, 100, seconds=5),
+        "bdf": write_recording(folder / "b.bdf", two, 100, "BDF"),
+        "edf+d": write_recording(folder / "c.edf", {CHANNEL: eeg}, 100, onsets=gapped),
+        "128 hz": write_recording(folder / "d.edf", {CHANNEL: brain(95, 128)}, 128, unit="mV"),
         "hypnogram": write_hypnogram(folder / "h.edf", (("W", 1), ("1", 1), ("2", 1)), datetime.time(16, 13)),
     }
     return {name: path.read_bytes() for name, path in made.items()}
@@ -163,7 +163,7 @@ def work(seed, count, model, folder, pipe):
 def fuzz(count, folder, workers=2):
     """Score `count` damaged files in forked workers; returns how many ended in which way."""
     model = load_model(save_tiny(folder / "tiny"))
-    score(write_polygraph(folder / "warm.edf", {CHANNEL: brain(60, 128)}, 128), model)  # all imports before the limits
+    score(write_recording(folder / "warm.edf", {CHANNEL: brain(60, 128)}, 128), model)  # all imports before the limits
     context, jobs = multiprocessing.get_context("fork"), []
     for seed in range(workers):
         ours, theirs = context.Pipe(duplex=False)

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from polygraphs import save_tiny
+from recording_files import save_tiny
 
 from sleepkit import recordings, results
 from sleepkit.__main__ import parser
@@ -160,7 +160,7 @@ def lay_out(desk, arguments):
 
 def provide_model(desk, name):
     """A small network under the name that a command gives; the package's own comes with it, or the test is skipped."""
-    from sleepkit.scoring.staging import DEFAULT
+    from sleepkit.scoring.model import DEFAULT
 
     if name is None:
         if not DEFAULT.with_name(f"{DEFAULT.name}.safetensors").exists():

@@ -18,7 +18,7 @@ from sleepkit.network.size import count_parameters
 from sleepkit.paper.published import published_genotype
 from sleepkit.results import NETWORK, SCORES
 from sleepkit.scoring.onnx_network import network_graph
-from sleepkit.scoring.staging import load_model, score_recording
+from sleepkit.scoring import load_model, score
 
 PROFILE = "first5s-cpu"
 NAMES = [name + way for way in ("", "_pruned", "_distilled") for name in ("edf20_first5s_L7", "fold0_L7")]
@@ -108,7 +108,7 @@ def nights(prepared):
 def test_scoring_the_nights_of_fold_0_gives_the_accuracy_that_was_measured(name, context, nights):
     model, hits, n = load_model(WEIGHTS / name), 0, 0
     for night in nights:
-        stage = score_recording(night, model, context=context == "both").stage
+        stage = score(night, model, context=context == "both").epochs.stage
         expert = np.array(STAGES)[EpochSet.load(night.parent, [night.stem]).y]
         hits, n = hits + int((stage == expert).sum()), n + len(expert)
     measured = row(not name.endswith("L7"), context, "0")

@@ -1,14 +1,14 @@
 """Which nights there are, and one channel of a file: the readers under `prepare`."""
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from sleepkit.recordings import nights_of
+from sleepkit.recordings.dataset import find_nights
 from sleepkit.recordings.download import sha1_of
 from sleepkit.recordings.hypnogram import MOVEMENT, UNSCORED, Hypnogram, labels_of, read_hypnogram
-from sleepkit.recordings.sleep_edf import PUBLISHED, find_nights
-from sleepkit.recordings.strict_edf import open_channel
+from sleepkit.recordings.preparation import open_channel
+from sleepkit.recordings.sleep_edf import PUBLISHED
 
 
 def test_nights_of_the_two_data_sets():
@@ -53,21 +53,6 @@ def test_pairs_by_recording_id_not_by_order(tmp_path):
     assert [found[night].subject for night in found] == [0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("channel", ["EEG Fpz-Cz", "EEG Pz-Oz", "EOG horizontal"])
-def test_same_samples_as_mne(shared, channel):
-    import mne
-
-    path = shared / "data" / "edf" / "SC4001E0-PSG.first300s.edf"
-    ours = open_channel(path, channel)
-    raw = mne.io.read_raw_edf(path, include=[channel], preload=False, verbose="error")
-    theirs = raw.get_data()[0] * 1e6
-    x = ours.microvolts(ours.digital(0, 10))
-    assert x.shape == (10, 3000) and x.dtype == np.float32
-    np.testing.assert_allclose(x.ravel(), theirs, rtol=2e-7, atol=1e-6)
-    assert np.array_equal(ours.microvolts(ours.digital(4, 6)), x[4:6])  # a stretch is the same stretch
-    assert ours.start == "24.04.89 16.13.00" and ours.n_samples == 30_000
-
-
 def test_channels_that_are_no_eeg(shared):
     path = shared / "data" / "edf" / "SC4001E0-PSG.first300s.edf"
     with pytest.raises(
@@ -81,18 +66,18 @@ def test_channels_that_are_no_eeg(shared):
 def test_official_hypnogram(shared):
     scored = read_hypnogram(shared / "data" / "edf" / "SC4001EC-Hypnogram.edf")
     assert scored.start == "24.04.89 16.13.00" and scored.bouts[0] == (0, 1021, 0) and scored.bouts[-1][1] == 2650
-    counts = pd.Series(labels_of(scored, 2650 * 3000, "PSG")).value_counts().sort_index()
+    counts = pd.Series(labels_of(scored, 2650 * 30, "PSG")).value_counts().sort_index()
     assert counts.to_dict() == {0: 1997, 1: 58, 2: 250, 3: 220, 4: 125}
     with pytest.raises(ValueError, match="scored up to second 79500, but PSG ends at second 79470"):
-        labels_of(scored, 2649 * 3000, "PSG")
+        labels_of(scored, 2649 * 30, "PSG")
 
 
 def test_labels_at_the_end_of_a_recording(tmp_path):
     scored = Hypnogram(tmp_path, ((0, 2, 0), (3, 5, 1), (5, 9, MOVEMENT)), "")
-    assert labels_of(scored, 6 * 3000, "PSG").tolist() == [0, 0, UNSCORED, 1, 1, MOVEMENT]  # movement may run on
-    assert labels_of(scored, 4 * 3000 + 1, "PSG").tolist() == [0, 0, UNSCORED, 1]  # the incomplete epoch is left out
+    assert labels_of(scored, 6 * 30, "PSG").tolist() == [0, 0, UNSCORED, 1, 1, MOVEMENT]  # movement may run on
+    assert labels_of(scored, 4 * 30 + 0.01, "PSG").tolist() == [0, 0, UNSCORED, 1]  # the incomplete epoch is left out
     with pytest.raises(ValueError, match="ends at second 120"):
-        labels_of(scored, 4 * 3000, "PSG")
+        labels_of(scored, 4 * 30, "PSG")
 
 
 def test_published_counts_cover_the_nights():

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
+from toy import save_nights
 
 from sleepkit.__main__ import main
 from sleepkit.epochs import STAGES, EpochSet
@@ -261,7 +262,7 @@ def saved(nights, tmp_path_factory):
     """Path of a network trained on three of four subjects, and the folder of the four prepared nights."""
     folder = tmp_path_factory.mktemp("saved")
     for night in nights:
-        night.save(folder / "nights")
+        save_nights(night, folder / "nights")
     x, y = np.concatenate([n.x for n in nights[:2]]), np.concatenate([n.y for n in nights[:2]])
     scale = Normalisation(float(x.mean()), float(x.std()))
     torch.manual_seed(0)
@@ -331,8 +332,7 @@ def test_onnxruntime_alone_scores_a_night_as_the_card_says(exported, saved, nigh
 
 def test_sleepkit_scores_a_night_without_pytorch(exported, saved, nights, tmp_path):
     code = (
-        "from sleepkit.scoring.staging import score_recording\n"
-        "print(*score_recording(sys.argv[2], model=sys.argv[1], context=False).stage)"
+        "from sleepkit.scoring import score\nprint(*score(sys.argv[2], model=sys.argv[1], context=False).epochs.stage)"
     )
     arguments = [exported[0] / "net.onnx", saved[1] / "SC4031E0.npz"]
     command = [sys.executable, "-c", WITHOUT_TORCH + code, *arguments]
@@ -351,9 +351,10 @@ def test_without_nights_there_are_floats_only(saved, tmp_path):
 def test_long_epochs_are_cut_and_short_ones_refused(saved, nights, tmp_path):
     night = nights[3]
     twice = EpochSet(np.tile(night.x, 2), night.y, night.subject, night.night, night.id, night.fs)
-    twice.save(tmp_path / "long")
+    save_nights(twice, tmp_path / "long")
     assert "not held out" not in export(saved[0], tmp_path / "a", tmp_path / "long").claim[1]
-    EpochSet(night.x[:, :400], night.y, night.subject, night.night, night.id, night.fs).save(tmp_path / "short")
+    shorter = EpochSet(night.x[:, :400], night.y, night.subject, night.night, night.id, night.fs)
+    save_nights(shorter, tmp_path / "short")
     with pytest.raises(ValueError, match=r"short: nights of 400 samples at 100 Hz; the network takes 500 at 100 Hz"):
         export(saved[0], tmp_path / "b", tmp_path / "short")
 

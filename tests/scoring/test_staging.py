@@ -21,7 +21,7 @@ from edf_files import write_hypnogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
-from polygraphs import CONTEXT, brain, save_tiny, write_polygraph
+from recording_files import CONTEXT, brain, save_tiny, write_recording
 
 from sleepkit import recordings
 from sleepkit.__main__ import main
@@ -29,13 +29,12 @@ from sleepkit.epochs import STAGES
 from sleepkit.evaluation.context import Context, smooth
 from sleepkit.execution.paths import ROOT
 from sleepkit.network.saved import load_network
-from sleepkit.recordings.channel import read_trace
-from sleepkit.recordings.montage import find_channel
+from sleepkit.recordings.channel import find_channel, read_channel
 from sleepkit.recordings.quality import bad_seconds, features, humming, signal_facts, unlike
-from sleepkit.scoring import report
-from sleepkit.scoring import staging as scoring
+from sleepkit.scoring import load_model, report, score
+from sleepkit.scoring import model as models
 from sleepkit.scoring.report import ENDINGS, HEADER, score_files
-from sleepkit.scoring.staging import load_model, score, score_recording
+from sleepkit.scoring.staging import STRANGE
 
 NAME = "EEG Fpz-Cz"
 
@@ -58,7 +57,7 @@ def simulated(tmp_path_factory):
 
 
 def write_night(path, length=300, rate=100, x=None, **how):
-    return write_polygraph(path, {NAME: brain(length, rate) if x is None else x}, rate, **how)
+    return write_recording(path, {NAME: brain(length, rate) if x is None else x}, rate, **how)
 
 
 # right results
@@ -79,13 +78,13 @@ def by_hand(psg, saved):
 def test_a_night_scores_as_by_hand(simulated, saved):
     psg, _ = simulated
     expected = by_hand(psg, saved)
-    alone = score_recording(psg, model=saved, context=False)
+    alone = score(psg, model=saved, context=False).epochs
     assert list(alone) == HEADER.split(",")
     np.testing.assert_allclose(alone[list(STAGES)], expected, atol=2e-5)
     assert alone["stage"].tolist() == [STAGES[i] for i in expected.argmax(1)]
     assert alone["onset"].tolist() == [30 * i for i in range(60)]
     context = Context(np.array(CONTEXT["transition"]), np.array(CONTEXT["prior"]), CONTEXT["weight"])
-    both = score_recording(str(psg), model=str(saved) + ".safetensors")
+    both = score(str(psg), model=str(saved) + ".safetensors").epochs
     np.testing.assert_allclose(both[list(STAGES)], smooth(expected, context), atol=1e-4)
     assert both["stage"].tolist() != alone["stage"].tolist()
 
@@ -116,17 +115,17 @@ def test_a_model_of_whole_epochs(tmp_path):
     model = load_model(save_tiny(tmp_path / "whole", samples=3000))
     night = write_night(tmp_path / "night.edf")
     net, _ = load_network(tmp_path / "whole")
-    x = torch.tensor(np.clip(read_trace(night).x.reshape(10, 1, 3000) / 20, -3, 3) / 3)
+    x = torch.tensor(np.clip(read_channel(night).x.reshape(10, 1, 3000) / 20, -3, 3) / 3)
     with torch.no_grad():
         expected = torch.softmax(net(x), 1).numpy()
-    np.testing.assert_allclose(score_recording(night, model, context=False)[list(STAGES)], expected, atol=1e-5)
+    np.testing.assert_allclose(score(night, model, context=False).epochs[list(STAGES)], expected, atol=1e-5)
 
 
 def test_a_derivation_is_the_difference(tmp_path, model):
     a, b = brain(300, 100), brain(300, 100, seed=1)
-    whole = write_polygraph(tmp_path / "a.edf", {NAME: a - b}, 100)
-    parts = write_polygraph(tmp_path / "b.edf", {"EEG Fpz": a, "EEG Cz": b, "ECG": a}, 100)
-    expected = score_recording(whole, model)
+    whole = write_recording(tmp_path / "a.edf", {NAME: a - b}, 100)
+    parts = write_recording(tmp_path / "b.edf", {"EEG Fpz": a, "EEG Cz": b, "ECG": a}, 100)
+    expected = score(whole, model).epochs
     for channel in (None, "Fpz - Cz", "EEG Fpz-EEG Cz", "fpz-cz"):
         found = score(parts, model, channel)
         np.testing.assert_allclose(found.epochs[list(STAGES)], expected[list(STAGES)], atol=5e-3)
@@ -136,7 +135,7 @@ def test_a_derivation_is_the_difference(tmp_path, model):
 @pytest.mark.parametrize("rate", [64, 128, 199.5, 200, 256, 500, 512])
 def test_any_sampling_rate_gives_the_same_stages(tmp_path, model, rate):
     """The waves lie below 20 Hz, so that every rate holds them whole."""
-    expected = score_recording(write_night(tmp_path / "a.edf", 600), model, context=False)
+    expected = score(write_night(tmp_path / "a.edf", 600), model, context=False).epochs
     other = write_night(tmp_path / "b.edf", 600, rate, x=brain(600, rate), seconds=2)
     found = score(other, model, context=False)
     np.testing.assert_allclose(found.epochs[list(STAGES)][:-1], expected[list(STAGES)][:-1], atol=0.02)
@@ -146,9 +145,9 @@ def test_any_sampling_rate_gives_the_same_stages(tmp_path, model, rate):
 
 def test_bdf_is_edf_with_more_bits(tmp_path, model):
     edf, bdf = (write_night(tmp_path / f"a.{kind.lower()}", kind=kind) for kind in ("EDF", "BDF"))
-    np.testing.assert_allclose(read_trace(edf).x, read_trace(bdf).x, atol=0.02)
-    np.testing.assert_allclose(read_trace(bdf).x, brain(300, 100), atol=1e-3)
-    assert score_recording(edf, model)["stage"].tolist() == score_recording(bdf, model)["stage"].tolist()
+    np.testing.assert_allclose(read_channel(edf).x, read_channel(bdf).x, atol=0.02)
+    np.testing.assert_allclose(read_channel(bdf).x, brain(300, 100), atol=1e-3)
+    assert score(edf, model).epochs["stage"].tolist() == score(bdf, model).epochs["stage"].tolist()
 
 
 def test_what_else_mne_reads(tmp_path, model):
@@ -156,8 +155,8 @@ def test_what_else_mne_reads(tmp_path, model):
     x = np.array([brain(310, 100, seed) for seed in range(3)]) * 1e-6
     mne.io.RawArray(x, info, verbose="ERROR").save(tmp_path / "night_raw.fif", verbose="ERROR")
     found = score(tmp_path / "night_raw.fif", model)
-    edf = write_polygraph(tmp_path / "a.edf", {NAME: (x[1] - x[2]) * 1e6}, 100)
-    assert found.epochs["stage"].tolist() == score_recording(edf, model)["stage"].tolist()
+    edf = write_recording(tmp_path / "a.edf", {NAME: (x[1] - x[2]) * 1e6}, 100)
+    assert found.epochs["stage"].tolist() == score(edf, model).epochs["stage"].tolist()
     assert "the last 10 s are no whole epoch and were left out" in found.notes
 
 
@@ -165,7 +164,7 @@ def test_what_else_mne_reads(tmp_path, model):
 def test_units(tmp_path, model, unit, factor):
     night = write_night(tmp_path / "a.edf", x=brain(300, 100) * factor, unit=unit, physical=1000 * factor)
     found = score(night, model)
-    assert found.epochs["stage"].tolist() == score_recording(write_night(tmp_path / "b.edf"), model)["stage"].tolist()
+    assert found.epochs["stage"].tolist() == score(write_night(tmp_path / "b.edf"), model).epochs["stage"].tolist()
     assert any("no unit" in note for note in found.notes) == (unit == "")
 
 
@@ -217,8 +216,8 @@ def test_prepared_nights(tmp_path, model):
     first = score(tmp_path / "SC4001E0.npz", model, context=False)
     np.testing.assert_allclose(first.epochs[list(STAGES)], model.probabilities(x[:, :500]), atol=1e-6)
     assert first.labels.tolist() == y.tolist()
-    whole = score_recording(tmp_path / "SC4011E0.npz", model, context=False)
-    expected = score_recording(write_night(tmp_path / "a.edf", x=x.ravel()), model, context=False)
+    whole = score(tmp_path / "SC4011E0.npz", model, context=False).epochs
+    expected = score(write_night(tmp_path / "a.edf", x=x.ravel()), model, context=False).epochs
     np.testing.assert_allclose(whole[list(STAGES)], expected[list(STAGES)], atol=5e-3)
     with pytest.raises(ValueError, match="SC4001E0.npz: its epochs have 500 samples, and the network takes 3000"):
         score(tmp_path / "SC4001E0.npz", load_model(save_tiny(tmp_path / "whole", samples=3000)))
@@ -248,7 +247,7 @@ def test_real_wake(shared, model, tmp_path):
     seed=st.integers(0, 9),
 )
 def test_any_recording(model, tmp_path_factory, rate, label, seconds, record, gaps, scale, kind, seed):
-    """Whatever the rate, the name, the length, the gaps, the unit: all of the signal is found, and gaps are not scored."""
+    """Whatever the rate, the name, the length, the gaps, the unit: all of the signal is found, gaps are not scored."""
     unit, factor = scale
     samples = round(rate * record)
     onsets = np.arange(seconds // record) * float(record)
@@ -256,7 +255,7 @@ def test_any_recording(model, tmp_path_factory, rate, label, seconds, record, ga
         onsets[onsets >= at] += length
     x = brain(seconds + record, samples / record, seed)[: len(onsets) * samples]
     path = tmp_path_factory.mktemp("any") / "night.edf"
-    write_polygraph(
+    write_recording(
         path,
         {label: x * factor},
         samples / record,
@@ -268,18 +267,20 @@ def test_any_recording(model, tmp_path_factory, rate, label, seconds, record, ga
     )
     if len(label.strip(" ")) and "Annotations" in label:
         return
-    trace = read_trace(path, label)
-    kept = np.zeros(len(trace.x), bool)
-    places = np.rint((onsets - onsets[0] if gaps else onsets) * samples / record).astype(int)
+    found = read_channel(path, label)
+    kept = np.zeros(len(found.x), bool)
+    regular = np.arange(len(onsets)) * samples
+    shifts = np.rint((onsets - onsets[0]) * samples / record).astype(int) - regular
+    places = regular + np.maximum.accumulate(shifts)  # at half a sample, rounding must not let records overlap
     for i, place in enumerate(places):
         kept[place : place + samples] = True
-        np.testing.assert_allclose(trace.x[place : place + samples], x[i * samples : (i + 1) * samples], atol=0.05)
+        np.testing.assert_allclose(found.x[place : place + samples], x[i * samples : (i + 1) * samples], atol=0.05)
     total = onsets[-1] - onsets[0] + record
     if total < 30:
         with pytest.raises(ValueError, match="less than one epoch"):
             score(path, model, label)
         return
-    frame = score_recording(path, model, label)
+    frame = score(path, model, label).epochs
     n = int(total / 30 + 1e-6)
     assert list(frame) == HEADER.split(",") and len(frame) == n
     covered = np.zeros(n * 30 + record)
@@ -386,16 +387,16 @@ def test_no_real_night_of_eeg_is_strange_to_the_others(shared):
 
     facts = signal_facts(np.concatenate([signal(f"SC40{subject}1E0") for subject in range(6)]))
     for night in ("SC4071E0", "SC4102E0", "SC4121E0", "SC4171E0"):
-        assert unlike(features(signal(night)), facts).mean() < scoring.STRANGE / 2
-    assert unlike(features(signal("SC4001E0") * 0.1), facts).mean() > scoring.STRANGE
+        assert unlike(features(signal(night)), facts).mean() < STRANGE / 2
+    assert unlike(features(signal("SC4001E0") * 0.1), facts).mean() > STRANGE
 
 
 def test_one_night_of_sleep_edf_hums(shared):
     data = np.load(shared / "data/sleepedf20_first5s.npz", allow_pickle=False)
     nights = [name.removesuffix("_x") for name in data.files if name.endswith("_x")]
     share = {night: humming(features(data[f"{night}_x"].astype(np.float32))).mean() for night in nights}
-    assert len(nights) == 39 and [night for night in nights if share[night] > scoring.STRANGE] == ["SC4111E0"]
-    assert sorted(share.values())[-2] < scoring.STRANGE / 10
+    assert len(nights) == 39 and [night for night in nights if share[night] > STRANGE] == ["SC4111E0"]
+    assert sorted(share.values())[-2] < STRANGE / 10
 
 
 # models
@@ -438,17 +439,17 @@ def test_a_model_file_cannot_run_code(tmp_path, saved):
 
 
 def test_without_default_weights_the_command_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(scoring, "DEFAULT", tmp_path / "none")
+    monkeypatch.setattr(models, "DEFAULT", tmp_path / "none")
     assert main(["score", str(write_night(tmp_path / "a.edf"))]) == 2
     assert "no default weights yet; name with --model" in capsys.readouterr().err
 
 
 def test_the_model_is_described(tmp_path, model):
-    lines = scoring.describe(model)
+    lines = models.describe(model)
     assert lines[0].endswith("trained on: nothing at all") and "not on record" in lines[1]
     checked = {"data": "d", "protocol": "p", "folds": 10, "n": 42308, "acc": 0.731, "mf1": 0.66, "kappa": 0.63}
     path = save_tiny(tmp_path / "m", cross_validation=checked | {"context": {"acc": 0.8, "mf1": 0.7, "kappa": 0.75}})
-    text = "\n".join(scoring.describe(load_model(path)))
+    text = "\n".join(models.describe(load_model(path)))
     assert "on d, p, 10 folds, 42,308 epochs: accuracy 73.1 %, macro-F1 66.0 %, kappa 0.630" in text
     assert "with context: accuracy 80.0 %" in text
 
@@ -466,26 +467,26 @@ def test_an_exported_model_scores_without_torch(tmp_path, saved, simulated):
     export.export_onnx(net, tmp_path / "tiny.onnx", 500, facts["normalisation"], facts)
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from sleepkit.scoring.staging import score_recording\n"
-        "score_recording(*sys.argv[1:3]).to_csv(sys.argv[3], index=False)"
+        "from sleepkit.scoring import score\n"
+        "score(*sys.argv[1:3]).epochs.to_csv(sys.argv[3], index=False)"
     )
     arguments = [str(simulated[0]), str(tmp_path / "tiny.onnx"), str(tmp_path / "out.csv")]
     subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, check=True)
     found = pd.read_csv(tmp_path / "out.csv")
-    np.testing.assert_allclose(found[list(STAGES)], score_recording(simulated[0], saved)[list(STAGES)], atol=1e-4)
+    np.testing.assert_allclose(found[list(STAGES)], score(simulated[0], saved).epochs[list(STAGES)], atol=1e-4)
 
 
 def test_the_packaged_model_is_taken_as_exported(tmp_path, saved, monkeypatch):
     export = pytest.importorskip("sleepkit.scoring.onnx_export")
     net, facts = load_network(saved)
-    monkeypatch.setattr(scoring, "DEFAULT", saved)
+    monkeypatch.setattr(models, "DEFAULT", saved)
     night = write_night(tmp_path / "a.edf")
     slow = score(night)
     export.export_onnx(net, saved.with_name("tiny.onnx"), 500, facts["normalisation"], facts)
     fast = score(night)
     assert (slow.model.name, fast.model.name) == ("tiny", "tiny.onnx")
     np.testing.assert_allclose(fast.epochs[list(STAGES)], slow.epochs[list(STAGES)], atol=1e-4)
-    monkeypatch.setattr(scoring, "find_spec", lambda name: None)  # onnxruntime is an extra
+    monkeypatch.setattr(models, "find_spec", lambda name: None)  # onnxruntime is an extra
     assert load_model().name == "tiny"
 
 
@@ -528,7 +529,9 @@ def test_a_recording_that_is_flat_throughout_is_written_with_no_stage(tmp_path, 
         score_files(tmp_path / f"{name}.npz", tmp_path / name, saved, show=said.append)
         assert sorted(path.name for path in (tmp_path / name).iterdir()) == sorted(name + ending for ending in ENDINGS)
         night = pd.read_csv(tmp_path / name / f"{name}.csv")
-        assert (night["stage"] == "?").all() == bool(missing) and missing in (tmp_path / name / f"{name}.txt").read_text()
+        assert (night["stage"] == "?").all() == bool(missing) and missing in (
+            tmp_path / name / f"{name}.txt"
+        ).read_text()
 
 
 def test_our_hypnogram_compares_with_itself(tmp_path, saved, simulated):
@@ -743,9 +746,11 @@ def test_the_command_wants_a_recording_or_a_stream(capsys):
 
 
 def test_nothing_large_is_imported_before_it_is_needed(tmp_path):
-    code = "import sys, sleepkit.scoring.report, sleepkit.scoring.stream\nprint(*sys.modules)"
+    faces = "import sleepkit.recordings, sleepkit.scoring; from sleepkit.scoring import load_model, score, score_stream"
+    code = f"import sys, sleepkit.scoring.report\n{faces}\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert not {"torch", "mne", "matplotlib", "scipy", "sklearn", "edfio.read"} & set(loaded.stdout.split())
+    large = {"torch", "mne", "matplotlib", "papermill", "scipy", "sklearn", "edfio"}
+    assert not large & set(loaded.stdout.split())
 
 
 # the targets
@@ -757,7 +762,7 @@ def test_eight_hours_in_eight_seconds(tmp_path):
     from sleepkit.recordings.simulation import simulate
 
     psg, _ = simulate(tmp_path, subjects=[0], hours=8)[0]
-    if not scoring.DEFAULT.with_name(scoring.DEFAULT.name + ".safetensors").exists():
+    if not models.DEFAULT.with_name(models.DEFAULT.name + ".safetensors").exists():
         pytest.skip("needs the default weights")
     code = (
         "import resource, sys\nfrom sleepkit.__main__ import main\nstatus = main(sys.argv[1:])\n"

@@ -11,13 +11,13 @@ import tracemalloc
 import numpy as np
 import pandas as pd
 import pytest
-from polygraphs import CONTEXT, brain, save_tiny
+from recording_files import CONTEXT, brain, save_tiny
 
 from sleepkit.__main__ import main
 from sleepkit.epochs import STAGES
 from sleepkit.evaluation.context import Context, advance, smooth
 from sleepkit.execution.paths import ROOT
-from sleepkit.scoring.staging import Model, load_model
+from sleepkit.scoring.model import Model, load_model
 from sleepkit.scoring.stream import HEADER, score_stream
 
 COMMAND = [sys.executable, "-m", "sleepkit", "score", "--model"]

@@ -5,14 +5,14 @@ They stand in for recordings that cannot be passed on, so that everything else r
 
 import datetime
 import math
-import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import edfio
 import numpy as np
 
 from sleepkit.execution.paths import written
-from sleepkit.recordings.simulation.hypnogram import annotations, draw_stages, read_stages
+from sleepkit.recordings.simulation.hypnogram import annotations, draw_stages
 from sleepkit.recordings.simulation.signal import FS, draw_person, draw_signals
 
 FILTER = "HP:0.5Hz LP:100Hz [enhanced cassette BW]"
@@ -33,76 +33,56 @@ def _edf_signal(values, rate, channel):
     label, transducer, unit, (low, high), (dlow, dhigh), prefilter = channel
     digital = (values - low) * np.float32((dhigh - dlow) / (high - low)) + dlow
     digital = np.rint(digital, out=digital).clip(dlow, dhigh).astype(np.int16)
-    return edfio.EdfSignal.from_digital(
-        digital,
-        rate,
-        label=label,
-        transducer_type=transducer,
-        physical_dimension=unit,
-        physical_range=(low, high),
-        digital_range=(dlow, dhigh),
-        prefiltering=prefilter,
-    )
+    kinds = {"label": label, "transducer_type": transducer, "physical_dimension": unit, "prefiltering": prefilter}
+    ranges = {"physical_range": (low, high), "digital_range": (dlow, dhigh)}
+    return edfio.EdfSignal.from_digital(digital, rate, **kinds, **ranges)
 
 
-def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0, hypnogram=None):
+def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0):
     """Write one simulated night: `SC4ssNE0-PSG.edf` (seven channels) and `SC4ssNEC-Hypnogram.edf`.
 
     subject : int, 0 to 99; night : int, 0 to 9; hours : length of the PSG, at least 0.5
-    hypnogram : path of an EDF+ hypnogram to follow: its stages, start and length (the PSG ends where scoring ends;
-        `hours` is not used); the file is copied beside the PSG
     returns (psg, hypnogram), two paths; same arguments, same bytes
-    Raises ValueError for numbers out of range or a hypnogram that tells no stages.
+    Raises ValueError for numbers out of range.
     """
     if not (0 <= subject <= 99 and 0 <= night <= 9):
         raise ValueError(f"subject {subject}, night {night}: Sleep-EDF's names have room for 0 to 99 and 0 to 9")
-    output_dir = Path(output_dir)
-    psg_path = output_dir / f"SC4{subject:02d}{night}E0-PSG.edf"
-    hypnogram_path = output_dir / f"SC4{subject:02d}{night}EC-Hypnogram.edf"
+    seconds = round(3600 * hours)
+    if seconds < 1800:
+        raise ValueError(f"hours={hours}: a night needs at least half an hour, for two cycles with all stages")
     person = draw_person(np.random.default_rng([seed, subject, 0]))
     rng = np.random.default_rng([seed, subject, 1 + night])
-    if hypnogram is None:
-        seconds = round(3600 * hours)
-        if seconds < 1800:
-            raise ValueError(f"hours={hours}: a night needs at least half an hour, for two cycles with all stages")
-        stages = draw_stages(rng, seconds)
-        sex = {"F": "Female", "M": "Male"}[person.sex]
-        day = datetime.date(1989, 1, 1) + datetime.timedelta(days=7 * subject + night)
-        patient = edfio.Patient(sex=person.sex, name=f"{sex}_{person.age}yr")
-        recording = edfio.Recording(startdate=day)
-        asleep = 30 * int(np.flatnonzero(stages)[0])
-        start = datetime.datetime(1989, 1, 1, 23, 40) + datetime.timedelta(minutes=int(rng.integers(30)) - asleep // 60)
-        starttime = start.time()
-        scored = edfio.Edf(
-            [],
-            patient=patient,
-            recording=recording,
-            starttime=starttime,
-            annotations=annotations(stages, beyond=60 * int(rng.integers(15, 116))),
-        )
-        with written(hypnogram_path) as temporary:
-            scored.write(temporary)
-    else:
-        stages, given = read_stages(hypnogram)
-        seconds = 30 * len(stages)
-        patient, recording, starttime = given.patient, given.recording, given.starttime
-        with written(hypnogram_path) as temporary:
-            shutil.copyfile(hypnogram, temporary)
+    stages = draw_stages(rng, seconds)
+    sex = {"F": "Female", "M": "Male"}[person.sex]
+    # The subject falls asleep about midnight.
+    minutes = int(rng.integers(30)) - 30 * int(np.flatnonzero(stages)[0]) // 60
+    header = {
+        "patient": edfio.Patient(sex=person.sex, name=f"{sex}_{person.age}yr"),
+        "recording": edfio.Recording(startdate=datetime.date(1989, 1, 1) + datetime.timedelta(7 * subject + night)),
+        "starttime": (datetime.datetime(1989, 1, 1, 23, 40) + datetime.timedelta(minutes=minutes)).time(),
+    }
+    notes = annotations(stages, beyond=60 * int(rng.integers(15, 116)))
     fast, slow = draw_signals(rng, person, stages, seconds)
     marker = 900 + 20 * rng.standard_normal(seconds)
     signals = [
         _edf_signal(values, FS if len(values) > seconds else 1, channel)
-        for values, channel in zip([*fast, *slow, marker], CHANNELS)
+        for values, channel in zip([*fast, *slow, marker], CHANNELS, strict=True)
     ]
-    psg = edfio.Edf(
-        signals, patient=patient, recording=recording, starttime=starttime, data_record_duration=math.gcd(seconds, 30)
-    )  # 30 s where the length allows it
-    with written(psg_path) as temporary:
-        psg.write(temporary)
-    return psg_path, hypnogram_path
+    psg = edfio.Edf(signals, data_record_duration=math.gcd(seconds, 30), **header)  # 30 s where the length allows it
+    paths = [Path(output_dir) / f"SC4{subject:02d}{night}{end}.edf" for end in ("E0-PSG", "EC-Hypnogram")]
+    for path, edf in zip(paths, (psg, edfio.Edf([], annotations=notes, **header)), strict=True):
+        with written(path) as temporary:
+            edf.write(temporary)
+    return tuple(paths)
 
 
-def simulate(output_dir, subjects=range(8), nights=(1,), hours=8.0, seed=0):
+def simulate(
+    output_dir: str | Path,
+    subjects: Iterable[int] = range(8),
+    nights: Iterable[int] = (1,),
+    hours: float = 8.0,
+    seed: int = 0,
+) -> list[tuple[Path, Path]]:
     """Write simulated nights (see `simulate_night`) of several subjects.
 
     returns a sorted list of (psg, hypnogram) paths

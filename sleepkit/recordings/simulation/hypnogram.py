@@ -5,16 +5,7 @@ import numpy as np
 
 EPOCH = 30  # s, as the scorers of Sleep-EDF worked
 W, N1, N2, S3, S4, REM, MOVEMENT, UNSCORED = range(8)
-LABELS = (
-    "Sleep stage W",
-    "Sleep stage 1",
-    "Sleep stage 2",
-    "Sleep stage 3",
-    "Sleep stage 4",
-    "Sleep stage R",
-    "Movement time",
-    "Sleep stage ?",
-)
+LABELS = (*(f"Sleep stage {stage}" for stage in "W1234R"), "Movement time", "Sleep stage ?")
 LONGEST_SLEEP = 8.5 * 3600  # s; a day-long recording holds one night, the rest of it is wake
 CYCLE = 95 * 60  # s; short recordings get shorter cycles, so that there are always two or more
 
@@ -71,29 +62,5 @@ def annotations(stages, beyond):
     """Runs of equal stages as EDF+ annotations, then `Sleep stage ?` for `beyond` seconds, as the originals have it."""
     starts = np.flatnonzero(np.diff(stages, prepend=-1))
     lengths = np.diff(starts, append=len(stages))
-    runs = [
-        edfio.EdfAnnotation(float(EPOCH * start), float(EPOCH * length), LABELS[stages[start]])
-        for start, length in zip(starts, lengths)
-    ]
-    return [*runs, edfio.EdfAnnotation(float(EPOCH * len(stages)), float(beyond), LABELS[UNSCORED])]
-
-
-def read_stages(path):
-    """Stages of an EDF+ hypnogram up to the end of scoring; what is `Sleep stage ?` to the last epoch is not part.
-
-    returns (stages, edf): stages (n,) int, positions in `LABELS`; edf the open `edfio.Edf` with its header
-    raises ValueError for a label that is none of `LABELS`, or a file without scored epochs
-    """
-    edf = edfio.read_edf(path)
-    stages = np.zeros(0, dtype=int)
-    for annotation in edf.annotations:
-        if annotation.text not in LABELS:
-            raise ValueError(f"{path}: annotation {annotation.text!r} is no sleep stage; known are {', '.join(LABELS)}")
-        first = round(annotation.onset / EPOCH)
-        last = first + round((annotation.duration or 0) / EPOCH)
-        stages = np.concatenate([stages, np.full(max(0, last - len(stages)), UNSCORED)])
-        stages[first:last] = LABELS.index(annotation.text)
-    scored = np.flatnonzero(stages != UNSCORED)
-    if not len(scored):
-        raise ValueError(f"{path}: no scored epoch in it; give a hypnogram with Sleep stage annotations")
-    return stages[: scored[-1] + 1], edf
+    bouts = [*zip(starts, lengths, stages[starts], strict=True), (len(stages), beyond / EPOCH, UNSCORED)]
+    return [edfio.EdfAnnotation(float(EPOCH * a), float(EPOCH * n), LABELS[stage]) for a, n, stage in bouts]

@@ -8,6 +8,7 @@ from scipy.signal import lfilter
 
 from sleepkit.recordings.simulation.hypnogram import EPOCH, MOVEMENT, UNSCORED
 
+# fmt: off
 FS = 100                       # Hz
 FRAME, HOP = 4 * FS, 2 * FS    # samples; noise is made in frames of 4 s that overlap by half
 CHUNK = 4096                   # frames at a time, which bounds the memory of a long night
@@ -50,17 +51,18 @@ EVENTS = {
     "slow": ((0.0, 0.05, 1.5, 30, 0.02), (1.0, 0.6, 0.5)),
     "sawtooth": ((0.05, 0.5, 0.1, 0.0, 3.5), (1.0, 0.4, 0.3)),
 }
+# fmt: on
 
 
 @dataclass(frozen=True)
 class Person:
     """What makes one subject's recordings unlike another's; levels are in units of log power."""
 
-    levels: tuple         # per stage: all of it, below 4 Hz, theta, alpha, sigma, above 16, above 30 Hz
+    levels: tuple  # per stage: all of it, below 4 Hz, theta, alpha, sigma, above 16, above 30 Hz
     alpha_hz: float
     spindle_hz: float
-    waves: float          # size of the slow waves and K-complexes, relative
-    mains: float          # µV
+    waves: float  # size of the slow waves and K-complexes, relative
+    mains: float  # µV
     sex: str
     age: int
 
@@ -69,21 +71,22 @@ def draw_person(rng):
     """A subject; spreads follow those between the twenty subjects of EDF-20."""
     spread = np.array([0.25, 0.2, 0.2, 0.35, 0.35, 0.4, 0.4])
     levels = spread * (rng.standard_normal(7) + 0.6 * rng.standard_normal((5, 7)))  # some traits show in one stage only
-    return Person(levels=tuple(map(tuple, levels)), alpha_hz=rng.normal(9.8, 0.7), spindle_hz=rng.normal(13.2, 0.5),
-                  waves=float(np.exp(rng.normal(0, 0.15))), mains=rng.uniform(0.2, 1.0), sex="FM"[rng.integers(2)],
-                  age=int(rng.integers(25, 35)))
+    alpha_hz, spindle_hz = rng.normal(9.8, 0.7), rng.normal(13.2, 0.5)
+    waves, mains = float(np.exp(rng.normal(0, 0.15))), rng.uniform(0.2, 1.0)
+    sex, age = "FM"[rng.integers(2)], int(rng.integers(25, 35))
+    return Person(tuple(map(tuple, levels)), alpha_hz, spindle_hz, waves, mains, sex, age)
 
 
 def _wander(rng, n, k, seconds):
     """(n, k) float32 unit-variance noise that forgets itself within about `seconds`; one row per frame."""
     keep = np.exp(-HOP / FS / seconds)
     white = rng.standard_normal((n, k), dtype=np.float32)
-    white[1:] *= np.float32(np.sqrt(1 - keep ** 2))  # the first row already has the variance of the rest
+    white[1:] *= np.float32(np.sqrt(1 - keep**2))  # the first row already has the variance of the rest
     return lfilter(np.float32([1.0]), np.float32([1.0, -keep]), white, axis=0)
 
 
 def stage_weights(rng, stages, frames):
-    """How much of each stage is in each frame: changes fall beside the scorer's 30-s grid, and epochs are ambiguous.
+    """How much of each stage is in each frame: changes fall off the scorer's 30-s grid, and epochs are ambiguous.
 
     stages : (n,) int, positions in `hypnogram.LABELS`
     returns (frames, 5) float32 that add up to 1, and (frames,) float32, 0 to 1, how much the subject moves
@@ -104,7 +107,7 @@ def stage_weights(rng, stages, frames):
     weights[rows, np.where(lean > 0, LIGHTER[stage], DEEPER[stage])] += share
     arousal = np.flatnonzero(rng.random(frames) < 10 * HOP / FS / 3600)  # ten an hour, some seconds of wake each
     for later in range(4):
-        woken = arousal[(rng.random(len(arousal)) < 0.85 ** later) & (arousal + later < frames)] + later
+        woken = arousal[(rng.random(len(arousal)) < 0.85**later) & (arousal + later < frames)] + later
         weights[woken] = 0.5 * weights[woken] + 0.5 * np.eye(5, dtype=np.float32)[0]
     weights = lfilter([0.5, 0.3, 0.2], 1, np.pad(weights, ((2, 0), (0, 0)), mode="edge"), axis=0)[2:].astype(np.float32)
 
@@ -120,10 +123,9 @@ def stage_weights(rng, stages, frames):
 
 def _bumps(person, f):
     """(7, len(f)): where the seven levels of a person act on the spectrum."""
-    def step(hz):
-        return 1 / (1 + np.exp(-(f - hz) / (0.08 * hz)))
-    return np.stack([np.ones_like(f), 1 - step(4), step(4) - step(8), np.exp(-0.5 * ((f - person.alpha_hz) / 1.2) ** 2),
-                     np.exp(-0.5 * ((f - person.spindle_hz) / 1.2) ** 2), step(16), step(30)])
+    above = {hz: 1 / (1 + np.exp(-(f - hz) / (0.08 * hz))) for hz in (4, 8, 16, 30)}
+    alpha, sigma = _bell(f, person.alpha_hz, 1.2), _bell(f, person.spindle_hz, 1.2)
+    return np.stack([np.ones_like(f), 1 - above[4], above[4] - above[8], alpha, sigma, above[16], above[30]])
 
 
 def _noise(rng, logpower, color):
@@ -165,8 +167,8 @@ def _background(rng, person, weights, moving, samples):
         logpower = weights[part] @ table + levels[part] @ bumps
         for channel, color in enumerate(colors):
             noise = _noise(rng, logpower, color).ravel()
-            out[channel, start * HOP:start * HOP + len(noise)] += noise
-    return out[:, HOP:HOP + samples]
+            out[channel, start * HOP : start * HOP + len(noise)] += noise
+    return out[:, HOP : HOP + samples]
 
 
 def _bell(t, at, width):
@@ -175,6 +177,7 @@ def _bell(t, at, width):
 
 def _waveforms(rng, kind, n, person):
     """(n, length) float32 µV: `n` examples of one kind of event."""
+
     def draw(low, high):
         return rng.uniform(low, high, (n, 1))
 
@@ -217,7 +220,7 @@ def _add_waveforms(rng, signals, person, weights):
         waves = _waveforms(rng, kind, len(start), person)
         index = (start + rng.integers(0, HOP, len(start)))[:, None] + np.arange(waves.shape[1])
         inside = index < samples
-        for signal, gain in zip(signals, gains):
+        for signal, gain in zip(signals, gains, strict=True):
             if gain:
                 np.add.at(signal, index[inside], np.float32(gain) * waves[inside])
 
@@ -240,8 +243,8 @@ def draw_signals(rng, person, stages, seconds):
     signals += (beat[:, None] * np.tile([1, -1], FS // 2)).astype(np.float32).ravel()
     slot = np.minimum(t * FS // HOP, frames - 1)
     breath = np.sin(2 * np.pi * np.cumsum(rng.normal(0.25, 0.02, seconds)))
+    breath = 600 * breath * (1 + moving[slot]) + 60 * rng.standard_normal(seconds) + 100
     tone = weights[slot] @ np.array([2.6, 1.9, 1.5, 1.4, 0.7]) + 1.5 * moving[slot]
-    slow = np.stack([600 * breath * (1 + moving[slot]) + 60 * rng.standard_normal(seconds) + 100,
-                     tone + 0.12 * rng.standard_normal(seconds),
-                     37 - 0.4 * np.sin(np.pi * t / seconds) + 0.01 * rng.standard_normal(seconds)])
-    return signals, slow.astype(np.float32)
+    tone = tone + 0.12 * rng.standard_normal(seconds)
+    warmth = 37 - 0.4 * np.sin(np.pi * t / seconds) + 0.01 * rng.standard_normal(seconds)
+    return signals, np.stack([breath, tone, warmth]).astype(np.float32)

@@ -18,7 +18,7 @@ FACTS = {
 RANGES = {"EDF": (-32768, 32767), "BDF": (-8388608, 8388607)}
 
 
-def write_polygraph(
+def write_recording(
     path, signals, rate, kind="EDF", seconds=1, unit="uV", physical=1000, onsets=None, start="16.13.00"
 ):
     """Write a recording; what is left of the signals after the last whole record is cut off.
