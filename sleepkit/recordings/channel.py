@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sleepkit.execution.extras import extras
 from sleepkit.recordings.edf import ENDINGS, MAGIC, MAX_SAMPLES, open_edf, parse_start
 from sleepkit.recordings.quality import PLAUSIBLE, bad_seconds
 
@@ -143,7 +144,8 @@ def _by_edf(path, channel):
 
 def _by_mne(path, channel):
     """The same by MNE-Python, which knows some twenty formats; it is imported only here, as it takes a second."""
-    import mne
+    with extras():
+        import mne
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about what does not concern one channel's samples

@@ -5,6 +5,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from sleepkit.execution.extras import extras
 from sleepkit.execution.paths import data, progress
 from sleepkit.recordings.sleep_edf import nights_of
 
@@ -33,6 +34,8 @@ def fetch(
 
     Raises FetchError, after all files were tried, naming those that failed and why; ValueError for an unknown data set.
     """
+    with extras():
+        import pooch  # noqa: F401  (before the list of files: MNE, which has it, comes with the same extra)
     folder = data() if output_dir is None else Path(output_dir)
     registry = sha1_of(dataset) if registry is None else registry
     failed, waits = {}, BACK_OFF
@@ -63,8 +66,9 @@ def sha1_of(dataset):
 
 def _fetch_one(folder, name, sha1, base_url, waits):
     """What is wrong in the end ("" if nothing), and whether the server answered at all."""
-    import pooch
-    import requests
+    with extras():
+        import pooch
+        import requests
 
     pooch.get_logger().setLevel(logging.WARNING)  # its notices would break the progress bar
     url = f"{base_url.rstrip('/')}/{name}"

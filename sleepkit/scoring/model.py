@@ -10,6 +10,7 @@ import numpy as np
 
 from sleepkit.epochs import EPOCH_SECONDS, STAGES
 from sleepkit.evaluation.context import Context
+from sleepkit.execution.extras import extras
 from sleepkit.execution.paths import WEIGHTS
 from sleepkit.metrics import softmax
 
@@ -70,9 +71,10 @@ def load_model(path: str | Path | None = None) -> Model:
             "(runs/PROFILE/.../foldN.safetensors)"
         )
     # These import torch, which takes a second: an exported network does not need it, nor does a mistyped name.
-    from sleepkit.evaluation.protocols import Normalisation
-    from sleepkit.evaluation.training import predict_logits
-    from sleepkit.network.saved import load_network
+    with extras():
+        from sleepkit.evaluation.protocols import Normalisation
+        from sleepkit.evaluation.training import predict_logits
+        from sleepkit.network.saved import load_network
 
     net, facts = load_network(chosen)
     try:

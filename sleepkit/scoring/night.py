@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sleepkit.epochs import EPOCH_SECONDS, STAGES, read_prepared
+from sleepkit.execution.extras import extras
 from sleepkit.recordings.channel import read_channel
 from sleepkit.recordings.quality import bad_seconds, epochs_scored, windows_scored
 
@@ -117,7 +118,8 @@ def _without_offset(x, fs):
 
 def _resampled(x, length):
     """By MNE-Python, polyphase where the rates have a small common ratio, which takes a fraction of an FFT's memory."""
-    from mne.filter import resample
+    with extras():
+        from mne.filter import resample
 
     small = max(length, len(x)) // math.gcd(length, len(x)) <= 1000
     method = "polyphase" if small else "fft"

@@ -17,8 +17,8 @@ from sleepkit.network.saved import load_network
 from sleepkit.network.size import count_parameters
 from sleepkit.paper.published import published_genotype
 from sleepkit.results import NETWORK, SCORES
-from sleepkit.scoring.onnx_network import network_graph
 from sleepkit.scoring import load_model, score
+from sleepkit.scoring.onnx_network import network_graph
 
 PROFILE = "first5s-cpu"
 NAMES = [name + way for way in ("", "_pruned", "_distilled") for name in ("edf20_first5s_L7", "fold0_L7")]

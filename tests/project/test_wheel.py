@@ -98,10 +98,7 @@ def test_a_night_is_scored_in_an_empty_folder(installed):
         ("run all", "git clone"),
         ("release demo", "git clone"),
         ("export", "pip install 'sleepkit-companion["),
-        pytest.param(
-            *("fetch recordings", "pip install 'sleepkit-companion[fetch]'"),
-            marks=pytest.mark.xfail(reason="recordings/download.py looks MNE up without asking", strict=False),
-        ),
+        ("fetch recordings", "pip install 'sleepkit-companion[fetch]'"),
         ("bench train", "pip install 'sleepkit-companion[train]'"),
     ],
 )
