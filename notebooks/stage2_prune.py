@@ -62,7 +62,7 @@ from sleepkit.experiments.stage2 import Stage2, compare, prune_and_finetune, pru
 from sleepkit.experiments.sweep import regrowth, sweep_ratios
 from sleepkit.experiments.trained import load_trained
 from sleepkit.paper import figures, tables
-from sleepkit.paper import show as gallery
+from sleepkit.paper.display import show_table
 
 settings = Stage2(profile, dataset, subjects, ratio, balance, finetune_epochs, ablation_seeds, ablation_search, device,
                   beside, ratios, sweep_folds, sweep_seeds, methods, where, max_minutes or None, cost_repeats, also)
@@ -113,7 +113,7 @@ comparison.round(3)
 # the published folds share sleepers between training and test.
 
 # %% tags=["nbval-ignore-output"]
-gallery.show_table(profile, "tab04" if dataset == "edf20" else "tab06")
+show_table("tab04" if dataset == "edf20" else "tab06", profile)
 
 # %% [markdown]
 # The same people staged twice: the difference per subject, its mean over the seeds, and an interval that 95 % of 10,000 draws of
