@@ -23,24 +23,7 @@ from sleepkit.paper import figures
 from sleepkit.paper.items import item
 from sleepkit.paper.pictures import light_png
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} · sleepkit</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="style.css">
-</head>
-<body>
-<nav aria-label="Pages">{links}</nav>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
-STYLE = Path(__file__).with_name("site.css")
+PAGE, STYLE = (Path(__file__).with_name(name).read_text("utf-8") for name in ("site.html", "site.css"))
 LINK = re.compile(r"\]\(([^)#:]+)\)")  # in Markdown, to a file
 
 
@@ -95,7 +78,7 @@ def build(notebooks, drawn, output):
     pages["index"] = "Tables and figures", markdown(start, drawn)
     for name, (title, body) in pages.items():
         files[f"{name}.html"] = PAGE.format(title=html.escape(title), links=navigation(name), body=body).encode()
-    files["style.css"] = (STYLE.read_text("utf-8") + HtmlFormatter().get_style_defs(".highlight")).encode()
+    files["style.css"] = (STYLE + HtmlFormatter().get_style_defs(".highlight")).encode()
     for name, content in files.items():
         with written(output / name) as temporary:
             temporary.write_bytes(content)

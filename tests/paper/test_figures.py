@@ -308,7 +308,7 @@ def test_a_saved_figure_is_the_same_byte_for_byte_and_light(profile):
 
 
 def test_a_picture_that_would_be_large_has_fewer_dots(tmp_path):
-    figure = new_figure(PAGE, 3)
+    figure = new_figure(PAGE, 3, layout="none")
     figure.add_axes((0, 0, 1, 1)).imshow(np.random.default_rng(0).random((300, 720)), cmap="gray")
     save_png(figure, tmp_path / "noise.png", 150e3)
     assert (tmp_path / "noise.png").stat().st_size <= 150e3
@@ -317,7 +317,10 @@ def test_a_picture_that_would_be_large_has_fewer_dots(tmp_path):
 
 
 def test_a_light_svg_looks_like_the_one_that_it_is_made_of():
-    text = """<svg><defs><style type="text/css">*{a: b}</style></defs>
+    text = """<svg>
+ <defs>
+<style type="text/css">*{a: b}</style>
+</defs>
   <!-- 7 -->
   <g>
     <path d="M 1.239999 -0.000001

@@ -1,4 +1,5 @@
-"""Figures: one function per item; each takes data frames, arrays or genotypes and returns a matplotlib figure."""
+"""Figures: one function per item; each takes data frames, arrays or genotypes and returns a matplotlib figure at page
+width, with `note` at its foot."""
 # ruff: noqa: F401  the face of the room of figures
 
 from sleepkit.paper.figures.cells import plot_cells

@@ -26,7 +26,6 @@ def plot_cells(published, found, kind, note=""):
     """The cell `kind` ("normal" or "reduce") of two genotypes, one over the other, at page width.
 
     published, found : Genotype; found may be None, then the published cell stands alone
-    returns a matplotlib figure
     """
     genotypes = {"published": published} | ({"found in this run": found} if found is not None else {})
     cells = {label: getattr(genotype, kind) for label, genotype in genotypes.items()}
@@ -45,8 +44,7 @@ def plot_cells(published, found, kind, note=""):
     handles.append(Line2D([], [], label="to the output", **TO_OUTPUT))
     place = {"loc": "lower left", "bbox_to_anchor": (0.01, 0.36 / total), "borderaxespad": 0}
     figure.legend(handles=handles, ncols=4, columnspacing=1.2, **place)
-    add_note(figure, note)
-    return figure
+    return add_note(figure, note)
 
 
 def draw_cell(ax, entries, width, height):

@@ -18,7 +18,7 @@ CENTRED = LABEL | {"ha": "center"}
 def plot_framework(note=""):
     """Stage 1, a search with data and operation pruning by turns, over stage 2, the scoring and removal of filters.
 
-    It holds no numbers of a run. returns a matplotlib figure at page width
+    It holds no numbers of a run.
     """
     height = 4.75 + (0.22 if note else 0)
     figure = new_figure(PAGE, height, layout="none")
@@ -29,8 +29,7 @@ def plot_framework(note=""):
     _panel(ax, 0.1, 2.1, 0.26, "Stage 2", "prune the filters of the network that was found", PRUNE)
     _search(ax)
     _filters(ax)
-    add_note(figure, note)
-    return figure
+    return add_note(figure, note)
 
 
 def _search(ax):

@@ -51,8 +51,7 @@ def plot_confusion(dataset, found, note=""):
             axes[0].set_ylabel("true stage")
             for ax in axes[len(row) :]:
                 ax.remove()
-    add_note(figure, note)
-    return figure
+    return add_note(figure, note)
 
 
 def draw_confusion(ax, matrix, name=""):
@@ -135,7 +134,6 @@ def plot_training(found, published, note=""):
         (subjectwise) or the test fold (epochwise). Distilled networks, whose training side has other targets and so
         another loss, are left out
     published : data frame dataset, layers, model, fold, epoch, train_loss, val_loss, val_acc; held out is the test fold
-    returns a matplotlib figure at page width
     """
     blocks = [("Published, held out: test fold", _published_curves(published))]
     if found is not None:
@@ -163,8 +161,7 @@ def plot_training(found, published, note=""):
     handles = [Line2D([], [], color=colour, label=f"L = {cells}") for cells, colour in colours.items()]
     handles += [Line2D([], [], color="#444444", linewidth=0.9, linestyle=s, label=name) for name, s in SIDES.items()]
     figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), columnspacing=1.4)
-    add_note(figure, note)
-    return figure
+    return add_note(figure, note)
 
 
 def draw_curves(loss, accuracy, curves, colours):

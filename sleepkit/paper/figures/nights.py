@@ -17,7 +17,7 @@ def plot_night(predictions, night=None, note=""):
 
     predictions : dict of arrays as predictions.npz: night, y, id (n,); prob, prob_context (n, 5)
     night : its name; None takes the first one
-    Raises ValueError for a night that is not among them. returns a matplotlib figure at page width
+    Raises ValueError for a night that is not among them.
     """
     known = sorted(set(predictions["night"].tolist()))
     night = known[0] if night is None else night
@@ -44,8 +44,7 @@ def plot_night(predictions, night=None, note=""):
     axes[3].set(xlabel="time since the first epoch, h", xlim=(0, hours[-1] + EPOCH_HOURS))
     _stage_key(axes[3])
     figure.align_ylabels(axes)
-    add_note(figure, note)
-    return figure
+    return add_note(figure, note)
 
 
 @styled
@@ -55,7 +54,6 @@ def plot_scored(epochs, x, fs, expert=None, title="", note=""):
     epochs : data frame with onset (s), stage ("?" where not scored), W ... REM
     x : (n, samples) µV, the signal of each epoch, or its beginning, at `fs` Hz
     expert : (n,) stages by an expert, negative where there is none
-    returns a matplotlib figure at page width
     """
     hours = epochs["onset"].to_numpy() / 3600
     scored = epochs["stage"].isin(STAGES).to_numpy()
@@ -83,8 +81,7 @@ def plot_scored(epochs, x, fs, expert=None, title="", note=""):
     _stage_key(axes["probabilities"])
     figure.suptitle(title, x=0.01, ha="left")
     figure.align_ylabels(list(axes.values()))
-    add_note(figure, note)
-    return figure
+    return add_note(figure, note)
 
 
 @styled
@@ -92,7 +89,6 @@ def plot_recording(epochs, night=None, note=""):
     """The hypnogram of one night and, for every stage, the epoch of median amplitude.
 
     epochs : EpochSet (x in µV);  night : its name, None takes the first one
-    returns a matplotlib figure at page width
     """
     name = epochs.night[0] if night is None else night
     chosen = epochs.subset(epochs.night == name)
@@ -114,8 +110,7 @@ def plot_recording(epochs, night=None, note=""):
     traces[-1].set(xlabel="time within the epoch, s", xticks=np.linspace(0, len(seconds) / chosen.fs, 6))
     traces[-1].set_xlim(0, len(seconds) / chosen.fs)
     figure.align_ylabels([top, *traces])
-    add_note(figure, note)
-    return figure
+    return add_note(figure, note)
 
 
 def draw_hypnogram(ax, hours, stages, wrong=None):

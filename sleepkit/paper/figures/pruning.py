@@ -31,7 +31,6 @@ def plot_importance(scores, note=""):
     """Capacity against independence of every filter, kept and removed, full convolutions beside depthwise ones.
 
     scores : data frame layer, capacity (bit), independence, kept
-    returns a matplotlib figure at page width
     """
     figure = new_figure(PAGE, 2.9)
     depthwise = scores.layer.str.endswith("depthwise")
@@ -46,8 +45,7 @@ def plot_importance(scores, note=""):
         ax.set_title(f"{letter}  {len(rows)} {kind} in {rows.layer.nunique()} layers")
         ax.set(xlabel="information capacity, bit", ylabel="independence")
         ax.legend()
-    add_note(figure, note)
-    return figure
+    return add_note(figure, note)
 
 
 @styled
@@ -55,7 +53,7 @@ def plot_sweep(sweep, note=""):
     """Accuracy and macro-F1 against the share of filters removed, mean and sd over seeds, a line per method.
 
     sweep : data frame as sweep.csv: method, ratio (0 to 0.9), seed, acc, mf1, n
-    Raises ValueError for a method that is not one of METHODS. returns a matplotlib figure at page width
+    Raises ValueError for a method that is not one of METHODS.
     """
     unknown = sorted(set(sweep.method) - set(METHODS))
     if unknown:
@@ -80,8 +78,7 @@ def plot_sweep(sweep, note=""):
     title = f"{bars}; scored on {sweep.n.iloc[0]:,} test epochs"
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=2, title=title, alignment="left")
-    add_note(figure, note)
-    return figure
+    return add_note(figure, note)
 
 
 @styled
@@ -92,7 +89,6 @@ def plot_calibration(calibration, note=""):
     calibration : data frame as calibration.csv, a row per bin: network (full, pruned), temperature_scaled (0, 1), bin,
         low, high, n, confidence, accuracy; ece and temperature, the same in all rows of a network
     Bars are what a bin's predictions achieve, dots stand at their mean confidence; the strip below counts them.
-    returns a matplotlib figure at page width
     """
     figure = new_figure(PAGE, 3.0)
     panels = [(network, scaled) for network in NETWORKS for scaled in (0, 1)]
@@ -108,8 +104,7 @@ def plot_calibration(calibration, note=""):
     n = calibration.groupby(["network", "temperature_scaled"]).n.sum().max()
     axes[1, 0].set_ylabel(f"share of\n{n:,} epochs")
     figure.align_ylabels(axes[:, 0])
-    add_note(figure, note)
-    return figure
+    return add_note(figure, note)
 
 
 def draw_reliability(upper, lower, rows, colour):
@@ -130,7 +125,6 @@ def plot_latency(cost, note=""):
 
     cost : data frame as cost.csv: network (full, pruned), runtime (pytorch, onnx, int8), samples, median_ms, p95_ms,
         file_bytes, peak_mb
-    returns a matplotlib figure at page width
     """
     kinds = {"runtime": pd.Categorical(cost.runtime, RUNTIMES), "network": pd.Categorical(cost.network, NETWORKS)}
     lengths = list(cost.assign(**kinds).sort_values(["samples", "runtime", "network"]).groupby("samples"))
@@ -143,8 +137,7 @@ def plot_latency(cost, note=""):
         line[0].set_title(f"{QUANTITIES[0][2]}, {samples:,} samples")
     for ax, letter in zip(axes.flat, "abcdefghijkl", strict=False):
         ax.set_title(f"{letter}  {ax.get_title(loc='left')}")
-    add_note(figure, note)
-    return figure
+    return add_note(figure, note)
 
 
 def draw_bars(ax, rows, column, unit, title, label, decimals):

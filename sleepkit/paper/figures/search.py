@@ -50,7 +50,6 @@ def plot_search(history, published, samples, note=""):
     history : data frame, one row per search epoch (history.csv), or None: then the published curves alone
     published : data frame epoch, train_loss, train_acc, val_loss, val_acc
     samples : data frame epoch, n_train, n_valid: the published sizes of the halves from those epochs on
-    returns a matplotlib figure at page width
     """
     if history is None:
         figure, rows = style.new_figure(PAGE, 2.4), [["loss", "acc", "samples"]]
@@ -68,8 +67,7 @@ def plot_search(history, published, samples, note=""):
     for name in ("acc", "samples"):
         panels[name].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
     figure.legend(handles=_search_key(history), loc="outside upper left", ncols=3, columnspacing=1.6)
-    style.add_note(figure, note)
-    return figure
+    return style.add_note(figure, note)
 
 
 def _draw_published(panels, published, samples):
@@ -124,7 +122,6 @@ def plot_sharpening(weights, removed, history, genotype=None, note=""):
     removed : data frame as removed_operations.csv;  history : data frame as history.csv
     genotype : the Genotype that the search ended with; its operations are ringed in the last map
     Grey are operations that an earlier round removed, crossed those that this round removes.
-    returns a matplotlib figure at page width
     """
     epochs = weights["epoch"].tolist()
     shown = sorted({epochs[0], *pruning_epochs(history).tolist(), epochs[-1]})
@@ -157,8 +154,7 @@ def plot_sharpening(weights, removed, history, genotype=None, note=""):
         *[ringed] * (genotype is not None),
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=3, columnspacing=1.6)
-    style.add_note(figure, note)
-    return figure
+    return style.add_note(figure, note)
 
 
 def draw_weights(ax, weights, before, here, strongest):
@@ -193,7 +189,6 @@ def plot_removed(voe, examples, note=""):
 
     voe : dict of arrays as voe.npz: half, voe, removed, y (n,), a row per sample and pruning round
     examples : dict of arrays as examples.npz: id, stage, half, voe (k,), x (k, samples) µV, fs, Hz
-    returns a matplotlib figure at page width
     """
     figure = style.new_figure(PAGE, 7.4)
     upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.1))
@@ -202,8 +197,7 @@ def plot_removed(voe, examples, note=""):
     kept = Patch(facecolor="#777777", label="kept in the round (colour of its stage)")
     removed = Line2D([], [], color=INK, linewidth=1.0, label="removed in the round")
     figure.legend(handles=[kept, removed], loc="outside upper left", ncols=2, columnspacing=1.6)
-    style.add_note(figure, note)
-    return figure
+    return style.add_note(figure, note)
 
 
 def draw_distributions(axes, voe):

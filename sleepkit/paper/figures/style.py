@@ -42,11 +42,12 @@ def new_figure(width, height, layout="constrained"):
 
 
 def add_note(figure, note):
-    """The line under a figure that says which data, protocol and seeds made it, broken to the figure's width."""
+    """The figure with a line under it that says which data, protocol and seeds made it, broken to its width."""
     if note:
         characters = int(figure.get_figwidth() / 0.057)
         text = "\n".join(textwrap.wrap(note, characters))
         figure.supxlabel(text, x=0.01, ha="left", fontsize=7, color="#666666", linespacing=1.25)
+    return figure
 
 
 def add_heading(ax, text):

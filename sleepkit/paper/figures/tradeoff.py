@@ -30,7 +30,6 @@ def plot_tradeoff(crossval, parameters, note=""):
     crossval, parameters : data frames as crossval.csv and parameters.csv of all notebooks, or None; each network's
         merged predictions, epochs scored alone, are a mark (mean over seeds, a bar of one sd where there are several)
     The list on the right numbers the other methods, best first, whether or not their size is known.
-    returns a matplotlib figure at page width
     """
     figure = new_figure(PAGE, 6.3)
     places = []
