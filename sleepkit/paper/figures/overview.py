@@ -25,8 +25,7 @@ def plot_overview(title, pictures):
     if not shown:
         return None
     drawn, top = [], HEAD
-    for row in _rows(shown):
-        height = _height(row)
+    for height, row in _rows(shown):
         widths = [height * _aspect(picture) for *_, picture in row]
         captions = [_wrapped(caption, width) for (caption, *_), width in zip(row, widths, strict=True)]
         below = top + LINE * max(map(len, captions)) + 0.05
@@ -65,28 +64,15 @@ def _thumbnail(path):
 
 
 def _rows(pictures):
-    """The pictures in order, broken into rows that fill the page's width."""
+    """(height in inches, pictures) of rows that fill the page's width; the last one may not."""
     row = []
-    for picture in pictures:
+    for place, picture in enumerate(pictures, start=1):
         row.append(picture)
-        if _width(row) >= _room(row):
-            yield row
+        width = TALLEST * sum(_aspect(each) for *_, each in row)
+        room = PAGE - 2 * MARGIN - (len(row) - 1) * GAP
+        if width >= room or place == len(pictures):
+            yield min(TALLEST, TALLEST * room / width), row
             row = []
-    if row:
-        yield row
-
-
-def _height(row):
-    """Inches at which a row fills the page's width, or those of the last row, which may not."""
-    return min(TALLEST, TALLEST * _room(row) / _width(row))
-
-
-def _width(row):
-    return TALLEST * sum(_aspect(picture) for *_, picture in row)
-
-
-def _room(row):
-    return PAGE - 2 * MARGIN - (len(row) - 1) * GAP
 
 
 def _aspect(picture):

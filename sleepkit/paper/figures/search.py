@@ -146,14 +146,7 @@ def plot_sharpening(weights, removed, history, genotype=None, note=""):
     bar = figure.colorbar(image, ax=axes, shrink=min(1, 2 / len(shown)), aspect=22, pad=0.015)
     bar.set_label("weight of the operation, softmax(α/T)")
     bar.outline.set_linewidth(0.4)
-    crossed = Line2D([], [], linestyle="", marker="x", markersize=4, color=LEAVING, label="removed in this round")
-    ringed = Line2D([], [], linestyle="", **RING, label="in the genotype that the search ends with")
-    handles = [
-        Patch(facecolor=REMOVED, label="removed in an earlier round"),
-        crossed,
-        *[ringed] * (genotype is not None),
-    ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=3, columnspacing=1.6)
+    figure.legend(handles=_sharpening_key(genotype is not None), loc="outside upper left", ncols=3, columnspacing=1.6)
     return style.add_note(figure, note)
 
 
@@ -181,6 +174,13 @@ def _ring(ax, cell):
     places = {edge: number for number, edge in enumerate(edges(len(cell) // 2))}
     for entry, (operation, source) in enumerate(cell):
         ax.plot(places[entry // 2, source], OPERATIONS.index(operation), **RING)
+
+
+def _sharpening_key(ringed):
+    earlier = Patch(facecolor=REMOVED, label="removed in an earlier round")
+    crossed = Line2D([], [], linestyle="", marker="x", markersize=4, color=LEAVING, label="removed in this round")
+    ring = Line2D([], [], linestyle="", **RING, label="in the genotype that the search ends with")
+    return [earlier, crossed, *[ring] * ringed]
 
 
 @styled
