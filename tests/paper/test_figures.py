@@ -29,6 +29,7 @@ from sleepkit.paper.figures import (
     plot_framework,
     plot_night,
     plot_overview,
+    plot_scored,
     plot_search,
     save,
 )
@@ -262,6 +263,17 @@ def test_night_that_is_not_there():
         plot_night(predictions(), "SC4999E0")
 
 
+@pytest.mark.parametrize("expert", [None, np.repeat([0, 2, -1, 4], 10)], ids=["alone", "expert"])
+def test_a_scored_night_shows_what_was_scored_and_what_was_not(expert):
+    random = np.random.default_rng(2)
+    prob = random.dirichlet(np.ones(5), 40)
+    epochs = pd.DataFrame(prob, columns=list(STAGES)).assign(onset=30.0 * np.arange(40))
+    epochs["stage"] = ["?" if i % 13 == 12 else STAGES[stage] for i, stage in enumerate(prob.argmax(axis=1))]
+    words = assert_readable(plot_scored(epochs, random.normal(0, 20, (40, 500)), 100.0, expert, "a night", NOTE))
+    assert any("3 of 40 epochs not scored (grey)" in word for word in words) and "a night" in words
+    assert ("Expert" in words) == any("the expert differs" in word for word in words) == (expert is not None)
+
+
 # --- looks, files, index
 
 
@@ -481,5 +493,5 @@ def test_the_face_of_the_paper():
     import sleepkit.paper as paper
 
     assert paper.show is display.show and paper.published_genotype is published_genotype
-    with pytest.raises(AttributeError, match="no attribute 'shown'"):
-        paper.shown
+    with pytest.raises(ImportError, match="shown"):
+        from sleepkit.paper import shown  # noqa: F401
