@@ -19,7 +19,7 @@
 # data, protocol and seeds that made it.
 #
 # Nothing is computed here and no network is loaded; the notebook reads `results/<profile>/` and the authors' published numbers, and
-# writes `figures/<profile>/`: vector and 300-dpi figures, tables as CSV, Markdown and LaTeX, and `index.md`, which lists all 28 items with
+# writes `figures/<profile>/`: figures as SVG and PNG, tables as CSV, Markdown and LaTeX, and `index.md`, which lists all 28 items with
 # the notebook and the command behind each. Where a profile has no results for an item, the published numbers stand alone and the
 # index says so, or the item is listed as missing; none is drawn from made-up numbers.
 
@@ -29,8 +29,9 @@ profile = "demo"
 # %%
 import pandas as pd
 
+from sleepkit.paper import show
+from sleepkit.paper.display import figure_checks, write_index
 from sleepkit.paper.items import ITEMS
-from sleepkit.paper.show import draw, gallery_checks, write_index
 
 pd.set_option("display.max_rows", None)  # tables are shown whole
 print(f"profile {profile}: {len(ITEMS)} items")
@@ -42,10 +43,10 @@ print(f"profile {profile}: {len(ITEMS)} items")
 # half of them and fine-tunes the rest. Where the paper, the released code and this companion part ways stands in table 11.
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig01")
+show("fig01", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "tab11")
+show("tab11", profile)
 
 # %% [markdown]
 # ## The data
@@ -55,10 +56,10 @@ draw(profile, "tab11")
 # method describes.
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "tab01")
+show("tab01", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "tab02")
+show("tab02", profile)
 
 # %% [markdown]
 # ## The search
@@ -66,16 +67,16 @@ draw(profile, "tab02")
 # Loss and accuracy of both halves, pruning rounds, what is left, and the temperature; in grey what the authors printed.
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig06")
+show("fig06", profile)
 
 # %% [markdown]
 # How the operations of every edge grow apart as the temperature falls, and which epochs data pruning removes.
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig07")
+show("fig07", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig08")
+show("fig08", profile)
 
 # %% [markdown]
 # ## The cells
@@ -84,16 +85,16 @@ draw(profile, "fig08")
 # cell's output.
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig02")
+show("fig02", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig03")
+show("fig03", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig04")
+show("fig04", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig05")
+show("fig05", profile)
 
 # %% [markdown]
 # ## Scores
@@ -102,34 +103,34 @@ draw(profile, "fig05")
 # test fold); this run's protocol stands in a row of its own. The two are not comparable, which is why both are shown.
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig09")
+show("fig09", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig10")
+show("fig10", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig11")
+show("fig11", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "tab03")
+show("tab03", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "tab04")
+show("tab04", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "tab05")
+show("tab05", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "tab06")
+show("tab06", profile)
 
 # %% [markdown]
 # Among others: accuracy against size, and the state of the art with its protocol in a column of its own.
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig14")
+show("fig14", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "tab07")
+show("tab07", profile)
 
 # %% [markdown]
 # ## Filters, ablation, protocols
@@ -137,16 +138,16 @@ draw(profile, "tab07")
 # Importance of the filters, what each level of pruning contributes, and what a night's context adds.
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig12")
+show("fig12", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig13")
+show("fig13", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "tab08")
+show("tab08", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "tab10")
+show("tab10", profile)
 
 # %% [markdown]
 # ## Can its probabilities be trusted, and what does an answer cost?
@@ -155,19 +156,19 @@ draw(profile, "tab10")
 # the stage-2 notebook.
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig16")
+show("fig16", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig17")
+show("fig17", profile)
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "tab09")
+show("tab09", profile)
 
 # %% [markdown]
 # ## One night
 
 # %% tags=["nbval-ignore-output"]
-draw(profile, "fig15")
+show("fig15", profile)
 
 # %% [markdown]
 # ## The index and the checks
@@ -176,7 +177,7 @@ draw(profile, "fig15")
 print(write_index(profile).read_text().split("\n\n")[0])
 
 # %%
-verdict = gallery_checks(profile)
+verdict = figure_checks(profile)
 verdict
 
 # %%

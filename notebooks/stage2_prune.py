@@ -56,7 +56,8 @@ from sleepkit.experiments import (
     Ablation, Pruning, Run, Sweep, ablate, accuracy_claim, calibrate, filter_importance, full_and_pruned, inference_cost, load_networks,
     paired_differences, prune_and_finetune, prune_other_dataset, pruning_checks, regrowth, sweep_ratios,
 )
-from sleepkit.paper import figures, show, tables
+from sleepkit.paper import figures, tables
+from sleepkit.paper.display import show_table
 
 # %%
 run = Run(profile=profile, dataset=dataset, subjects=subjects, device=device, where=where, max_minutes=max_minutes)
@@ -109,7 +110,7 @@ comparison.round(3)
 # the published folds share sleepers between training and test.
 
 # %% tags=["nbval-ignore-output"]
-show.show_table(profile, "tab04" if dataset == "edf20" else "tab06")
+show_table("tab04" if dataset == "edf20" else "tab06", run)
 
 # %% [markdown]
 # The same people staged twice: the difference per subject, its mean over the seeds, and an interval that 95 % of 10,000 draws of

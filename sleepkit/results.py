@@ -166,7 +166,7 @@ def with_parts(frame):
 
 def of_stage_2(rows):
     """Which rows are of networks that stage 2 made, pruned or trained again whole, as a bool series."""
-    return (rows.pruned > 0) | rows.genotype.map(lambda label: parts_of(label)[2] != "")
+    return (rows.pruned > 0) | rows.genotype.map(lambda label: parts_of(label)[2] != "").astype(bool)
 
 
 def write_table(frame, path):

@@ -8,7 +8,6 @@ test a network, and the test fold chooses its epoch.
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import KFold
 
 # The ten pairs of subjects of EDF-20 in AttnSleep's order, so that folds equal that peer's.
 EDF20_PAIRS = ((14, 5), (4, 17), (8, 7), (19, 12), (0, 15), (16, 9), (11, 10), (3, 1), (6, 18), (2, 13))
@@ -107,6 +106,8 @@ def subject_folds(subject, k, validation_subjects=3):
 def epoch_folds(n, k=5, seed=47):
     """The authors' folds: epochs shuffled, so that one subject is in training and test, and the test fold chooses the
     epoch."""
+    from sklearn.model_selection import KFold  # which figures do without
+
     splits = KFold(k, shuffle=True, random_state=seed).split(np.arange(n))
     return [Fold(number, np.sort(train), np.sort(test), np.sort(test)) for number, (train, test) in enumerate(splits)]
 

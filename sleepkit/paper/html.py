@@ -15,65 +15,20 @@ import nbformat
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-from PIL import Image
 from pygments.formatters import HtmlFormatter
 
 from sleepkit.execution.notebooks import NAMES
 from sleepkit.execution.paths import written
 from sleepkit.paper import figures
 from sleepkit.paper.items import item
+from sleepkit.paper.pictures import light_png
 
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} · sleepkit</title>
-<link rel="icon" href="data:,">
-<link rel="stylesheet" href="style.css">
-</head>
-<body>
-<nav aria-label="Pages">{links}</nav>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
-STYLE = """
-body { margin: 0; color: #1f2328; background: #fff; font: 1rem/1.55 system-ui, sans-serif; overflow-wrap: break-word; }
-nav { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; padding: .7rem 1rem; background: #f3f5f7;
-      border-bottom: 1px solid #d5d9de; }
-nav a[aria-current] { color: inherit; font-weight: 600; text-decoration: none; }
-main { max-width: 56rem; margin: 0 auto; padding: 0 1rem 4rem; }
-a { color: #0b5a9d; }
-a.anchor-link { visibility: hidden; margin-left: .3em; text-decoration: none; }
-:is(h1, h2, h3):hover a.anchor-link { visibility: visible; }
-h1, h2, h3 { line-height: 1.25; }
-h1 { font-size: clamp(1.5rem, 5vw, 2rem); }
-h2 { margin-top: 2.2rem; font-size: clamp(1.25rem, 4vw, 1.5rem); }
-:is(h1, h2, h3) code { font-size: .9em; }
-img { max-width: 100%; height: auto; }
-pre, code { font: .85rem/1.45 ui-monospace, monospace; }
-pre { overflow-x: auto; margin: 0; }
-.highlight { padding: .1rem .8rem; background: #f6f8fa; border-radius: .3rem; }
-.highlight pre { margin: .4rem 0; }
-.input, .output_area { margin: .6rem 0; }
-.output_area pre { white-space: pre-wrap; }
-table { display: block; width: fit-content; max-width: 100%; overflow-x: auto; border: 0; border-collapse: collapse;
-        font-size: .85rem; overflow-wrap: normal; }
-th, td { padding: .25rem .6rem; border: 0; border-bottom: 1px solid #e3e6ea; text-align: left; vertical-align: top; }
-table.dataframe :is(th, td) { text-align: right; white-space: nowrap; }
-math[display="block"] { margin: .9rem 0; font-size: 1.15em; overflow-x: auto; overflow-y: hidden; }
-.together { white-space: nowrap; }
-@media (max-width: 40rem) { td code { white-space: nowrap; } }
-"""
+PAGE, STYLE = (Path(__file__).with_name(name).read_text("utf-8") for name in ("site.html", "site.css"))
 LINK = re.compile(r"\]\(([^)#:]+)\)")  # in Markdown, to a file
-COLOURS = 256  # of a picture; a third of the bytes of matplotlib's 16 million, and no difference to be seen
 
 
 class Renderer(IPythonRenderer):
-    """nbconvert's HTML of Markdown; formulas as MathML, and links as the site has them. `path` is where pictures lie."""
+    """nbconvert's HTML of Markdown with formulas as MathML and links as the site has them; pictures lie in `path`."""
 
     def block_math(self, body):
         return mathml(body, "block")
@@ -95,39 +50,35 @@ class Renderer(IPythonRenderer):
         return super().image(text, url, title).replace("<img", f'<img width="{width}" height="{height}"', 1)
 
 
-def build(notebooks, gallery, output):
+def build(notebooks, drawn, output):
     """Write the site: index.html, a page for every notebook and table, their pictures and files, style.css.
 
-    notebooks : folder of the five executed notebooks;  gallery : folder of a profile's tables and figures
+    notebooks : folder of the five executed notebooks;  drawn : folder of a profile's tables and figures
     output : folder that is written to
     returns the start page's path. Raises ValueError, with the cure, for a notebook or file
     that is missing, not executed or damaged, and for a formula that cannot be set.
     """
-    notebooks, gallery, output = Path(notebooks), Path(gallery), Path(output)
-    index = _existing(gallery / "index.md", f"`make figures PROFILE={gallery.name}` writes it").read_text("utf-8")
-    listed = sorted(set(LINK.findall(index)))
-    for name in listed:
-        _existing(gallery / name, f"{gallery / 'index.md'} lists it; `make figures PROFILE={gallery.name}` draws it")
-    pages, files = {}, {"style.css": (STYLE + HtmlFormatter().get_style_defs(".highlight")).encode()}
-    summaries = []
+    drawn, output = Path(drawn), Path(output)
+    index = _existing(drawn / "index.md", f"`make figures PROFILE={drawn.name}` writes it").read_text("utf-8")
+    pages, files, summaries = {}, {}, []
+    for name in sorted(set(LINK.findall(index))):
+        path = _existing(drawn / name, f"{drawn}/index.md lists it; `make figures PROFILE={drawn.name}` draws it")
+        if path.suffix == ".md":
+            text = path.read_text("utf-8")
+            pages[path.stem] = heading(text) or name, markdown(text, drawn)
+        else:
+            files[name] = light_png(path)[1] if path.suffix == ".png" else path.read_bytes()
     for name in NAMES:
-        notebook = read_executed(notebooks / f"{name}.ipynb")
+        notebook = read_executed(Path(notebooks) / f"{name}.ipynb")
         title, claim = opening(notebook)
         summaries.append(f"**[{title}]({name}.html).** {claim}")
         files |= extract_pictures(notebook, name)
         pages[name] = title, notebook_html(notebook)
-    for name in listed:
-        path = gallery / name
-        if path.suffix == ".md":
-            text = path.read_text("utf-8")
-            pages[path.stem] = heading(text) or name, markdown(text, gallery)
-        else:
-            files[name] = light_png(path)[1] if path.suffix == ".png" else path.read_bytes()
     start = "# The five notebooks\n\n" + "\n\n".join(summaries) + "\n\n" + re.sub("^# ", "## ", index)
-    pages["index"] = "Tables and figures", markdown(start, gallery)
-
+    pages["index"] = "Tables and figures", markdown(start, drawn)
     for name, (title, body) in pages.items():
         files[f"{name}.html"] = PAGE.format(title=html.escape(title), links=navigation(name), body=body).encode()
+    files["style.css"] = (STYLE + HtmlFormatter().get_style_defs(".highlight")).encode()
     for name, content in files.items():
         with written(output / name) as temporary:
             temporary.write_bytes(content)
@@ -190,17 +141,17 @@ def alternative_text(source, section):
     for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
         name = getattr(call.func, "attr", getattr(call.func, "id", ""))
         words = [argument.value for argument in call.args if isinstance(getattr(argument, "value", None), str)]
-        if name == "draw":
+        if name == "show":
             entry = item(words[0])
-            return f"Figure {int(entry.key[3:])}, {entry.title}. {summary(entry.function.removeprefix('figures.'))}"
+            return f"Figure {int(entry.key[3:])}, {entry.title}. {summary(entry.function)}"
         if name.startswith("plot_") and hasattr(figures, name):
-            return summary(name) + (f" Here: {', '.join(words)}." if words else "")
+            return summary(getattr(figures, name)) + (f" Here: {', '.join(words)}." if words else "")
     return f"Figure in the section “{section}”"
 
 
 def summary(function):
-    """The first paragraph of a plotting function's docstring, on one line."""
-    return " ".join(inspect.getdoc(getattr(figures, function)).split("\n\n")[0].replace("`", "").split())
+    """The first paragraph of a function's docstring, on one line."""
+    return " ".join(inspect.getdoc(function).split("\n\n")[0].replace("`", "").split())
 
 
 def notebook_html(notebook):
@@ -232,20 +183,6 @@ def mathml(latex, display):
     if "\\" in formula:  # an unknown command is passed on as text
         raise ValueError(f"the formula {latex!r} cannot be set: it has a command that latex2mathml does not know")
     return formula
-
-
-def light_png(picture, name=None):
-    """((width, height) in pixels, bytes) of a PNG with its colours reduced to a palette.
-
-    picture : path, or open file, which `name` stands for. Raises ValueError when it is not a PNG.
-    """
-    try:
-        with Image.open(picture, formats=["PNG"]) as image:
-            light, content = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE), io.BytesIO()
-    except (OSError, SyntaxError) as error:  # a SyntaxError is Pillow's word for a damaged PNG
-        raise ValueError(f"{name or picture}: not a PNG picture that can be read ({error}); draw it again") from error
-    light.save(content, "PNG", optimize=True)
-    return light.size, content.getvalue()
 
 
 def _existing(path, cure):

@@ -155,7 +155,7 @@ def _write_hypnogram(scoring, path):
 
 
 def _write_picture(scoring, path):
-    from sleepkit.paper.figures.scored import plot_scored
+    from sleepkit.paper.figures.nights import plot_scored
     from sleepkit.paper.figures.style import styled
 
     night = scoring.night

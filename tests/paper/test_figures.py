@@ -1,40 +1,46 @@
 """Every figure shows what it was given, nothing is cut, no words overlap, and the same input gives the same bytes."""
 
-import io
 import itertools
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from figure_checks import NOTE, assert_readable
 from IPython.display import Markdown
-from matplotlib.image import imread, imsave
+from matplotlib.image import imsave
 from matplotlib.patches import FancyBboxPatch, PathPatch
+from PIL import Image
 
 from sleepkit.epochs import STAGES
 from sleepkit.evaluation.crossval import CONTEXTS
 from sleepkit.execution import paths
+from sleepkit.execution.notebooks import NAMES
 from sleepkit.genotype import OPERATIONS, Genotype
-from sleepkit.paper import figures, items, tables
+from sleepkit.paper import display, figures, items, show, tables
+from sleepkit.paper.display import write_index
 from sleepkit.paper.figures import (
+    overview,
     plot_cells,
     plot_confusion,
     plot_framework,
     plot_night,
     plot_overview,
+    plot_scored,
     plot_search,
     save,
 )
-from sleepkit.paper.figures.confusion import matrix_of
-from sleepkit.paper.figures.curves import pruning_epochs
 from sleepkit.paper.figures.layout import crossings, layered
-from sleepkit.paper.figures.style import HYPNOGRAM, PAGE, STAGE_COLOURS
+from sleepkit.paper.figures.networks import matrix_of
+from sleepkit.paper.figures.search import pruning_epochs
+from sleepkit.paper.figures.style import DPI, HYPNOGRAM, PAGE, STAGE_COLOURS, new_figure, save_png
+from sleepkit.paper.pictures import light_svg
+from sleepkit.paper.provenance import provenance
 from sleepkit.paper.published import SEARCH_SAMPLES, published, published_confusion, published_genotype
-from sleepkit.paper.show import draw, plot, write_index
-from sleepkit.results import COLUMNS, NETWORK
+from sleepkit.results import COLUMNS, NETWORK, with_parts
 
 
 def random_genotype(nodes, seed):
@@ -67,7 +73,7 @@ def confusion_rows(networks, matrix=None):
         for i, true in enumerate(STAGES)
         for j, predicted in enumerate(STAGES)
     ]
-    return pd.DataFrame(rows, columns=[*NETWORK, "true", "predicted", "n"])
+    return with_parts(pd.DataFrame(rows, columns=[*NETWORK, "true", "predicted", "n"]))
 
 
 def predictions(n=240):
@@ -257,6 +263,17 @@ def test_night_that_is_not_there():
         plot_night(predictions(), "SC4999E0")
 
 
+@pytest.mark.parametrize("expert", [None, np.repeat([0, 2, -1, 4], 10)], ids=["alone", "expert"])
+def test_a_scored_night_shows_what_was_scored_and_what_was_not(expert):
+    random = np.random.default_rng(2)
+    prob = random.dirichlet(np.ones(5), 40)
+    epochs = pd.DataFrame(prob, columns=list(STAGES)).assign(onset=30.0 * np.arange(40))
+    epochs["stage"] = ["?" if i % 13 == 12 else STAGES[stage] for i, stage in enumerate(prob.argmax(axis=1))]
+    words = assert_readable(plot_scored(epochs, random.normal(0, 20, (40, 500)), 100.0, expert, "a night", NOTE))
+    assert any("3 of 40 epochs not scored (grey)" in word for word in words) and "a night" in words
+    assert ("Expert" in words) == any("the expert differs" in word for word in words) == (expert is not None)
+
+
 # --- looks, files, index
 
 
@@ -290,20 +307,67 @@ def profile(tmp_path, monkeypatch):
     return "demo"
 
 
-def test_a_saved_figure_is_the_same_byte_for_byte_and_300_dpi(profile):
-    saved = save(plot_search(history(), published("search_curve"), SEARCH_SAMPLES, NOTE), profile, "fig06")
+def test_a_saved_figure_is_the_same_byte_for_byte_and_light(profile):
+    stem = items.item("fig06").stem(profile)
+    saved = save(plot_search(history(), published("search_curve"), SEARCH_SAMPLES, NOTE), stem)
     first = [path.read_bytes() for path in saved]
-    again = save(plot_search(history(), published("search_curve"), SEARCH_SAMPLES, NOTE), profile, "fig06")
+    again = save(plot_search(history(), published("search_curve"), SEARCH_SAMPLES, NOTE), stem)
     assert [path.name for path in again] == ["fig06_search_curves.png", "fig06_search_curves.svg"]
-    assert [path.read_bytes() for path in again] == first
-    assert int.from_bytes(first[0][16:20], "big") == round(PAGE * 300), "width in the PNG's header"
+    assert again == items.item("fig06").files(profile) and [path.read_bytes() for path in again] == first
+    with Image.open(saved[0]) as picture:
+        assert picture.mode == "P" and picture.width == round(PAGE * DPI[0]) and round(picture.info["dpi"][0]) == DPI[0]
     assert sorted(paths.figures(profile).iterdir()) == again, "nothing left over"
+
+
+def test_a_picture_that_would_be_large_has_fewer_dots(tmp_path):
+    figure = new_figure(PAGE, 3, layout="none")
+    figure.add_axes((0, 0, 1, 1)).imshow(np.random.default_rng(0).random((300, 720)), cmap="gray")
+    save_png(figure, tmp_path / "noise.png", 150e3)
+    assert (tmp_path / "noise.png").stat().st_size <= 150e3
+    with Image.open(tmp_path / "noise.png") as picture:
+        assert 60 <= picture.info["dpi"][0] < DPI[0]
+
+
+def test_a_light_svg_looks_like_the_one_that_it_is_made_of():
+    text = """<svg>
+ <defs>
+<style type="text/css">*{a: b}</style>
+</defs>
+  <!-- 7 -->
+  <g>
+    <path d="M 1.239999 -0.000001
+L 20 3.5
+" clip-path="url(#p)" style="fill: none; stroke: #000"/>
+    <path d="M 2 2
+L 3 3
+" clip-path="url(#p)" style="fill: none; stroke: #000"/>
+    <g id="text_1">
+      <use id="d" x="10.123456" transform="translate(0.125625 7) scale(0.015625)" style="fill: #fff"/>
+    </g>
+  </g>
+</svg>"""
+    assert (
+        light_svg(text)
+        == """<svg>
+<defs>
+<style type="text/css">*{a: b}
+.s0{fill: none; stroke: #000}
+.s1{fill: #fff}</style>
+</defs>
+<g>
+<path d="M1.24 -0L20 3.5M2 2L3 3" clip-path="url(#p)" class="s0"/>
+<g>
+<use id="d" x="10.12" transform="translate(0.13 7) scale(0.015625)" class="s1"/>
+</g>
+</g>
+</svg>"""
+    )
 
 
 def test_the_index_lists_all_28_items_present_or_missing(profile):
     assert "![" not in write_index(profile).read_text(), "no figure, no overview"
-    save(plot_framework(), profile, "fig01")
-    tables.save(tables.table_departures(), profile, "tab11")
+    save(plot_framework(), items.item("fig01").stem(profile))
+    tables.save(tables.table_departures(), items.item("tab11").stem(profile), "Departures")
     paths.run_time(profile, "figures").parent.mkdir(parents=True)
     paths.run_time(profile, "figures").write_text("41.6\n")
     lines = write_index(profile).read_text().splitlines()
@@ -317,21 +381,24 @@ def test_the_index_lists_all_28_items_present_or_missing(profile):
         lines[4] == "![All figures of the profile](overview.png)" and (paths.figures(profile) / "overview.png").exists()
     )
     with pytest.raises(ValueError, match="fig06"):
-        items.path(profile, "fig99", "png")
+        items.item("fig99")
 
 
-def test_the_overview_shows_every_figure_once_under_its_title(profile):
-    assert plot_overview(profile) is None
-    for key in ("fig01", "fig06", "fig02", "fig09", "fig14"):
-        draw("paper", key)
-        for path in paths.figures("paper").glob(f"{key}*.png"):
-            paths.figures(profile).mkdir(parents=True, exist_ok=True)
-            path.rename(paths.figures(profile) / path.name)
-    figure = plot_overview(profile)
+def test_the_overview_shows_every_figure_once_under_its_title(profile, monkeypatch):
+    assert plot_overview("None", {}) is None
+    titles, captions = {}, []
+    for key in ("fig01", "fig02", "fig06", "fig09", "fig14"):
+        show(key, "paper")
+        titles[items.item(key).files("paper")[0].stem] = items.item(key).title
+    sheet = plot_overview
+    monkeypatch.setattr(overview, "plot_overview", lambda *given: captions.append(given) or sheet(*given))
+    write_index("paper")
+    ((title, pictures),) = captions
+    figure = sheet(title, pictures)
     words = " ".join(assert_readable(figure)).replace("\n", " ")
-    assert [ax.get_label() for ax in figure.axes] == ["fig01", "fig02", "fig06", "fig09", "fig14"]
+    assert [ax.get_label() for ax in figure.axes] == list(titles) and "paper" in words
     for ax in figure.axes:
-        assert items.item(ax.get_label()).title in words
+        assert titles[ax.get_label()] in words
         height, width = ax.get_images()[0].get_array().shape[:2]
         assert height <= 640, "figures as large as they are saved would take gigabytes"
         box = ax.get_window_extent()
@@ -340,13 +407,12 @@ def test_the_overview_shows_every_figure_once_under_its_title(profile):
         assert a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0, "no picture covers another"
 
 
-def test_the_overview_shows_the_upper_part_of_a_very_long_figure(profile):
-    paths.figures(profile).mkdir(parents=True)
+def test_the_overview_shows_the_upper_part_of_a_very_long_figure(tmp_path):
     shades = np.linspace(0, 1, 4000)[:, None].repeat(300, axis=1)
-    imsave(items.path(profile, "fig09", "png"), shades, cmap="gray", vmin=0, vmax=1)
-    (ax,) = plot_overview(profile).axes
+    imsave(tmp_path / "long.png", shades, cmap="gray", vmin=0, vmax=1)
+    (ax,) = plot_overview("One", {"9  Long": tmp_path / "long.png", "10  Missing": tmp_path / "no.png"}).axes
     shown = np.asarray(ax.get_images()[0].get_array())
-    assert shown.shape == (500, 300, 3) and shown[0, 0, 0] < 3 and shown[-1, 0, 0] < 38, "an eighth of black to white"
+    assert shown.shape[0] <= 500 and shown[0, 0, 0] < 3 and shown[-1, 0, 0] < 38, "an eighth of black to white"
     assert ax.get_window_extent().width / ax.get_window_extent().height == pytest.approx(0.6, abs=0.01)
 
 
@@ -359,8 +425,8 @@ WITHOUT_A_RUN = [
 
 def test_a_profile_without_results_has_every_item_that_published_numbers_allow(profile, monkeypatch, capsys):
     saved = {}
-    monkeypatch.setattr(figures, "save", lambda figure, profile, key: save(saved.setdefault(key, figure), profile, key))
-    shown = {entry.key: draw("paper", entry.key) for entry in items.ITEMS}
+    monkeypatch.setattr(figures, "save", lambda figure, stem: save(saved.setdefault(stem.name[:5], figure), stem))
+    shown = {entry.key: show(entry.key, SimpleNamespace(profile="paper")) for entry in items.ITEMS}
     missing = [key for key, drawn in shown.items() if isinstance(drawn, Markdown)]
     assert sorted(set(shown) - set(missing)) == sorted(WITHOUT_A_RUN)
     assert all("makes its results" in shown[key].data for key in missing)
@@ -371,15 +437,17 @@ def test_a_profile_without_results_has_every_item_that_published_numbers_allow(p
     assert capsys.readouterr().out.count("fig14_cost_accuracy.png") == 1
     for key in (key for key in WITHOUT_A_RUN if key.startswith("fig")):
         assert_readable(saved[key])
-        picture, on_screen = imread(items.path("paper", key, "png")), imread(io.BytesIO(shown[key].data))
-        assert on_screen.shape[:2] == tuple(round(0.4 * side) for side in picture.shape[:2])
-        assert abs(on_screen[..., :3].mean() - picture[..., :3].mean()) < 0.005, "the same picture with fewer dots"
+        png, svg = (file.read_bytes() for file in items.item(key).files("paper"))
+        assert shown[key].data == png and len(png) <= 200e3 and len(svg) <= 300e3
+    assert (paths.figures("paper") / "overview.png").stat().st_size <= 400e3
 
 
 def test_table_10_says_what_its_contexts_are():
     assert all(f"{context}, " in tables.CONTEXT_NOTE for context in set(CONTEXTS) - {"none"})
     for profile, told in (("first5s-cpu", True), ("paper", False)):
-        assert (tables.CONTEXT_NOTE in items.path(profile, "tab10", "md").read_text(encoding="utf-8")) == told
+        assert (
+            tables.CONTEXT_NOTE in items.item("tab10").stem(profile).with_suffix(".md").read_text(encoding="utf-8")
+        ) == told
 
 
 def test_the_sweep_names_the_seeds_of_its_own(tmp_path, monkeypatch):
@@ -388,7 +456,11 @@ def test_the_sweep_names_the_seeds_of_its_own(tmp_path, monkeypatch):
     sweep = tmp_path / "results" / "stage2_prune" / "sweep.csv"
     pd.read_csv(sweep).query("seed < 2").to_csv(sweep, index=False)
     monkeypatch.setattr(paths, "results", lambda profile: tmp_path / "results")
-    said = {key: " ".join(plot("first5s-cpu", key).get_supxlabel().split()) for key in ("fig13", "fig14")}
+
+    def drawn(key):
+        return items.item(key).draw("first5s-cpu", provenance("first5s-cpu", items.item(key)))
+
+    said = {key: " ".join(drawn(key).get_supxlabel().split()) for key in ("fig13", "fig14")}
     assert "; subjectwise folds, training seed 0, 1. " in said["fig13"]
     everywhere = pd.read_csv(tmp_path / "results" / "stage1_edf20" / "crossval.csv").seed
     assert set(everywhere) > {0, 1}
@@ -396,12 +468,30 @@ def test_the_sweep_names_the_seeds_of_its_own(tmp_path, monkeypatch):
     assert f"training seed {seeds} (not all for every network). Architecture has seen the test" in said["fig14"]
 
 
-def test_every_function_that_the_items_name_exists():
+def test_every_item_has_a_number_a_slug_and_a_title_of_its_own():
+    for name in ("key", "slug", "title"):
+        assert len({getattr(entry, name) for entry in items.ITEMS}) == len(items.ITEMS) == 28
     for entry in items.ITEMS:
-        module, function = entry.function.split(".")
-        assert callable(getattr({"figures": figures, "tables": tables}[module], function))
+        assert entry.function.__name__.startswith("plot_" if entry.is_figure else "table_") and entry.function.__doc__
+        assert set(entry.datasets) <= {"edf20", "edf78"} and entry.notebook in NAMES
 
 
-def test_figures_and_tables_need_no_torch():
-    code = "import sys, sleepkit.paper.figures, sleepkit.paper.tables; assert not {'torch', 'mne'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+@pytest.mark.parametrize(
+    ("modules", "without"),
+    [
+        ("sleepkit.paper", "torch mne matplotlib pandas sklearn"),
+        ("sleepkit.paper.items, sleepkit.paper.display, sleepkit.paper.html", "torch mne"),
+        ("sleepkit.paper.figures, sleepkit.paper.tables", "torch mne sklearn"),
+    ],
+)
+def test_the_paper_loads_no_more_than_it_needs(modules, without):
+    code = f"import sys, {modules}; print(sorted(set({without.split()}) & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_face_of_the_paper():
+    import sleepkit.paper as paper
+
+    assert paper.show is display.show and paper.published_genotype is published_genotype
+    with pytest.raises(ImportError, match="shown"):
+        from sleepkit.paper import shown  # noqa: F401

@@ -10,7 +10,8 @@ from matplotlib.testing.compare import compare_images
 
 from sleepkit.execution import paths
 from sleepkit.paper.figures.style import styled
-from sleepkit.paper.show import plot
+from sleepkit.paper.items import item
+from sleepkit.paper.provenance import provenance
 
 IMAGES = Path(__file__).with_name("images")
 DOTS = 60  # per inch: letters blur, but a box, a line or a colour that moves or goes is seen
@@ -26,9 +27,13 @@ def nothing_but_published_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "ROOT", tmp_path)
 
 
+def plot(key):
+    return item(key).draw("paper", provenance("paper", item(key)))
+
+
 @styled
 def picture(key, path):
-    plot("paper", key).savefig(path, dpi=DOTS, metadata={"Software": None})
+    plot(key).savefig(path, dpi=DOTS, metadata={"Software": None})
     return path
 
 
@@ -51,7 +56,7 @@ def test_a_figure_that_lacks_one_line_or_word_is_another_picture(tmp_path):
         ("fig09", lambda figure: figure.axes[0].images[0].set_clim(0, 3)),
         ("fig14", lambda figure: figure.axes[0].containers[0].remove()),
     ):
-        figure = plot("paper", key)
+        figure = plot(key)
         spoil(figure)
         path = tmp_path / f"{key}.png"
         figure.savefig(path, dpi=DOTS)

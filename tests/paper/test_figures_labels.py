@@ -6,7 +6,7 @@ import pytest
 from sleepkit.paper.figures.labels import MARK, label_marks
 from sleepkit.paper.figures.style import PAGE, new_figure
 
-WORDS = ["", "hum", "distilled", "searched", "", "nested", "distilled", "hum", "", "8"]
+WORDS = ["", "scratch", "distilled", "searched", "", "nested", "distilled", "scratch", "", "8"]
 
 
 def labelled(x, y, sd, words):
@@ -50,7 +50,9 @@ def test_words_among_crowded_marks_cover_neither_marks_nor_one_another(seed):
         if texts[i].arrow_patch is not None:
             line = texts[i].arrow_patch.get_path().interpolated(20).vertices / (texts[i].figure.dpi / 72)
             others = np.delete(boxes, i, axis=0)
-            assert not any(over(np.tile(dot, 2), other) for dot in line for other in others), f"the line from {texts[i].get_text()} goes through a word"
+            assert not any(over(np.tile(dot, 2), other) for dot in line for other in others), (
+                f"the line from {texts[i].get_text()} goes through a word"
+            )
 
 
 def test_a_word_stands_next_to_a_lonely_mark_and_keeps_off_its_frame_and_another_ones_bar():

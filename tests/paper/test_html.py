@@ -16,7 +16,7 @@ from sleepkit.execution.notebooks import NAMES
 from sleepkit.paper import items
 from sleepkit.paper.html import alternative_text, build, markdown
 
-GOLDEN, GALLERY = paths.ROOT / "notebooks", paths.figures("first5s-mini")
+GOLDEN, FIGURES = paths.ROOT / "notebooks", paths.figures("first5s-mini")
 CHROMIUM = Path("/usr/bin/chromium")
 LIMIT = 15e6  # bytes of a whole site
 SILENT = ("style", "code", "pre", "math")  # what is in these is not prose
@@ -69,35 +69,35 @@ def unresolved(path):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """Folder of the site of the golden notebooks."""
-    return build(GOLDEN, GALLERY, tmp_path_factory.mktemp("site") / "html").parent
+    return build(GOLDEN, FIGURES, tmp_path_factory.mktemp("site") / "html").parent
 
 
 @pytest.fixture
 def small(tmp_path):
-    """Folders of golden notebooks and of a gallery with a sheet, one figure, one table, and one item missing."""
-    notebooks, gallery = tmp_path / "notebooks", tmp_path / "gallery"
-    for folder in (notebooks, gallery):
+    """Folders of golden notebooks and of a profile's figures with a sheet, one figure, one table, and one item missing."""
+    notebooks, drawn = tmp_path / "notebooks", tmp_path / "drawn"
+    for folder in (notebooks, drawn):
         folder.mkdir()
     for name in NAMES:
         shutil.copy(GOLDEN / f"{name}.ipynb", notebooks)
     for name, size in (("overview.png", (90, 60)), ("fig06_search_curves.png", (30, 20))):
-        Image.new("RGBA", size, "white").save(gallery / name)
-    (gallery / "tab08_ablation.md").write_text("# Ablation\n\n| a | b |\n|---|---|\n| 1 | $\\alpha$ |\n")
-    (gallery / "index.md").write_text(
+        Image.new("RGBA", size, "white").save(drawn / name)
+    (drawn / "tab08_ablation.md").write_text("# Ablation\n\n| a | b |\n|---|---|\n| 1 | $\\alpha$ |\n")
+    (drawn / "index.md").write_text(
         "# Tables and figures, profile `p`\n\n![All figures of the profile](overview.png)\n\n"
         "| item | title | files | numbers from |\n|---|---|---|---|\n"
         "| fig06 | Search | [fig06_search_curves.png](fig06_search_curves.png) | `stage1_edf20` |\n"
         "| fig13 | Ratio | missing | `stage2_prune` |\n"
         "| tab08 | Ablation | [tab08_ablation.md](tab08_ablation.md) | `stage2_prune` |\n"
     )
-    return notebooks, gallery
+    return notebooks, drawn
 
 
 # ---- the pages as files
 
 
 def test_there_is_a_page_for_every_notebook_and_table(site):
-    tables = {path.stem for path in GALLERY.glob("tab*.md")}
+    tables = {path.stem for path in FIGURES.glob("tab*.md")}
     assert tables and {path.stem for path in site.glob("*.html")} == {"index", *NAMES, *tables}
     for path in site.glob("*.html"):
         page = Page(path)
@@ -112,7 +112,7 @@ def test_every_link_resolves_and_every_file_is_linked(site):
     assert not any(wrong.values()), wrong
     linked = {address for path in site.glob("*.html") for address in targets(Page(path))}
     assert {path.name for path in site.iterdir()} - linked == set()
-    assert {path.name for path in GALLERY.glob("fig*.*")} <= linked
+    assert {path.name for path in FIGURES.glob("fig*.*")} <= linked
 
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path):
@@ -179,7 +179,7 @@ def test_start_page_shows_the_sheet_and_the_index(small, tmp_path, capsys):
 def test_text_of_a_picture_comes_from_what_draws_it():
     for entry in items.ITEMS:
         if entry.key.startswith("fig"):
-            text = alternative_text(f'draw(profile, "{entry.key}")', "Cells")
+            text = alternative_text(f'show("{entry.key}", profile)', "Cells")
             assert (
                 text.startswith(f"Figure {int(entry.key[3:])}, {entry.title}. ") and len(text) > len(entry.title) + 30
             )
@@ -205,11 +205,11 @@ def test_a_formula_that_cannot_be_set_is_refused(formula):
         markdown(f"a ${formula}$ b")
 
 
-def spoil_notebook(notebooks, gallery):
+def spoil_notebook(notebooks, drawn):
     (notebooks / "figures.ipynb").write_text("{ half a file")
 
 
-def strip_notebook(notebooks, gallery):
+def strip_notebook(notebooks, drawn):
     notebook = nbformat.read(notebooks / "prepare.ipynb", as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -221,15 +221,15 @@ def strip_notebook(notebooks, gallery):
     "spoil, words",
     [
         (
-            lambda notebooks, gallery: (notebooks / "stage2_prune.ipynb").unlink(),
+            lambda notebooks, drawn: (notebooks / "stage2_prune.ipynb").unlink(),
             "stage2_prune.ipynb is missing: `make rep",
         ),
         (
-            lambda notebooks, gallery: (gallery / "index.md").unlink(),
-            "index.md is missing: `make figures PROFILE=gallery`",
+            lambda notebooks, drawn: (drawn / "index.md").unlink(),
+            "index.md is missing: `make figures PROFILE=drawn`",
         ),
-        (lambda notebooks, gallery: (gallery / "tab08_ablation.md").unlink(), "tab08_ablation.md is missing: "),
-        (lambda notebooks, gallery: (gallery / "overview.png").write_bytes(b"\x89PNG"), "overview.png: not a PNG"),
+        (lambda notebooks, drawn: (drawn / "tab08_ablation.md").unlink(), "tab08_ablation.md is missing: "),
+        (lambda notebooks, drawn: (drawn / "overview.png").write_bytes(b"\x89PNG"), "overview.png: not a PNG"),
         (spoil_notebook, "figures.ipynb: not a notebook"),
         (strip_notebook, "prepare.ipynb: no cell has an output"),
     ],

@@ -7,13 +7,22 @@ import pytest
 
 from sleepkit import results
 from sleepkit.execution import paths
-from sleepkit.paper.items import ITEMS
-from sleepkit.paper.provenance import provenance, published_alone, searched_on_all
+from sleepkit.paper import provenance as lines
+from sleepkit.paper.items import ITEMS, item
+from sleepkit.paper.provenance import searched_on_all
 from sleepkit.results import COLUMNS
 
 SETTINGS = {"dataset": "edf20", "n_subjects": 4, "n_epochs": 1234, "seconds": 5.0, "seed": 42}
 HEAD = "This run: profile toy, Sleep-EDF nights, 4 subjects, 1,234 epochs of 5 s"
 LABEL = "Architecture has seen the test subjects: "
+
+
+def provenance(profile, key):
+    return lines.provenance(profile, item(key))
+
+
+def published_alone(profile, key):
+    return lines.published_alone(profile, item(key))
 
 
 @pytest.fixture
@@ -29,7 +38,6 @@ def toy(tmp_path, monkeypatch):
         for protocol, genotype, seed in (
             ("subjectwise", "edf20-published", 3),
             ("subjectwise", "edf20-published", 4),
-            ("subjectwise", "edf20-published-hum", 3),
             ("subjectwise", "edf20-nested", 3),
             ("epochwise", "edf20-searched", 3),
         )
@@ -76,7 +84,9 @@ def test_what_shows_both_data_sets_names_both(toy):
         line = provenance("toy", key)
         assert "EDF-20: 4 subjects, 1,234 epochs of 5 s; search seed 42; EDF-78: 4 subjects, 99 epochs of 5 s;" in line
         assert "search seed 43; epochwise and" in line and line.endswith(f"{LABEL}edf20-published, edf78-searched.")
-    assert provenance("toy", "tab02").endswith("99 epochs of 5 s; search seed 43.") and "EDF-20: 4" in provenance("toy", "tab01")
+    assert provenance("toy", "tab02").endswith("99 epochs of 5 s; search seed 43.") and "EDF-20: 4" in provenance(
+        "toy", "tab01"
+    )
     assert "EDF-78" not in provenance("toy", "fig09") and "99 epochs" in provenance("toy", "fig10")
 
 
@@ -89,7 +99,9 @@ def test_published_numbers_alone_are_called_so(toy):
     toy.mkdir()
     pruned = pd.read_csv(toy.with_name("stage1_edf20") / "crossval.csv").query("seed == 4").assign(pruned=0.5)
     results.write_table(pruned, toy / "crossval.csv")
-    assert provenance("toy", "tab04").endswith(f"search seed 42; subjectwise folds, training seed 4. {LABEL}edf20-published.")
+    assert provenance("toy", "tab04").endswith(
+        f"search seed 42; subjectwise folds, training seed 4. {LABEL}edf20-published."
+    )
     assert "training seed 3, 4" in provenance("toy", "tab03")
     (toy.with_name("stage1_edf20") / "settings.json").unlink()
     assert published_alone("toy", "tab01") and published_alone("toy", "tab02")
@@ -100,7 +112,7 @@ def test_published_numbers_alone_are_called_so(toy):
 
 
 def test_whose_search_had_the_test_subjects():
-    names = ["edf20-nested", "edf20-published", "edf20-published-distilled", "edf20-searched-hum"]
+    names = ["edf20-nested", "edf20-published", "edf20-published-distilled", "edf20-searched-scratch"]
     assert searched_on_all(names, simulated=False) == ["edf20-published", "edf20-searched"]
     assert searched_on_all(names, simulated=True) == ["edf20-searched"], "nobody published what was found on these"
     assert searched_on_all(["edf20-nested"], simulated=False) == []

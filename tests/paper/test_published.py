@@ -67,7 +67,9 @@ def test_fold_means_are_near_the_merged_scores_but_not_equal():
 
 def test_the_copies_equal_the_originals(shared):
     for path in sorted((shared / "paper" / "published").iterdir()) + [shared / "paper" / "genotypes.json"]:
-        assert (paths.ROOT / "sleepkit" / "published" / path.name).read_bytes() == path.read_bytes(), path.name
+        assert (paths.ROOT / "sleepkit" / "paper" / "published" / path.name).read_bytes() == path.read_bytes(), (
+            path.name
+        )
 
 
 def test_genotypes():
@@ -136,7 +138,9 @@ def test_a_damaged_result_is_named_with_the_cure(profile, name):
             refused += 1
     assert refused > 50
     path.write_bytes(b"")
-    with pytest.raises(ValueError, match=rf"{name}: not what its name says .* Run `python -m sleepkit run .*makes it again"):
+    with pytest.raises(
+        ValueError, match=rf"{name}: not what its name says .* Run `python -m sleepkit run .*makes it again"
+    ):
         results.read(profile, f"stage1_edf20/{name}")
     path.write_bytes(whole)
     results.read(profile, f"stage1_edf20/{name}")

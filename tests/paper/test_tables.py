@@ -9,13 +9,12 @@ import pandas as pd
 import pytest
 
 from sleepkit.epochs import STAGES
-from sleepkit.execution import paths
 from sleepkit.metrics import per_class, scores
 from sleepkit.paper import tables
 from sleepkit.paper.published import baselines, published_confusion
 from sleepkit.paper.tables.formats import HIGHER, LOWER
 from sleepkit.paper.tables.runs import SEARCH_SETTINGS
-from sleepkit.results import COLUMNS, NETWORK
+from sleepkit.results import COLUMNS, NETWORK, with_parts
 
 KEYS = ("subjectwise", "edf20-searched", 4, 5)
 
@@ -34,7 +33,7 @@ def crossval():
                 for fold, acc in (("0", 0.70), ("1", 0.74), ("pooled", 0.72)):
                     acc += gain + seed / 100 - pruned / 10
                     rows.append((*KEYS, pruned, context, seed, fold, acc, acc - 0.1, acc - 0.2, acc + 0.1, 400))
-    return pd.DataFrame(rows, columns=COLUMNS["crossval.csv"])
+    return with_parts(pd.DataFrame(rows, columns=COLUMNS["crossval.csv"]))
 
 
 def companions():
@@ -132,6 +131,7 @@ def test_this_runs_networks_stand_beside_the_published_ones():
 def test_what_stage_2_trained_again_whole_stands_with_stage_2():
     again = {"genotype": "edf20-searched-distilled"}
     runs = [pd.concat([frame, frame[frame.pruned == 0].assign(**again)]) for frame in (crossval(), *companions())]
+    runs[0] = with_parts(runs[0])
     name = "this run, edf20-searched-distilled, L = 5, C = 4, subjectwise"
     first, second = (tables.table_stage("edf20", pruned, *runs).set_index(["measure", "stage"]) for pruned in (0, 1))
     assert name not in first and second[name]["parameters", ""] == 9000
@@ -184,7 +184,7 @@ def test_the_gap_between_the_protocols_is_said_in_words():
     subjectwise = crossval()
     assert tables.protocol_gap(subjectwise, "edf20") == "", "one protocol has no gap"
     better = subjectwise.assign(protocol="epochwise", acc=subjectwise.acc + 0.08, mf1=subjectwise.mf1 + 0.05)
-    nested = subjectwise[subjectwise.pruned == 0].assign(genotype="edf20-nested", acc=0.66)
+    nested = with_parts(subjectwise[subjectwise.pruned == 0].assign(genotype="edf20-nested", acc=0.66))
     rows = pd.concat([subjectwise, better[better.context == "none"], nested])
     said = tables.protocol_gap(rows, "edf20")
     assert said.startswith("Epochwise, epochs of the same people train a network")
@@ -305,10 +305,9 @@ def test_differences_carry_their_sign():
     assert tables.markdown(table).splitlines()[2] == "| x | +1.50 | −0.250 | 3.00 |"
 
 
-def test_files_are_csv_markdown_and_latex(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
+def test_files_are_csv_markdown_and_latex(tmp_path):
     table = tables.table_stage("edf20", False, crossval(), *companions())
-    csv, text, tex = tables.save(table, "demo", "tab03", note="Data: a test.")
+    csv, text, tex = tables.save(table, tmp_path / "tab03_edf20_stage1", "EDF-20, stage 1", note="Data: a test.")
     assert [path.name for path in (csv, text, tex)] == [
         f"tab03_edf20_stage1.{ending}" for ending in ("csv", "md", "tex")
     ]

@@ -1,4 +1,4 @@
-"""Figures 2 to 5: the cells of a genotype, published beside found."""
+"""Figures 2 to 5: the cells of a genotype, published over found."""
 
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyBboxPatch, Patch, PathPatch
@@ -18,7 +18,7 @@ FAMILIES = {
 SIGNALS = {0: "#B4540A", 1: "#2A6F97"}  # the two inputs keep a colour along their way; everything else is grey
 WIDTHS = {"state": 0.26, "op": 0.44, "wire": 0.0, "out": 0.34}
 MARGIN = 0.12
-DASHED = (0, (3, 1.5))
+TO_OUTPUT = {"color": FAINT, "linestyle": (0, (3, 1.5)), "linewidth": 0.9}
 
 
 @styled
@@ -26,33 +26,25 @@ def plot_cells(published, found, kind, note=""):
     """The cell `kind` ("normal" or "reduce") of two genotypes, one over the other, at page width.
 
     published, found : Genotype; found may be None, then the published cell stands alone
-    returns a matplotlib figure
     """
     genotypes = {"published": published} | ({"found in this run": found} if found is not None else {})
     cells = {label: getattr(genotype, kind) for label, genotype in genotypes.items()}
     heights = {label: _extent(entries) for label, entries in cells.items()}
-    figure = new_figure(PAGE, sum(heights.values()) + 0.75, layout="none")
+    total = top = sum(heights.values()) + 0.75
+    figure = new_figure(PAGE, total, layout="none")
     name = {"normal": "Normal cell", "reduce": "Reduction cell"}[kind]
-    top = figure.get_figheight()
     for letter, (label, entries) in zip("ab", cells.items(), strict=False):
         top -= heights[label]
-        box = (0, top / figure.get_figheight(), 1, heights[label] / figure.get_figheight())
-        ax = figure.add_axes(box, label=label)
+        ax = figure.add_axes((0, top / total, 1, heights[label] / total), label=label)
         draw_cell(ax, entries, PAGE, heights[label])
         ax.text(MARGIN, heights[label] - 0.08, f"{letter}  {name}, {label}", va="top", fontsize=8, weight="bold")
-    shown = [key for key in FAMILIES if any(_family(op) == key for cell in cells.values() for op, _ in cell)]
-    handles = [Patch(facecolor=FAMILIES[key][0], edgecolor=INK, linewidth=0.5, label=FAMILIES[key][1]) for key in shown]
-    handles.append(Line2D([], [], color=FAINT, linestyle=DASHED, linewidth=0.9, label="to the output"))
-    figure.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(0.01, 0.36 / figure.get_figheight()),
-        ncols=4,
-        columnspacing=1.2,
-        borderaxespad=0,
-    )
-    add_note(figure, note)
-    return figure
+    shown = {_family(operation) for entries in cells.values() for operation, _ in entries}
+    looks = [look for family, look in FAMILIES.items() if family in shown]
+    handles = [Patch(facecolor=colour, edgecolor=INK, linewidth=0.5, label=words) for colour, words in looks]
+    handles.append(Line2D([], [], label="to the output", **TO_OUTPUT))
+    place = {"loc": "lower left", "bbox_to_anchor": (0.01, 0.36 / total), "borderaxespad": 0}
+    figure.legend(handles=handles, ncols=4, columnspacing=1.2, **place)
+    return add_note(figure, note)
 
 
 def draw_cell(ax, entries, width, height):
@@ -69,25 +61,26 @@ def draw_cell(ax, entries, width, height):
             last[left.index] = max(right.layer, last.get(left.index, 0))
     for left, right in segments:
         _draw_segment(ax, left, right, x, y, last)
+    inside = {"ha": "center", "va": "center_baseline", "fontsize": 7, "zorder": 4}
     for vertex in y:
+        centre = (x[vertex][0], y[vertex])
         if vertex.kind == "state":
-            centre = (x[vertex][0], y[vertex])
             ax.add_patch(Circle(centre, 0.105, facecolor="white", edgecolor=_colour(vertex), zorder=3, linewidth=0.9))
-            label = (r"$c_{k-2}$", r"$c_{k-1}$")[vertex.index] if vertex.index < 2 else str(vertex.index - 2)
             if vertex.index < 2:
-                ax.text(x[vertex][0] - 0.15, y[vertex], label, ha="right", va="center", fontsize=9, zorder=4)
+                label = (r"$c_{k-2}$", r"$c_{k-1}$")[vertex.index]
+                ax.text(centre[0] - 0.15, centre[1], label, ha="right", va="center", fontsize=9, zorder=4)
             else:
-                ax.text(x[vertex][0], y[vertex], label, ha="center", va="center_baseline", fontsize=7, zorder=4)
+                ax.text(*centre, str(vertex.index - 2), **inside)
         elif vertex.kind == "op":
             name = entries[vertex.index][0]
-            _draw_box(ax, x[vertex][0], y[vertex], WIDTHS["op"], 0.17, FAMILIES[_family(name)][0])
-            ax.text(x[vertex][0], y[vertex], label_of(name), ha="center", va="center_baseline", fontsize=7, zorder=4)
+            _draw_box(ax, *centre, WIDTHS["op"], 0.17, FAMILIES[_family(name)][0])
+            ax.text(*centre, label_of(name), **inside)
         elif vertex.kind == "out":
             ends = [y[left] for left, right in segments if right == vertex]
-            centre, tall = (max(ends) + min(ends)) / 2, max(ends) - min(ends) + 0.17
-            _draw_box(ax, x[vertex][0], centre, 0.18, max(tall, 0.62), "white")
-            ax.text(x[vertex][0], centre, "concat", rotation=90, ha="center", va="center", fontsize=7, zorder=4)
-            ax.text(x[vertex][0] + 0.13, centre, r"$c_k$", ha="left", va="center", fontsize=9)
+            centre, tall = (centre[0], (max(ends) + min(ends)) / 2), max(ends) - min(ends) + 0.17
+            _draw_box(ax, *centre, 0.18, max(tall, 0.62), "white")
+            ax.text(*centre, "concat", rotation=90, **inside | {"va": "center"})
+            ax.text(centre[0] + 0.13, centre[1], r"$c_k$", ha="left", va="center", fontsize=9)
     return ax
 
 
@@ -100,9 +93,7 @@ def label_of(operation):
 
 
 def _family(operation):
-    if "pool" in operation:
-        return "pool"
-    return operation.split("_")[0]
+    return "pool" if "pool" in operation else operation.split("_")[0]
 
 
 def _colour(vertex):
@@ -142,10 +133,7 @@ def _draw_segment(ax, left, right, x, y, last):
         points.append((x[right][0] + x[right][1], arrival))
         codes.append(Path.LINETO)
     to_output = right.kind == "out" or (right.kind == "wire" and right.layer >= last.get(right.index, 0))
-    if to_output:
-        look = {"color": FAINT, "linestyle": DASHED, "linewidth": 0.9, "zorder": 1}
-    else:
-        look = {"color": _colour(left), "linewidth": 1.1, "zorder": 2}
+    look = TO_OUTPUT | {"zorder": 1} if to_output else {"color": _colour(left), "linewidth": 1.1, "zorder": 2}
     ax.add_patch(PathPatch(Path(points, codes), fill=False, **look))
 
 

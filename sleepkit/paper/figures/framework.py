@@ -10,11 +10,15 @@ OPERATIONS = ("#3B8BC4", "#E39B3A", "#6AA67A", "#9A6FB8")
 GONE = "#D9D9D9"
 
 
+LABEL = {"fontsize": 7, "va": "center"}
+CENTRED = LABEL | {"ha": "center"}
+
+
 @styled
 def plot_framework(note=""):
     """Stage 1, a search with data and operation pruning by turns, over stage 2, the scoring and removal of filters.
 
-    It holds no numbers of a run. returns a matplotlib figure at page width
+    It holds no numbers of a run.
     """
     height = 4.75 + (0.22 if note else 0)
     figure = new_figure(PAGE, height, layout="none")
@@ -25,32 +29,27 @@ def plot_framework(note=""):
     _panel(ax, 0.1, 2.1, 0.26, "Stage 2", "prune the filters of the network that was found", PRUNE)
     _search(ax)
     _filters(ax)
-    add_note(figure, note)
-    return figure
+    return add_note(figure, note)
 
 
 def _search(ax):
     ink = SEARCH[1]
     _epochs(ax, 0.25, 3.02)
     _box(ax, 1.72, 2.95, 1.42, 1.2, "Search network", ink)
-    _mixture(ax, 1.86, 3.38, (0.30, 0.26, 0.24, 0.20), ())
-    ax.text(2.43, 3.15, r"$w = \mathrm{softmax}(\alpha / T)$", ha="center", va="center", fontsize=7)
+    _mixture(ax, 1.86, 3.38, (0.30, 0.26, 0.24, 0.20))
+    ax.text(2.43, 3.15, r"$w = \mathrm{softmax}(\alpha / T)$", **CENTRED)
     _box(ax, 3.68, 3.62, 1.62, 0.53, "Data pruning (BDP)", ink)
-    ax.text(4.49, 3.76, "by variance of error", ha="center", va="center", fontsize=7)
+    ax.text(4.49, 3.76, "by variance of error", **CENTRED)
     _box(ax, 3.68, 2.95, 1.62, 0.53, "Operation pruning (DOP)", ink)
-    ax.text(4.49, 3.09, r"weight below $\mu\,/\,|O|$", ha="center", va="center", fontsize=7)
+    ax.text(4.49, 3.09, r"weight below $\mu\,/\,|O|$", **CENTRED)
     _box(ax, 5.75, 2.95, 1.2, 1.2, "Genotype", ink)
     _small_cell(ax, 5.87, 3.1)
-    _arrow(ax, (1.42, 3.55), (1.70, 3.55), ink)
-    _arrow(ax, (3.16, 3.72), (3.66, 3.9), ink)
-    _arrow(ax, (4.49, 3.61), (4.49, 3.49), ink)
-    _arrow(ax, (3.66, 3.2), (3.16, 3.38), ink)
-    ax.text(3.41, 3.55, "every\n5 epochs", ha="center", va="center", fontsize=7, color=ink)
-    _arrow(ax, (5.32, 3.55), (5.73, 3.55), ink)
-    steps = (
-        "By turns: the validation half teaches the weights of operations (α), the training half those of the network."
-    )
-    ax.text(0.27, 2.68, steps, va="center", fontsize=7, color="#555555")
+    ways = (1.42, 3.55, 1.70, 3.55), (3.16, 3.72, 3.66, 3.9), (4.49, 3.61, 4.49, 3.49), (3.66, 3.2, 3.16, 3.38)
+    _arrows(ax, ways, ink)
+    ax.text(3.41, 3.55, "every\n5 epochs", color=ink, **CENTRED)
+    _arrows(ax, [(5.32, 3.55, 5.73, 3.55)], ink)
+    steps = "the validation half teaches the weights of operations (α), the training half those of the network."
+    ax.text(0.27, 2.68, f"By turns: {steps}", color="#555555", **LABEL)
 
 
 def _epochs(ax, x, y):
@@ -59,124 +58,95 @@ def _epochs(ax, x, y):
     for row, (label, colour) in enumerate((("training half", TRAIN), ("validation half", VALID))):
         top = y + 0.68 - 0.68 * row
         for shift in (0.08, 0.04, 0):
-            ax.add_patch(
-                Rectangle(
-                    (x + shift, top + shift - 0.05), 1.05, 0.34, facecolor="white", edgecolor=colour, linewidth=0.8
-                )
-            )
+            corner = (x + shift, top + shift - 0.05)
+            ax.add_patch(Rectangle(corner, 1.05, 0.34, facecolor="white", edgecolor=colour, linewidth=0.8))
         time = np.linspace(0, 1, 160)
         speed, strength = ((11, 0.05), (4, 0.10))[row]
         trace = strength * np.sin(2 * np.pi * speed * time) * (0.6 + 0.4 * np.sin(7 * time))
         trace += 0.02 * random.standard_normal(160)
         ax.plot(x + 0.04 + 0.97 * time, top + 0.12 + 0.9 * trace, color=colour, linewidth=0.6)
-        ax.text(x, top - 0.13, label, fontsize=7, va="center", color=colour)
+        ax.text(x, top - 0.13, label, color=colour, **LABEL)
 
 
 def _filters(ax):
     ink = PRUNE[1]
     columns = (0.25, 1.62, 3.42, 4.62, 5.75)
-    random = np.random.default_rng(5)
-    kernels = random.uniform(0.15, 1, (6, 5))
+    kernels = np.random.default_rng(5).uniform(0.15, 1, (6, 5))
     kernels[4] = kernels[1] * 0.9
     kernels[3] = 0.55
     _box(ax, columns[0], 0.42, 1.05, 1.42, "Trained network", ink)
     _kernels(ax, columns[0] + 0.2, 0.56, kernels, ())
     capacity, independence = np.array([0.75, 0.6, 0.9, 0.35, 0.55, 0.8]), np.array([0.8, 0.3, 0.7, 0.5, 0.25, 0.95])
-    _box(ax, columns[1], 1.19, 1.38, 0.65, "Capacity", ink)
-    ax.text(columns[1] + 0.08, 1.36, "entropy of its\nkernels' norms", fontsize=7, va="center", linespacing=1.1)
-    _bars(ax, columns[1] + 0.93, 1.24, capacity, ())
-    _box(ax, columns[1], 0.42, 1.38, 0.65, "Independence", ink)
-    ax.text(columns[1] + 0.08, 0.59, "distance to\nthe others", fontsize=7, va="center", linespacing=1.1)
-    _bars(ax, columns[1] + 0.93, 0.47, independence, ())
     importance = (capacity + independence) / 2
     gone = tuple(np.argsort(importance)[:3])
+    scores = (
+        (1.19, "Capacity", "entropy of its\nkernels' norms", capacity),
+        (0.42, "Independence", "distance to\nthe others", independence),
+    )
+    for y, name, words, values in scores:
+        _box(ax, columns[1], y, 1.38, 0.65, name, ink)
+        ax.text(columns[1] + 0.08, y + 0.17, words, linespacing=1.1, **LABEL)
+        _bars(ax, columns[1] + 0.93, y + 0.05, values, ())
     _box(ax, columns[2], 0.67, 0.84, 0.92, "Importance", ink)
-    ax.text(columns[2] + 0.42, 1.33, "weighted sum", ha="center", va="center", fontsize=7)
+    ax.text(columns[2] + 0.42, 1.33, "weighted sum", **CENTRED)
     _bars(ax, columns[2] + 0.24, 0.75, importance, gone)
     _box(ax, columns[3], 0.42, 0.78, 1.42, "Prune", ink)
     _kernels(ax, columns[3] + 0.1, 0.56, kernels, gone)
     _box(ax, columns[4], 0.42, 1.2, 1.42, "Fine-tune", ink)
     _kernels(ax, columns[4] + 0.12, 0.78, np.delete(kernels, gone, axis=0), ())
-    ax.text(columns[4] + 0.6, 0.57, "half the filters", ha="center", va="center", fontsize=7)
-    _arrow(ax, (1.32, 1.3), (1.60, 1.5), ink)
-    _arrow(ax, (1.32, 0.95), (1.60, 0.75), ink)
-    _arrow(ax, (3.02, 1.5), (3.40, 1.25), ink)
-    _arrow(ax, (3.02, 0.75), (3.40, 1.0), ink)
-    ax.text(3.24, 1.5, r"$\lambda$", ha="left", va="center", fontsize=8, color=ink)
-    ax.text(3.12, 0.66, r"$1-\lambda$", ha="left", va="center", fontsize=8, color=ink)
-    _arrow(ax, (4.28, 1.13), (4.60, 1.13), ink)
-    _arrow(ax, (5.42, 1.13), (5.73, 1.13), ink)
+    ax.text(columns[4] + 0.6, 0.57, "half the filters", **CENTRED)
+    _arrows(
+        ax, ((1.32, 1.3, 1.60, 1.5), (1.32, 0.95, 1.60, 0.75), (3.02, 1.5, 3.40, 1.25), (3.02, 0.75, 3.40, 1.0)), ink
+    )
+    for x, y, word in ((3.24, 1.5, r"$\lambda$"), (3.12, 0.66, r"$1-\lambda$")):
+        ax.text(x, y, word, ha="left", va="center", fontsize=8, color=ink)
+    _arrows(ax, ((4.28, 1.13, 4.60, 1.13), (5.42, 1.13, 5.73, 1.13)), ink)
     ax.plot((6.35, 6.35, 0.775, 0.775), (2.94, 2.35, 2.35, 2.0), color="#666666", linewidth=1, solid_joinstyle="round")
-    _arrow(ax, (0.775, 2.1), (0.775, 1.86), "#666666")
-    ax.text(0.87, 2.02, "train from scratch", fontsize=7, va="center", color="#555555")
+    _arrows(ax, [(0.775, 2.1, 0.775, 1.86)], "#666666")
+    ax.text(0.87, 2.02, "train from scratch", color="#555555", **LABEL)
 
 
 def _panel(ax, y, height, head, title, text, colours):
-    ax.add_patch(
-        FancyBboxPatch(
-            (0.1, y), PAGE - 0.2, height, boxstyle="round,pad=0,rounding_size=0.1", linewidth=0, facecolor=colours[0]
-        )
-    )
+    look = {"boxstyle": "round,pad=0,rounding_size=0.1", "linewidth": 0, "facecolor": colours[0]}
+    ax.add_patch(FancyBboxPatch((0.1, y), PAGE - 0.2, height, **look))
     ax.text(0.25, head, title, fontsize=9, weight="bold", va="center", color=colours[1])
     ax.text(0.85, head, text, fontsize=7.5, va="center", color="#444444")
 
 
 def _box(ax, x, y, width, height, title, ink):
-    ax.add_patch(
-        FancyBboxPatch(
-            (x, y),
-            width,
-            height,
-            boxstyle="round,pad=0,rounding_size=0.05",
-            facecolor="white",
-            edgecolor=ink,
-            linewidth=0.8,
-        )
-    )
+    look = {"boxstyle": "round,pad=0,rounding_size=0.05", "linewidth": 0.8, "facecolor": "white", "edgecolor": ink}
+    ax.add_patch(FancyBboxPatch((x, y), width, height, **look))
     ax.text(x + width / 2, y + height - 0.13, title, ha="center", va="center", fontsize=7.5, weight="bold")
 
 
-def _arrow(ax, start, end, colour, **options):
-    ax.add_patch(
-        FancyArrowPatch(
-            start, end, arrowstyle="-|>", mutation_scale=8, linewidth=1, color=colour, shrinkA=0, shrinkB=0, **options
-        )
-    )
+def _arrows(ax, ways, colour):
+    """ways : (x, y) of the start and of the end of each arrow."""
+    look = {"arrowstyle": "-|>", "mutation_scale": 8, "linewidth": 1, "color": colour, "shrinkA": 0, "shrinkB": 0}
+    for way in ways:
+        ax.add_patch(FancyArrowPatch(way[:2], way[2:], **look))
 
 
-def _mixture(ax, x, y, weights, gone):
+def _state(ax, x, y):
+    ax.add_patch(Circle((x, y), 0.07, facecolor="white", edgecolor=INK, linewidth=0.8, zorder=3))
+
+
+def _mixture(ax, x, y, weights):
     """Two states joined by every candidate operation, as wide as its weight."""
     for end in (x, x + 1.14):
-        ax.add_patch(Circle((end, y + 0.22), 0.07, facecolor="white", edgecolor=INK, linewidth=0.8, zorder=3))
-    for rank, weight in enumerate(weights):
-        bend = (0.36, 0.12, -0.12, -0.36)[rank]
-        ax.add_patch(
-            FancyArrowPatch(
-                (x + 0.07, y + 0.22),
-                (x + 1.07, y + 0.22),
-                arrowstyle="-",
-                color=OPERATIONS[rank],
-                connectionstyle=f"arc3,rad={bend}",
-                linewidth=7 * weight,
-                shrinkA=0,
-                shrinkB=0,
-            )
-        )
+        _state(ax, end, y + 0.22)
+    for colour, bend, weight in zip(OPERATIONS, (0.36, 0.12, -0.12, -0.36), weights, strict=True):
+        look = {"arrowstyle": "-", "color": colour, "linewidth": 7 * weight, "shrinkA": 0, "shrinkB": 0}
+        start, end = (x + 0.07, y + 0.22), (x + 1.07, y + 0.22)
+        ax.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", **look))
 
 
 def _small_cell(ax, x, y):
     """What is left: two operations a node."""
-    places = {"a": (0.08, 0.62), "b": (0.08, 0.12), "0": (0.5, 0.5), "1": (0.88, 0.22)}
-    lines = (("a", "0", 0), ("b", "0", 1), ("0", "1", 2), ("b", "1", 3))
-    for start, end, colour in lines:
-        ax.plot(
-            *zip(*((x + places[k][0], y + places[k][1]) for k in (start, end)), strict=True),
-            color=OPERATIONS[colour],
-            linewidth=2,
-            zorder=1,
-        )
-    for key, (dx, dy) in places.items():
-        ax.add_patch(Circle((x + dx, y + dy), 0.07, facecolor="white", edgecolor=INK, linewidth=0.8, zorder=3))
+    states = np.array([(0.08, 0.62), (0.08, 0.12), (0.5, 0.5), (0.88, 0.22)]) + (x, y)
+    for colour, ends in zip(OPERATIONS, ((0, 2), (1, 2), (2, 3), (1, 3)), strict=True):
+        ax.plot(*states[list(ends)].T, color=colour, linewidth=2, zorder=1)
+    for state in states:
+        _state(ax, *state)
 
 
 def _kernels(ax, x, y, kernels, gone):

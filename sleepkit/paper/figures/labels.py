@@ -1,4 +1,4 @@
-"""Words beside marks, where there is room for them."""
+"""Words next to marks, where there is room for them."""
 
 from itertools import product
 

@@ -110,7 +110,7 @@ def _swapped(order, segments):
         # (layer, place) of the vertices that each one is joined to; those layers stand still meanwhile
         ends = {vertex: [(other.layer, place[other]) for other in joined[vertex]] for vertex in layer}
         for i in range(len(layer) - 1):
-            pairs = [(a, b) for on, a in ends[layer[i]] for beside, b in ends[layer[i + 1]] if on == beside]
+            pairs = [(a, b) for on, a in ends[layer[i]] for other, b in ends[layer[i + 1]] if on == other]
             if sum(a < b for a, b in pairs) < sum(a > b for a, b in pairs):
                 layer[i], layer[i + 1] = layer[i + 1], layer[i]
         place |= {vertex: position for position, vertex in enumerate(layer)}

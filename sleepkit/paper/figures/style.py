@@ -1,5 +1,6 @@
 """One look for all figures: sizes, colours, stage order, and how a figure is made and saved."""
 
+import io
 import textwrap
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib import style
 
 from sleepkit.execution.paths import written
-from sleepkit.paper import items
+from sleepkit.paper.pictures import light_png, light_svg
 
 COLUMN = 3.5  # inches: one column of a journal
 PAGE = 7.2  # inches: the whole width of its page
@@ -20,6 +21,8 @@ HYPNOGRAM = ("W", "REM", "N1", "N2", "N3")  # from top to bottom, as sleep medic
 TRAIN, VALID = "#00806A", "#8A4FA3"  # the two halves of the search
 FULL, PRUNED = "#2A6F97", "#C9761A"  # the network before and after filter pruning
 PUBLISHED = "#8C8C8C"
+DPI = (120, 100, 80, 60)  # dots per inch of a PNG: the first with which it is small enough
+LARGEST = 200e3  # bytes of a PNG
 INK, FAINT = "#222222", "#BFBFBF"
 
 # Decorates whatever draws or saves. It starts from matplotlib's defaults, so that a reader's own settings do not
@@ -39,16 +42,22 @@ def new_figure(width, height, layout="constrained"):
 
 
 def add_note(figure, note):
-    """The line under a figure that says which data, protocol and seeds made it, broken to the figure's width."""
+    """The figure with a line under it that says which data, protocol and seeds made it, broken to its width."""
     if note:
         characters = int(figure.get_figwidth() / 0.057)
         text = "\n".join(textwrap.wrap(note, characters))
         figure.supxlabel(text, x=0.01, ha="left", fontsize=7, color="#666666", linespacing=1.25)
+    return figure
 
 
 def add_heading(ax, text):
     """A panel's bold heading, one line above the axes' titles."""
     ax.annotate(text, (0, 1), (0, 12), "axes fraction", "offset points", fontsize=8, weight="bold")
+
+
+def label_row(ax, stage):
+    """The stage of a row of panels, upright on the left of its first one."""
+    ax.set_ylabel(stage, rotation=0, ha="right", va="center")
 
 
 def add_facts(ax, text):
@@ -57,17 +66,29 @@ def add_facts(ax, text):
 
 
 @styled
-def save(figure, profile, key):
-    """Write figures/<profile>/figNN_name.png (300 dpi) and .svg of the item `key` ("fig06"); return both paths.
+def save_png(figure, path, largest=LARGEST):
+    """Write a figure with a palette of 256 colours and as many dots as leave it below `largest` bytes."""
+    with written(path) as temporary:
+        for dpi in DPI:
+            figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
+            figure.set_layout_engine("none")  # arranging takes as long as drawing: what follows keeps the places
+            content = light_png(temporary)[1]
+            if len(content) <= largest:
+                break
+        temporary.write_bytes(content)
+
+
+@styled
+def save(figure, stem):
+    """Write a figure as <stem>.png and <stem>.svg; return both paths.
 
     Neither holds a date or a version, so the same numbers give the same bytes.
     """
-    saved, arranges = [], figure.get_layout_engine()
-    for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-        path = items.path(profile, key, ending)
-        with written(path) as temporary:
-            figure.savefig(temporary, format=ending, metadata=metadata)
-        figure.set_layout_engine("none")  # arranging takes as long as drawing: the SVG keeps the PNG's places
-        saved.append(path)
+    png, svg = (stem.with_suffix(f".{ending}") for ending in ("png", "svg"))
+    arranges = figure.get_layout_engine()
+    save_png(figure, png)
+    with written(svg) as temporary, io.StringIO() as drawn:
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+        temporary.write_text(light_svg(drawn.getvalue()), encoding="utf-8")
     figure.set_layout_engine(arranges)
-    return saved
+    return [png, svg]

@@ -1,16 +1,18 @@
-"""Figure 14: accuracy against parameters and MACs, beside what others report."""
+"""Figure 14: accuracy against parameters and MACs, and what others report."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from sleepkit.evaluation.protocols import EPOCHWISE, SUBJECTWISE
 from sleepkit.metrics import scores
 from sleepkit.paper.figures.labels import label_marks
 from sleepkit.paper.figures.style import INK, PAGE, add_note, new_figure, styled
 from sleepkit.paper.published import FULL_MACS, baselines, published, published_confusion
-from sleepkit.pruning.methods import VARIANTS
 
+DATASETS = {"edf20": "EDF-20", "edf78": "EDF-78"}
+QUANTITIES = (("params", 1e3, "parameters, thousands"), ("macs", 1e6, "MACs per epoch, millions"))
 SOURCES = {"others": INK, "paper, as published": "#2A6F97", "this run": "#B4540A"}
 # Accuracies of different protocols are not comparable; the fill of a mark says which it is.
 KINDS = {
@@ -18,7 +20,7 @@ KINDS = {
     "test fold": ("epoch chosen on the test fold, or epoch-wise", "none"),
     "not stated": ("personalised or not stated", "left"),
 }
-KEYS = ["genotype", "protocol", "channels", "cells", "pruned"]
+KEYS = ["genotype", "origin", "variant", "protocol", "channels", "cells", "pruned"]
 
 
 @styled
@@ -28,18 +30,14 @@ def plot_tradeoff(crossval, parameters, note=""):
     crossval, parameters : data frames as crossval.csv and parameters.csv of all notebooks, or None; each network's
         merged predictions, epochs scored alone, are a mark (mean over seeds, a bar of one sd where there are several)
     The list on the right numbers the other methods, best first, whether or not their size is known.
-    returns a matplotlib figure at page width
     """
     figure = new_figure(PAGE, 6.3)
     places = []
-    axes = figure.subplots(2, 3, width_ratios=(1, 1, 1.12))
-    for line, letters, (dataset, name) in zip(
-        axes, ("ab", "cd"), (("edf20", "EDF-20"), ("edf78", "EDF-78")), strict=True
-    ):
+    rows = zip(figure.subplots(2, 3, width_ratios=(1, 1, 1.12)), ("ab", "cd"), DATASETS.items(), strict=True)
+    for line, letters, (dataset, name) in rows:
         others = _others(dataset)
         points = pd.concat([others, _published(dataset), _found(dataset, crossval, parameters)], ignore_index=True)
-        quantities = (("params", 1e3, "parameters, thousands"), ("macs", 1e6, "MACs per epoch, millions"))
-        for ax, letter, (column, unit, label) in zip(line, letters, quantities, strict=False):
+        for ax, letter, (column, unit, label) in zip(line, letters, QUANTITIES, strict=False):
             places.append((ax, *draw_points(ax, points, column, unit)))
             ax.set(title=f"{letter}  {name}", xlabel=label, ylabel="accuracy, %")
         draw_ranking(line[2], others)
@@ -88,9 +86,9 @@ def draw_ranking(ax, others):
 
 def protocol_kind(protocol):
     """Which of KINDS a protocol belongs to, from its words in baselines.csv or crossval.csv."""
-    if "best epoch on the test fold" in protocol or protocol == "epochwise":
+    if "best epoch on the test fold" in protocol or protocol == EPOCHWISE.name:
         return "test fold"
-    apart = ("subject-wise", "subjectwise", "leave-one-subject-out", "grouped by subject", "subject-independent")
+    apart = ("subject-wise", SUBJECTWISE.name, "leave-one-subject-out", "grouped by subject", "subject-independent")
     return "subjects apart" if any(word in protocol for word in apart) else "not stated"
 
 
@@ -117,31 +115,22 @@ def _published(dataset):
 def _found(dataset, crossval, parameters):
     if crossval is None:
         return None
-    rows = crossval[(crossval.fold == "pooled") & (crossval.context == "none")]
-    rows = rows[rows.genotype.str.startswith(dataset)]
+    rows = crossval[(crossval.fold == "pooled") & (crossval.context == "none") & (crossval.dataset == dataset)]
     frame = rows.groupby(KEYS).acc.agg(["mean", "std"]).mul(100).reset_index()
     sizes = parameters[["genotype", "channels", "cells", "pruned", "params", "macs"]].drop_duplicates()
     frame = frame.merge(sizes, on=["genotype", "channels", "cells", "pruned"])
-    frame = frame.assign(kind=frame.protocol.map(protocol_kind), source="this run", number="", name=frame.genotype)
-    # Of about one size, told apart by words: searched inside the folds, trained with hum, distilled, or from scratch,
-    # and found by a search where the published genotype was trained, too.
-    found = "searched|" if frame.genotype.str.contains("-published").any() else ""
-    kinds = frame.genotype.str.extract(f"-((?:{found}nested|hum|{'|'.join(VARIANTS)}|-)+)$", expand=False)
-    return frame.assign(pruned=frame.pruned > 0, number=kinds.fillna("")).rename(columns={"mean": "acc", "std": "sd"})
+    frame = frame.assign(kind=frame.protocol.map(protocol_kind), source="this run", name=frame.genotype)
+    # Of about one size, told apart by words: the variant of training and, where it is not that of all, the search.
+    told = {"nested", "searched"} if "published" in set(frame.origin) else {"nested"}
+    origins = frame.origin.where(frame.origin.isin(told), "")
+    numbers = ["-".join(filter(None, words)) for words in zip(origins, frame.variant, strict=True)]
+    return frame.assign(pruned=frame.pruned > 0, number=numbers).rename(columns={"mean": "acc", "std": "sd"})
 
 
 def _look(source, kind):
     colour = SOURCES[source]
-    return {
-        "color": colour,
-        "marker": "o",
-        "linestyle": "",
-        "markersize": 4.5,
-        "fillstyle": KINDS[kind][1],
-        "markerfacecoloralt": "white",
-        "markeredgewidth": 0.9,
-        "markeredgecolor": colour,
-    }
+    look = {"color": colour, "marker": "o", "linestyle": "", "markersize": 4.5, "fillstyle": KINDS[kind][1]}
+    return look | {"markerfacecoloralt": "white", "markeredgewidth": 0.9, "markeredgecolor": colour}
 
 
 def _key(found):

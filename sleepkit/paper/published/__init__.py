@@ -28,7 +28,7 @@ SEARCH_SAMPLES = pd.DataFrame(
     }
 )
 
-# Multiplications of the published full networks on 3000 samples, by depth; counted here (sleepkit.experiments.cost), not published.
+# Multiplications of the published full networks on 3000 samples, by depth; counted here (sleepkit.network.size).
 FULL_MACS = {
     "edf20": {7: 81.34e6, 9: 100.06e6, 11: 133.37e6},
     "edf78": {7: 74.41e6, 9: 89.69e6, 11: 118.10e6},

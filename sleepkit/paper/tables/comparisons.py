@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 
+from sleepkit.evaluation.protocols import EPOCHWISE, PROTOCOLS, SUBJECTWISE
 from sleepkit.metrics import confusion, scores
 from sleepkit.paper.published import FULL_MACS, PROTOCOL, baselines, published, published_confusion
 from sleepkit.paper.tables.formats import HEADS, factor
@@ -21,13 +22,15 @@ CONTEXTS = {
 }
 CONTEXT_NOTE = (
     "Context of the same night, a hidden Markov model: forward, the epochs before; both, all of them, and validation "
-    "subjects choose how much an epoch's evidence weighs; both+rarity, they choose as well how far a stage's rarity counts."
+    "subjects choose how much an epoch's evidence weighs; both+rarity, they choose as well how far a stage's rarity "
+    "counts."
 )
 GAP = (
     "Epochwise, epochs of the same people train a network and the test epochs choose which of its states is kept, on "
     "the epochs that data pruning left (it takes the steadiest of one half and the least steady of the other); "
     "subjectwise neither is so, on all epochs."
 )
+NESTED = "where every fold searches, by a smaller search, and prunes data without its test subjects, too."
 SCORE_COLUMNS = [column for key in SCORES for column in (HEADS[key], f"{HEADS[key]} sd")]
 COST = {  # column of cost.csv: head, unit in the file
     "network": ("network", None),
@@ -90,13 +93,12 @@ def ablation_note(facts):
     """What table 8's networks were made with, in words; facts: ablation.json as a dict."""
     search, epochs = facts["search"], facts["train"]["epochs"]
     late = search["prune_every"] > min(search["prune_until"], search["epochs"] - 1)
+    idle = " No search prunes before its last epoch is over: data pruning cannot change what they find."
     return (
         f"Fold {facts['fold']}, whose test subjects the searches of every row have not seen either: "
         f"C = {search['channels']}, L = {search['cells']}, N = {search['nodes']}, {search['epochs']} epochs; "
         f"then {epochs} epochs of training, on what the data pruning of the row's search left of the fold, and "
-        f"{facts['finetune_epochs']} more for what is pruned or gets extra ones."
-        + " No search prunes before its last epoch is over: data pruning cannot change what they find."
-        * late
+        f"{facts['finetune_epochs']} more for what is pruned or gets extra ones.{idle * late}"
     )
 
 
@@ -112,7 +114,7 @@ def table_protocols(crossval, dataset):
     crossval : data frame as crossval.csv, or None
     Differences are this run minus the published network of the same stage and depth L, whose protocol is another.
     """
-    table = _published_scores(dataset).assign(source="published", protocol="epochwise", context="none", seeds=1)
+    table = _published_scores(dataset).assign(source="published", protocol=EPOCHWISE.name, context="none", seeds=1)
     if crossval is not None:
         table = pd.concat([table, _found_scores(crossval, dataset)], ignore_index=True)
     heads = ["source", "protocol", "context", "stage", "C", "L", "seeds"]
@@ -130,30 +132,25 @@ def protocol_gap(crossval, dataset, predictions=None, kept=None):
     """
     if crossval is None:
         return ""
-    pooled = crossval[(crossval.fold == "pooled") & (crossval.context == "none")]
-    pooled = pooled[pooled.genotype.str.startswith(dataset)]
+    pooled = crossval[(crossval.fold == "pooled") & (crossval.context == "none") & (crossval.dataset == dataset)]
     sentences = []
-    for (genotype, channels, cells, pruned), rows in pooled.groupby(["genotype", "channels", "cells", "pruned"]):
+    for network, rows in pooled.groupby(["genotype", "channels", "cells", "pruned"]):
+        genotype, channels, cells, pruned = network
         name = f"{genotype}, L = {cells}, C = {channels}" + (f", {100 * pruned:.0f} % pruned" if pruned else "")
         seeds = sorted(set.intersection(*(set(part.seed) for _, part in rows.groupby("protocol"))))
         scored = 100 * rows[rows.seed.isin(seeds)].groupby("protocol")[["acc", "mf1"]].mean()
-        if {"epochwise", "subjectwise"} <= set(scored.index):
-            theirs, ours = scored.loc["epochwise"].to_numpy(), scored.loc["subjectwise"].to_numpy()
+        if set(PROTOCOLS) <= set(scored.index):
+            theirs, ours = scored.loc[EPOCHWISE.name].to_numpy(), scored.loc[SUBJECTWISE.name].to_numpy()
             gap = f"{theirs[0]:.1f} % accuracy epochwise, {ours[0]:.1f} % subjectwise, {_points(theirs - ours)}"
             gap += f", seed {', '.join(map(str, seeds))}"
-            same = _on_the_same_epochs(crossval, predictions, kept, genotype, channels, cells, pruned)
+            same = _on_the_same_epochs(crossval, predictions, kept, network)
             if same is not None:
                 seed, theirs, ours = same
                 gap += f"; subjectwise on the same epochs, seed {seed}, {ours[0]:.1f} %, {_points(theirs - ours)}"
             sentences.append(f"{name}: {gap}.")
-        elif genotype.endswith("-nested"):
-            sentences.append(
-                f"{name}: {scored.iloc[0, 0]:.1f} % subjectwise, where every fold searches, by a smaller search, and "
-                "prunes data without its test subjects, too."
-            )
-    if any("epochwise" in sentence for sentence in sentences):
-        sentences.insert(0, GAP)
-    return " ".join(sentences)
+        elif (rows.origin.iloc[0], rows.variant.iloc[0]) == ("nested", ""):
+            sentences.append(f"{name}: {scored.iloc[0, 0]:.1f} % subjectwise, {NESTED}")
+    return " ".join([GAP] * any("epochwise" in sentence for sentence in sentences) + sentences)
 
 
 def _points(gap):
@@ -161,7 +158,7 @@ def _points(gap):
     return f"a gap of {gap[0]:.1f} points ({gap[1]:.1f} in macro-F1)"
 
 
-def _on_the_same_epochs(crossval, predictions, kept, *network):
+def _on_the_same_epochs(crossval, predictions, kept, network):
     """(seed of the predictions' network, its (accuracy, macro-F1) in percent epochwise, and subjectwise on the epochs
     that were kept), where it is this network, tested subject-wise on all of them; else None."""
     if predictions is None or kept is None:
@@ -170,9 +167,9 @@ def _on_the_same_epochs(crossval, predictions, kept, *network):
     names = ["genotype", "channels", "cells", "pruned", "protocol"]
     ids = np.concatenate([kept["train"], kept["valid"]])
     rows = np.isin(predictions["id"], ids)
-    if tuple(keys[name] for name in names) != (*network, "subjectwise") or rows.sum() != len(ids):
+    if tuple(keys[name] for name in names) != (*network, SUBJECTWISE.name) or rows.sum() != len(ids):
         return None
-    of_seed = (crossval.fold == "pooled") & (crossval.protocol == "epochwise") & (crossval.seed == keys["seed"])
+    of_seed = (crossval.fold == "pooled") & (crossval.protocol == EPOCHWISE.name) & (crossval.seed == keys["seed"])
     epochwise = crossval[of_seed & (crossval[names[:-1]] == list(network)).all(axis=1)]
     if len(epochwise) != 1:
         return None
@@ -201,7 +198,7 @@ def _published_scores(dataset):
 def _found_scores(crossval, dataset):
     """A row per network of this run: its keys, source, stage, seeds, scores with their sd, differences to the
     published."""
-    pooled = crossval[(crossval.fold == "pooled") & crossval.genotype.str.startswith(dataset)]
+    pooled = crossval[(crossval.fold == "pooled") & (crossval.dataset == dataset)]
     by_network = pooled.groupby(KEYS)
     found = pd.DataFrame({"seeds": by_network.seed.nunique()})
     for key in SCORES:

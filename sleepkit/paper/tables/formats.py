@@ -10,7 +10,6 @@ import textwrap
 import pandas as pd
 
 from sleepkit.execution.paths import written
-from sleepkit.paper import items
 from sleepkit.results import write_table
 
 HEADS = {"acc": "ACC, %", "mf1": "MF1, %", "kappa": "kappa", "mgm": "MGm, %"}
@@ -47,16 +46,15 @@ def factor(key):
     return 100 if HEADS[key].endswith("%") else 1
 
 
-def save(table, profile, key, note=""):
-    """Write figures/<profile>/tabNN_name.csv, .md and .tex of the item `key` ("tab03"); return the paths."""
-    title = items.item(key).title
-    note = " ".join(
-        part for part in (BOLD if any(bold for row in _shown(table)[2] for _, bold in row) else "", note) if part
-    )
-    paths = [items.path(profile, key, ending) for ending in ("csv", "md", "tex")]
-    write_table(table, paths[0])
+def save(table, stem, title, note=""):
+    """Write <stem>.csv, .md and .tex with `title` over and `note` under the table; return the paths. The part of the
+    name before "_" is the label in LaTeX."""
+    bold = any(bold for row in _shown(table)[2] for _, bold in row)
+    note = " ".join(filter(None, [BOLD if bold else "", note]))
+    csv, *others = paths = [stem.with_suffix(f".{ending}") for ending in ("csv", "md", "tex")]
+    write_table(table, csv)
     page = f"# {title}\n\n{markdown(table)}\n" + (f"\n{note}\n" if note else "")
-    for path, text in zip(paths[1:], (page, latex(table, key, title, note)), strict=True):
+    for path, text in zip(others, (page, latex(table, stem.name.split("_")[0], title, note)), strict=True):
         with written(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return paths
@@ -105,22 +103,20 @@ def _shown(table):
     records = table.to_dict("records")
     by_row = "measure" in table.columns  # then a row is a measure and each network a column
     if by_row:
-        compared = [column for column in columns if column not in ("measure", "stage") and "difference" not in column]
-        best = {(i, c) for i, row in enumerate(records) for c in _best(pd.Series(row)[compared], row["measure"])}
         numeric = [column not in ("measure", "stage") for column in columns]
+        compared = [c for c, number in zip(columns, numeric, strict=True) if number and "difference" not in c]
+        best = {(i, c) for i, row in enumerate(records) for c in _best(pd.Series(row)[compared], row["measure"])}
     else:
         groups = next((table[column].to_numpy() for column in GROUPS if column in table), [0] * len(table))
         parts = [part for _, part in table.reset_index(drop=True).groupby(groups, sort=False)]
         best = {(i, column) for part in parts for column in columns for i in _best(part[column], column)}
     rows = []
     for i, row in enumerate(records):
-        kappa = row["measure"].endswith("kappa") if by_row else None
-        line = []
-        for column in columns:
-            decimals = 3 if (column.endswith("kappa") if kappa is None else kappa) else 2
-            text = _cell(row[column], row.get(f"{column} sd"), decimals, "difference" in column)
-            line.append((text, (i, column) in best))
-        rows.append(line)
+        decimals = [3 if (row["measure"] if by_row else c).endswith("kappa") else 2 for c in columns]
+        texts = [
+            _cell(row[c], row.get(f"{c} sd"), d, "difference" in c) for c, d in zip(columns, decimals, strict=True)
+        ]
+        rows.append([(text, (i, c) in best) for c, text in zip(columns, texts, strict=True)])
     return columns, numeric, rows
 
 
@@ -141,18 +137,15 @@ def _cell(value, sd, decimals, signed):
     sign = "+" if signed and value else ""
     if float(value).is_integer() and not isinstance(value, float):
         return f"{value:{sign},}".replace("-", "−")
-    return f"{value:{sign}.{decimals}f}".replace("-", "−") + (
-        "" if sd is None or pd.isna(sd) else f" ± {sd:.{decimals}f}"
-    )
+    spread = "" if sd is None or pd.isna(sd) else f" ± {sd:.{decimals}f}"
+    return f"{value:{sign}.{decimals}f}".replace("-", "−") + spread
 
 
 def _stack(lines, right):
     """A head of one or more lines, the last one on the line of the others' last ones."""
-    if len(lines) == 1:
-        return _tex(lines[0])
-    return (
-        f"\\begin{{tabular}}[b]{{@{{}}{'r' if right else 'l'}@{{}}}}" + r"\\".join(map(_tex, lines)) + r"\end{tabular}"
-    )
+    stacked = r"\\".join(map(_tex, lines))
+    side = "r" if right else "l"
+    return f"\\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}{stacked}\\end{{tabular}}" if len(lines) > 1 else stacked
 
 
 def _tex(text):

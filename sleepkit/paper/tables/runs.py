@@ -3,9 +3,10 @@
 import pandas as pd
 
 from sleepkit.epochs import STAGES
+from sleepkit.evaluation.protocols import EPOCHWISE
 from sleepkit.genotype import OPERATIONS
 from sleepkit.metrics import per_class, scores
-from sleepkit.paper.published import PREPARED_COUNTS, PROTOCOL, published, published_confusion
+from sleepkit.paper.published import PREPARED_COUNTS, published, published_confusion
 from sleepkit.paper.tables.formats import HEADS, factor
 from sleepkit.recordings.sleep_edf import nights_of
 from sleepkit.results import NETWORK, SCORES, of_stage_2
@@ -88,12 +89,9 @@ def table_settings(settings):
     """
     known = {key for _, _, key in SEARCH_SETTINGS}
     further = dict.fromkeys(key for values in settings.values() for key in values if key not in known)
-    table = pd.DataFrame(
-        {
-            "setting": [label for label, _, _ in SEARCH_SETTINGS] + [key.replace("_", " ") for key in further],
-            "paper": [f"{value:g}" for _, value, _ in SEARCH_SETTINGS] + [""] * len(further),
-        }
-    )
+    labels = [label for label, _, _ in SEARCH_SETTINGS] + [key.replace("_", " ") for key in further]
+    paper = [f"{value:g}" for _, value, _ in SEARCH_SETTINGS] + [""] * len(further)
+    table = pd.DataFrame({"setting": labels, "paper": paper})
     keys = [key for _, _, key in SEARCH_SETTINGS] + list(further)
     for name, values in settings.items():
         table[f"this run, {name}"] = ["the same" if key is None else _setting(values.get(key, "")) for key in keys]
@@ -114,7 +112,7 @@ def table_stage(dataset, pruned, crossval=None, by_stage=None, parameters=None):
     model = "pruned" if pruned else "full"
     columns = {f"published, L = {cells}": _published_column(dataset, cells, model) for cells in (7, 9, 11)}
     if crossval is not None:
-        of_stage = (of_stage_2(crossval) == pruned) & crossval.genotype.str.startswith(dataset)
+        of_stage = (of_stage_2(crossval) == pruned) & (crossval.dataset == dataset)
         for name, keys in _networks(crossval[of_stage]):
             columns[name] = _found_column(keys, crossval, by_stage, parameters)
             theirs = columns.get(f"published, L = {keys['cells']}")
@@ -135,7 +133,7 @@ def _published_column(dataset, cells, model):
     # The released pruning zeroed weights and removed none, so the published network keeps its size.
     zeroed = size.params_nonzero_after_pruning if model == "pruned" else size.params_total
     sizes = (int(size.params_total), int(zeroed), float("nan"))
-    heads = {"protocol": PROTOCOL.split(" (")[0], "seeds": 1, "epochs scored": int(matrix.sum())}
+    heads = {"protocol": EPOCHWISE.name, "seeds": 1, "epochs scored": int(matrix.sum())}
     return _column(heads, scores(matrix), folds, per_class(matrix), sizes)
 
 
@@ -173,11 +171,8 @@ def _column(heads, values, folds, classes, sizes):
 def _difference(ours, theirs):
     """This run minus published, of scores and sizes; of the other rows nothing."""
     compared = (*HEADS.values(), *BY_STAGE.values(), "parameters", "parameters not set to zero")
-    difference = pd.Series(float("nan"), index=theirs.index, dtype=object)
-    for row in theirs.index:
-        if row[0] in compared:
-            difference[row] = ours[row] - theirs[row]
-    return difference
+    rows = {row: ours[row] - value if row[0] in compared else float("nan") for row, value in theirs.items()}
+    return pd.Series(rows, dtype=object)
 
 
 def _networks(crossval):
@@ -187,20 +182,13 @@ def _networks(crossval):
     rows = rows.sort_values(["protocol", "genotype", "cells", "channels", "pruned"])
     for network in rows[keys].to_dict("records"):
         share = f", {100 * network['pruned']:.0f} % pruned" if network["pruned"] else ""
-        yield (
-            (
-                f"this run, {network['genotype']}, L = {network['cells']}, C = {network['channels']}{share}, "
-                f"{network['protocol']}"
-            ),
-            network,
-        )
+        size = f"L = {network['cells']}, C = {network['channels']}{share}"
+        yield f"this run, {network['genotype']}, {size}, {network['protocol']}", network
 
 
 def _of(frame, keys):
     """The rows that have these values."""
-    for column, value in keys.items():
-        frame = frame[frame[column] == value]
-    return frame
+    return frame[(frame[list(keys)] == list(keys.values())).all(axis=1)]
 
 
 def _setting(value):

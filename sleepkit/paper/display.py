@@ -1,0 +1,108 @@
+"""Every item of a profile, drawn from the result files there are, saved, shown, and listed in an index."""
+
+from IPython.display import Image, Markdown
+
+from sleepkit.execution import paths
+from sleepkit.metrics import scores
+from sleepkit.paper import figures, tables
+from sleepkit.paper.items import ITEMS, item
+from sleepkit.paper.provenance import provenance, published_alone
+from sleepkit.paper.published import published, published_confusion
+from sleepkit.results import checks, command, gather, merge_crossval
+
+DRAWN = (
+    "All are drawn by the notebook `figures` from result files (`{}`); the table says which notebook computed their "
+    "numbers. Figures are PNG and SVG, tables CSV, Markdown and LaTeX (booktabs)."
+)
+ALONE = "published numbers alone"
+
+
+def show(key, run):
+    """Draw an item ("fig06") from the results of a profile and save it under figures/<profile>/.
+
+    run : name of the profile, or an object with an attribute `profile`
+    returns what a notebook shows: the saved picture (drawing it once more would take as long as saving it), or the
+        table; where there are no results to draw it from, a line that says which command makes them
+    """
+    profile, entry = getattr(run, "profile", run), item(key)
+    note = provenance(profile, entry)
+    drawn = entry.draw(profile, note)
+    if drawn is None:
+        return Markdown(f"**{key}** is missing: `{command(profile, entry.notebook)}` makes its results.")
+    if entry.is_figure:
+        saved = figures.save(drawn, entry.stem(profile))
+        drawn = Image(saved[0].read_bytes(), format="png")
+    else:
+        remarks = entry.remarks(profile, drawn)
+        saved = tables.save(drawn, entry.stem(profile), entry.title, " ".join(filter(None, [note, *remarks])))
+        print(*remarks, sep="\n", end="\n" * bool(remarks))
+    print(f"{key}: {', '.join(file.name for file in saved)}")
+    return drawn
+
+
+def show_table(key, run):
+    """The table of an item ("tab04") from the results of a profile as its readers see it, not saved."""
+    return Markdown(tables.markdown(item(key).draw(getattr(run, "profile", run))))
+
+
+def figure_checks(profile):
+    """Whether the published numbers agree with one another, and every item that was drawn is there and listed."""
+    claims = []
+    for dataset, total in (("edf20", 34_951), ("edf78", 167_321)):
+        matrix = published_confusion(f"{dataset}_L9_full")
+        rows = published("cv_results").query(
+            "dataset == @dataset and layers == 9 and model == 'full' and fold == 'pooled'"
+        )
+        ours, theirs, n = scores(matrix), rows.iloc[0], matrix.sum()
+        claims.append((f"epochs of {dataset} in the published confusion matrices", total, n, n == total))
+        for name in ("acc", "mf1"):
+            claim, known, found = f"published {name} of {dataset}, L = 9, from its matrix", theirs[name], ours[name]
+            claims.append((claim, f"{known:.4f}", f"{found:.4f}", abs(found - known) < 5e-5))
+    index = write_index(profile).read_text()
+    listed = sum(f"| {entry.key} |" in index for entry in ITEMS)
+    claims.append(("items in index.md", len(ITEMS), listed, listed == len(ITEMS)))
+    parts = gather(profile, "crossval.csv")
+    merged, expected = (0, 0) if parts is None else (len(merge_crossval(profile)), len(parts))
+    found, same = "all" if merged == expected else merged, merged == expected
+    claims.append(("rows of the notebooks' crossval.csv in the merged one", "all", found, same))
+    return checks(*claims)
+
+
+def write_index(profile):
+    """Write figures/<profile>/index.md with a row for each of the 28 items, and overview.png, a sheet of all figures,
+    which it shows at the top; returns the path of the index.
+
+    An item that has files links to them, with the notebook its numbers come from (or that they are published ones
+    alone), the command and the run time of that notebook where it is on record; one that has none is listed as missing.
+    """
+    folder = paths.figures(profile)
+    captions = {f"{int(entry.key[3:])}  {entry.title}": entry.files(profile)[0] for entry in ITEMS if entry.is_figure}
+    overview = figures.save_overview(f"Figures of the profile {profile}", captions, folder / "overview.png")
+    rows = [_row(profile, entry) for entry in ITEMS]
+    present = [row for row in rows if row[2] != "missing"]
+    alone = sum(row[3] == ALONE for row in present)
+    some = f", {alone} of them with {ALONE}" if alone else ""
+    lines = [
+        f"# Tables and figures, profile `{profile}`",
+        "",
+        f"{len(present)} of {len(ITEMS)} items are here{some}. {DRAWN.format(command(profile, 'figures'))}",
+        "",
+        *(["![All figures of the profile](overview.png)", ""] if overview else []),
+        "| item | title | files | numbers from | command | last run took |",
+        "|---|---|---|---|---|---|",
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+    with paths.written(folder / "index.md") as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "index.md"
+
+
+def _row(profile, entry):
+    files, source = entry.files(profile), f"`{entry.notebook}`"
+    if not all(file.exists() for file in files):
+        return entry.key, entry.title, "missing", source, f"`make reproduce PROFILE={profile}`", ""
+    links = ", ".join(f"[{file.name}]({file.name})" for file in files)
+    time = paths.run_time(profile, entry.notebook)
+    took = f"{float(time.read_text()):.0f} s" if time.exists() else ""
+    source = ALONE if published_alone(profile, entry) else source
+    return entry.key, entry.title, links, source, f"`{command(profile, entry.notebook)}`", took

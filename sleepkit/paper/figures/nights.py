@@ -1,0 +1,183 @@
+"""Pictures of a night: figure 15, a night that was scored, and what the networks look at."""
+
+import numpy as np
+from matplotlib.patches import Patch
+
+from sleepkit.epochs import IDS_PER_NIGHT, STAGES
+from sleepkit.paper.figures.style import HYPNOGRAM, INK, PAGE, STAGE_COLOURS, add_note, label_row, new_figure, styled
+
+EPOCH_HOURS = 30 / 3600  # an epoch stands for 30 s of sleep, however much of it the network sees
+HIGHEST = 30  # Hz of a spectrogram; what sleep is staged by lies below
+SEGMENT = 4  # s of signal of each spectrum
+
+
+@styled
+def plot_night(predictions, night=None, note=""):
+    """Expert hypnogram, predicted per epoch and with context, and the class probabilities over the night.
+
+    predictions : dict of arrays as predictions.npz: night, y, id (n,); prob, prob_context (n, 5)
+    night : its name; None takes the first one
+    Raises ValueError for a night that is not among them.
+    """
+    known = sorted(set(predictions["night"].tolist()))
+    night = known[0] if night is None else night
+    if night not in known:
+        raise ValueError(f"no predictions of night {night!r}; there are {', '.join(known)}")
+    rows = np.flatnonzero(predictions["night"] == night)
+    rows = rows[np.argsort(predictions["id"][rows])]
+    place = predictions["id"][rows] % IDS_PER_NIGHT
+    hours = (place - place[0]) * EPOCH_HOURS
+    y, probabilities = predictions["y"][rows], predictions["prob"][rows].astype(float)
+    alone, context = probabilities.argmax(axis=1), predictions["prob_context"][rows].argmax(axis=1)
+
+    figure = new_figure(PAGE, 5.0)
+    axes = figure.subplots(4, 1, sharex=True, height_ratios=(1, 1, 1, 1.1))
+    draw_hypnogram(axes[0], hours, y)
+    axes[0].set_title(f"a  Expert, night {night}")
+    names = ("b  Network, each epoch alone", "c  Network with context, whole night")
+    for ax, name, stages in zip(axes[1:], names, (alone, context), strict=False):
+        draw_hypnogram(ax, hours, stages, wrong=stages != y)
+        share = f"{100 * np.mean(stages == y):.1f} % of {len(y):,} epochs as the expert"
+        ax.set_title(f"{name}: {share}; ticks mark the others")
+    draw_hypnodensity(axes[3], hours, probabilities)
+    axes[3].set_title("d  Class probabilities, each epoch alone")
+    axes[3].set(xlabel="time since the first epoch, h", xlim=(0, hours[-1] + EPOCH_HOURS))
+    _stage_key(axes[3])
+    figure.align_ylabels(axes)
+    return add_note(figure, note)
+
+
+@styled
+def plot_scored(epochs, x, fs, expert=None, title="", note=""):
+    """The night as scored: the expert's hypnogram where there is one, the hypnogram, its probabilities, the signal.
+
+    epochs : data frame with onset (s), stage ("?" where not scored), W ... REM
+    x : (n, samples) µV, the signal of each epoch, or its beginning, at `fs` Hz
+    expert : (n,) stages by an expert, negative where there is none
+    """
+    hours = epochs["onset"].to_numpy() / 3600
+    scored = epochs["stage"].isin(STAGES).to_numpy()
+    stages = np.array([STAGES.index(stage) for stage in epochs["stage"][scored]], dtype=int)
+    rows = ([] if expert is None else ["expert"]) + ["stages", "probabilities", "spectrum"]
+    figure = new_figure(PAGE, 1.6 + 1.15 * len(rows))
+    axes = figure.subplots(len(rows), 1, sharex=True, height_ratios=[1] * (len(rows) - 1) + [1.2])
+    axes = dict(zip(rows, axes, strict=True))
+    if expert is not None:
+        known = expert >= 0
+        draw_hypnogram(axes["expert"], hours[known], expert[known])
+        axes["expert"].set_title("Expert")
+    wrong = None if expert is None else (expert[scored] >= 0) & (expert[scored] != stages)
+    draw_hypnogram(axes["stages"], hours[scored], stages, wrong=wrong)
+    left_out = f", {(~scored).sum()} of {len(scored)} epochs not scored (grey)" if not scored.all() else ""
+    axes["stages"].set_title(f"Scored{left_out}" + ("" if expert is None else "; ticks mark where the expert differs"))
+    draw_hypnodensity(axes["probabilities"], hours[scored], epochs.loc[scored, list(STAGES)].to_numpy(float))
+    axes["probabilities"].set_title("Probabilities of the stages")
+    for name in ("stages", "probabilities"):
+        for start in hours[~scored]:
+            axes[name].axvspan(start, start + EPOCH_HOURS, color="#DDDDDD", linewidth=0)
+    image = _draw_spectrogram(axes["spectrum"], hours, x, fs)
+    axes["spectrum"].set(xlabel="time since the start of the recording, h", xlim=(0, hours[-1] + EPOCH_HOURS))
+    figure.colorbar(image, ax=axes["spectrum"], label="dB re 1 µV²/Hz", aspect=12, pad=0.01)
+    _stage_key(axes["probabilities"])
+    figure.suptitle(title, x=0.01, ha="left")
+    figure.align_ylabels(list(axes.values()))
+    return add_note(figure, note)
+
+
+@styled
+def plot_recording(epochs, night=None, note=""):
+    """The hypnogram of one night and, for every stage, the epoch of median amplitude.
+
+    epochs : EpochSet (x in µV);  night : its name, None takes the first one
+    """
+    name = epochs.night[0] if night is None else night
+    chosen = epochs.subset(epochs.night == name)
+    hours = (chosen.id % IDS_PER_NIGHT) * EPOCH_HOURS
+    figure = new_figure(PAGE, 4.6)
+    top, *traces = figure.subplots(1 + len(STAGES), 1, height_ratios=(1.6, *[1] * len(STAGES)))
+    draw_hypnogram(top, hours, chosen.y)
+    top.set_title(f"a  Night {name} as the expert scored it")
+    top.set(xlabel="time since the first epoch, h", xlim=(0, hours[-1] + EPOCH_HOURS))
+    seconds = np.arange(chosen.x.shape[1]) / chosen.fs
+    for ax, stage in zip(traces, HYPNOGRAM, strict=True):
+        x = chosen.x[chosen.y == STAGES.index(stage)]
+        if len(x):
+            median = np.argsort(x.std(axis=1))[len(x) // 2]
+            ax.plot(seconds, x[median], color=STAGE_COLOURS[stage], linewidth=0.8)
+        ax.set(ylim=(-100, 100), yticks=(-75, 0, 75), xlim=(0, seconds[-1]), xticks=[])
+        label_row(ax, stage)
+    traces[0].set_title("b  An epoch of each stage, µV")
+    traces[-1].set(xlabel="time within the epoch, s", xticks=np.linspace(0, len(seconds) / chosen.fs, 6))
+    traces[-1].set_xlim(0, len(seconds) / chosen.fs)
+    figure.align_ylabels([top, *traces])
+    return add_note(figure, note)
+
+
+def draw_hypnogram(ax, hours, stages, wrong=None):
+    """A hypnogram into `ax`, W at the top over REM, N1, N2 and N3; REM is a thick red line.
+
+    hours : (n,) start of each epoch; stages : (n,) position in STAGES; an epoch that is missing leaves a gap
+    wrong : (n,) bool, epochs to mark by a tick under the hypnogram
+    """
+    height = np.array([-HYPNOGRAM.index(stage) for stage in STAGES])[stages]
+    for rows in _unbroken(hours):
+        ax.stairs(height[rows], [*hours[rows], hours[rows[-1]] + EPOCH_HOURS], baseline=None, color=INK, linewidth=0.7)
+    rem = np.flatnonzero(np.asarray(stages) == STAGES.index("REM"))
+    ax.hlines(height[rem], hours[rem], hours[rem] + EPOCH_HOURS, color=STAGE_COLOURS["REM"], linewidth=3, zorder=3)
+    if wrong is not None:
+        ax.vlines(hours[wrong] + EPOCH_HOURS / 2, -4.95, -4.6, color="#888888", linewidth=0.4)
+    ax.set(yticks=range(0, -len(HYPNOGRAM), -1), ylim=(-5.05, 0.4))
+    ax.set_yticklabels(HYPNOGRAM)
+    return ax
+
+
+def draw_hypnodensity(ax, hours, probabilities):
+    """Class probabilities (n, 5) as a stack of areas, N3 at the bottom and W at the top, in the stages' colours."""
+    order = HYPNOGRAM[::-1]
+    probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
+    for rows in _unbroken(hours):
+        rows, ends = [*rows, rows[-1]], [*hours[rows], hours[rows[-1]] + EPOCH_HOURS]
+        stack = [probabilities[rows, STAGES.index(stage)] for stage in order]
+        look = {"colors": [STAGE_COLOURS[stage] for stage in order], "linewidth": 0, "rasterized": True}
+        ax.stackplot(ends, *stack, step="post", **look)
+    ax.set(ylim=(0, 1), ylabel="probability", yticks=(0, 0.5, 1))
+    return ax
+
+
+def _unbroken(hours):
+    """Positions of the epochs that follow one another without a gap, as a list of arrays."""
+    parts = np.split(np.arange(len(hours)), np.flatnonzero(np.diff(hours) > 1.5 * EPOCH_HOURS) + 1)
+    return [rows for rows in parts if len(rows)]  # no epoch at all is one empty part
+
+
+def _stage_key(ax):
+    handles = [Patch(color=STAGE_COLOURS[stage], label=stage) for stage in HYPNOGRAM]
+    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1, labelspacing=0.35)
+
+
+def _draw_spectrogram(ax, hours, x, fs):
+    """Power of each epoch up to HIGHEST Hz in dB; the colours span the 5th to the 95th percentile."""
+    frequencies, power = _spectra(x, fs)
+    shown = (frequencies > 0) & (frequencies <= HIGHEST)
+    level = 10 * np.log10(power[:, shown].T + 1e-6)
+    low, high = np.percentile(level, (5, 95))
+    extent = (hours[0], hours[-1] + EPOCH_HOURS, frequencies[shown][0], frequencies[shown][-1])
+    colours = {"cmap": "viridis", "vmin": low, "vmax": max(high, low + 1)}
+    smooth = "nearest" if len(x) < 400 else "auto"  # few epochs stay apart, many are averaged to the width of the page
+    image = ax.imshow(level, aspect="auto", origin="lower", extent=extent, interpolation=smooth, **colours)
+    ax.set(ylabel="Hz")
+    ax.set_title("Spectrogram of the signal")
+    return image
+
+
+def _spectra(x, fs):
+    """Frequencies (m,) in Hz and power (n, m) in µV²/Hz: mean over Hann windows that overlap by half (Welch 1967)."""
+    length = min(round(SEGMENT * fs), x.shape[1])
+    taper = np.hanning(length)
+    starts = range(0, x.shape[1] - length + 1, max(1, length // 2))
+    power = np.zeros((len(x), length // 2 + 1))
+    for start in starts:
+        segment = x[:, start : start + length]
+        power += np.abs(np.fft.rfft((segment - segment.mean(axis=1, keepdims=True)) * taper, axis=1)) ** 2
+    scale = 2 / (fs * (taper**2).sum() * len(starts))
+    return np.fft.rfftfreq(length, 1 / fs), power * scale

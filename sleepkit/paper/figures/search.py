@@ -1,0 +1,245 @@
+"""Figures 6 to 8: how the search went, how the weights of the operations sharpen, what data pruning (BDP) removes."""
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from sleepkit.epochs import IDS_PER_NIGHT, STAGES
+from sleepkit.genotype import OPERATIONS, edges, nodes_with
+from sleepkit.paper.figures import style
+from sleepkit.paper.figures.style import HYPNOGRAM, INK, PAGE, PUBLISHED, STAGE_COLOURS, TRAIN, VALID, styled
+
+HALVES = (  # column here, column in the published table, name, colour, line
+    ("train", "train", "training half", TRAIN, "-"),
+    ("valid", "val", "validation half", VALID, (0, (3, 1.2))),
+)
+CURVES = {
+    "loss": ("Loss", "cross-entropy"),
+    "acc": ("Accuracy", "accuracy, %"),
+    "samples": ("Samples left", "% of the half"),
+    "operations": ("Operations left", "operations, both cells"),
+    "temperature": ("Temperature", "T"),
+}
+MARKS = {"marker": "o", "markersize": 2.4}
+ROUND = {"color": "#C9A227", "linewidth": 0.8, "linestyle": (0, (1, 1))}
+SHADES = LinearSegmentedColormap.from_list("weights", ["#FFFFFF", "#BFD9EA", "#3B8BC4", "#153E75"])
+REMOVED, LEAVING = "#C6C6C6", "#B4540A"
+CELLS = (("normal", "Normal cell"), ("reduce", "Reduction cell"))
+RING = {
+    "marker": "o",
+    "markersize": 5.5,
+    "markerfacecolor": "none",
+    "markeredgecolor": "#F2B134",
+    "markeredgewidth": 1.1,
+}
+ROW = 0.118  # inches a row of the heat map needs for a label of 7 pt
+LEFT = {  # half -> what leaves it, which of them are examples
+    "train": ("Training half: the steadiest leave", "One of each stage with the lowest VoE"),
+    "valid": ("Validation half: the ones that swing leave", "One of each stage with the highest VoE"),
+}
+BINS = 40
+FAINTEST = 1e-10  # variances below are drawn there: a prediction that no longer moves has almost none
+
+
+@styled
+def plot_search(history, published, samples, note=""):
+    """Loss and accuracy of both halves per epoch with the pruning rounds marked, samples, operations and temperature.
+
+    history : data frame, one row per search epoch (history.csv), or None: then the published curves alone
+    published : data frame epoch, train_loss, train_acc, val_loss, val_acc
+    samples : data frame epoch, n_train, n_valid: the published sizes of the halves from those epochs on
+    """
+    if history is None:
+        figure, rows = style.new_figure(PAGE, 2.4), [["loss", "acc", "samples"]]
+    else:
+        figure = style.new_figure(PAGE, 4.5)
+        rows = [["loss"] * 3 + ["acc"] * 3, ["samples"] * 2 + ["operations"] * 2 + ["temperature"] * 2]
+    panels = figure.subplot_mosaic(rows, height_ratios=(1.3, 1)[: len(rows)])
+    for letter, (name, ax) in zip("abcde", panels.items(), strict=False):
+        title, label = CURVES[name]
+        ax.set(title=f"{letter}  {title}", xlabel="search epoch", ylabel=label)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
+    _draw_published(panels, published, samples)
+    if history is not None:
+        _draw_found(panels, history)
+    for name in ("acc", "samples"):
+        panels[name].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+    figure.legend(handles=_search_key(history), loc="outside upper left", ncols=3, columnspacing=1.6)
+    return style.add_note(figure, note)
+
+
+def _draw_published(panels, published, samples):
+    for half, column, _, _, line in HALVES:
+        look = {"color": PUBLISHED, "linewidth": 0.7, "linestyle": line}
+        for name in ("loss", "acc"):
+            panels[name].plot(published.epoch, published[f"{column}_{name}"], **look)
+        sizes = samples[f"n_{half}"] / samples[f"n_{half}"].iloc[0]
+        # a round takes place between its epoch and the next, where this run's steps and their marks stand, too
+        epochs, sizes = [*(samples.epoch - 0.5).clip(1), published.epoch.max()], [*sizes, sizes.iloc[-1]]
+        panels["samples"].step(epochs, sizes, where="post", **look)
+
+
+def _draw_found(panels, history):
+    for half, _, _, colour, line in HALVES:
+        for name in ("loss", "acc"):
+            panels[name].plot(history.epoch, history[f"{half}_{name}"], color=colour, linestyle=line, **MARKS)
+        left = history[f"n_{half}"] / history[f"n_{half}"].iloc[0]
+        panels["samples"].plot(history.epoch, left, drawstyle="steps-mid", color=colour, linestyle=line, **MARKS)
+    for name, steps in (("operations", "steps-mid"), ("temperature", "default")):
+        panels[name].plot(history.epoch, history[name], drawstyle=steps, color="#333333", **MARKS)
+        panels[name].set_ylim(0, history[name].max() * 1.08)
+    for epoch in pruning_epochs(history):
+        for ax in panels.values():
+            ax.axvline(epoch + 0.5, zorder=0, **ROUND)
+
+
+def pruning_epochs(history):
+    """Epochs at whose end something was removed, (n,) int."""
+    removed = history[["removed_train", "removed_valid", "removed_operations"]].sum(axis=1)
+    return history.epoch[removed > 0].to_numpy()
+
+
+def _search_key(history):
+    handles = []
+    for half, _, name, colour, line in HALVES if history is not None else ():
+        label = f"{name}, {history[f'n_{half}'].iloc[0]:,} samples"
+        handles.append(Line2D([], [], color=colour, linestyle=line, label=label, **MARKS))
+    handles += [Line2D([], [], label="pruning round", **ROUND)] * bool(handles)
+    for _, _, name, _, line in HALVES:
+        label = f"published, {name.split()[0] if history is not None else name}"
+        handles.append(Line2D([], [], color=PUBLISHED, linewidth=0.7, linestyle=line, label=label))
+    return handles
+
+
+@styled
+def plot_sharpening(weights, removed, history, genotype=None, note=""):
+    """softmax(α/T) of every operation (row) on every edge (column) after the first epoch, at each pruning round and
+    at the end.
+
+    weights : dict of arrays as weights.npz: epoch, temperature (T,), normal, reduce (T, edges, 10)
+    removed : data frame as removed_operations.csv;  history : data frame as history.csv
+    genotype : the Genotype that the search ended with; its operations are ringed in the last map
+    Grey are operations that an earlier round removed, crossed those that this round removes.
+    """
+    epochs = weights["epoch"].tolist()
+    shown = sorted({epochs[0], *pruning_epochs(history).tolist(), epochs[-1]})
+    strongest = max(weights[kind].max() for kind, _ in CELLS)
+    figure = style.new_figure(PAGE, len(shown) * (10 * ROW + 0.22) + 1.05)
+    axes = figure.subplots(len(shown), 2, sharex="col", sharey=True, squeeze=False)
+    for line, epoch in zip(axes, shown, strict=True):
+        now = epochs.index(epoch)
+        for ax, (kind, _) in zip(line, CELLS, strict=True):
+            before = removed[(removed.kind == kind) & (removed.epoch < epoch)]
+            here = removed[(removed.kind == kind) & (removed.epoch == epoch)]
+            image = draw_weights(ax, weights[kind][now], before, here, strongest)
+            left = weights[kind][now].size - len(before)
+            text = f"epoch {epoch}, T = {weights['temperature'][now]:.2f}: {left} operations"
+            style.add_facts(ax, text + (f", {len(here)} removed" if len(here) else ""))
+    for ax, letter, (_, name) in zip(axes[0], "ab", CELLS, strict=True):
+        style.add_heading(ax, f"{letter}  {name}")
+    for ax, (kind, _) in zip(axes[-1], CELLS, strict=True):
+        if genotype is not None:
+            _ring(ax, getattr(genotype, kind))
+        ax.set_xlabel("edges, grouped by the node that they enter")
+    bar = figure.colorbar(image, ax=axes, shrink=min(1, 2 / len(shown)), aspect=22, pad=0.015)
+    bar.set_label("weight of the operation, softmax(α/T)")
+    bar.outline.set_linewidth(0.4)
+    figure.legend(handles=_sharpening_key(genotype is not None), loc="outside upper left", ncols=3, columnspacing=1.6)
+    return style.add_note(figure, note)
+
+
+def draw_weights(ax, weights, before, here, strongest):
+    """One (edges, 10) map into `ax`, transposed; `before` and `here` are rows of removed_operations.csv. Returns the
+    image."""
+    gone = np.zeros(weights.shape, dtype=bool)
+    gone[before.edge, before.operation.map(OPERATIONS.index)] = True
+    look = {"cmap": SHADES.with_extremes(bad=REMOVED), "vmin": 0, "vmax": strongest, "interpolation": "nearest"}
+    image = ax.imshow(np.ma.masked_array(weights, gone).T, aspect="auto", **look)
+    columns = here.operation.map(OPERATIONS.index)
+    ax.scatter(here.edge, columns, marker="x", s=9, color=LEAVING, linewidth=0.8, zorder=3)
+    into = np.array([node for node, _ in edges(nodes_with(len(weights)))])
+    ax.vlines(np.flatnonzero(np.diff(into)) + 0.5, -0.5, len(OPERATIONS) - 0.5, color=INK, linewidth=0.6)
+    nodes = np.unique(into)
+    ax.set_xticks([np.flatnonzero(into == node).mean() for node in nodes], [f"{node}" for node in nodes])
+    ax.set_yticks(range(len(OPERATIONS)), OPERATIONS)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(True)
+    return image
+
+
+def _ring(ax, cell):
+    """Mark the operations that a cell of the genotype consists of."""
+    places = {edge: number for number, edge in enumerate(edges(len(cell) // 2))}
+    for entry, (operation, source) in enumerate(cell):
+        ax.plot(places[entry // 2, source], OPERATIONS.index(operation), **RING)
+
+
+def _sharpening_key(ringed):
+    earlier = Patch(facecolor=REMOVED, label="removed in an earlier round")
+    crossed = Line2D([], [], linestyle="", marker="x", markersize=4, color=LEAVING, label="removed in this round")
+    ring = Line2D([], [], linestyle="", **RING, label="in the genotype that the search ends with")
+    return [earlier, crossed, *[ring] * ringed]
+
+
+@styled
+def plot_removed(voe, examples, note=""):
+    """Variance of error of kept and removed samples per stage and half, over traces of removed samples.
+
+    voe : dict of arrays as voe.npz: half, voe, removed, y (n,), a row per sample and pruning round
+    examples : dict of arrays as examples.npz: id, stage, half, voe (k,), x (k, samples) µV, fs, Hz
+    """
+    figure = style.new_figure(PAGE, 7.4)
+    upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.1))
+    draw_distributions(upper.subplots(len(HYPNOGRAM), 2, sharex=True), voe)
+    draw_examples(lower.subplots(len(HYPNOGRAM), 2, sharex=True, sharey="row"), examples)
+    kept = Patch(facecolor="#777777", label="kept in the round (colour of its stage)")
+    removed = Line2D([], [], color=INK, linewidth=1.0, label="removed in the round")
+    figure.legend(handles=[kept, removed], loc="outside upper left", ncols=2, columnspacing=1.6)
+    return style.add_note(figure, note)
+
+
+def draw_distributions(axes, voe):
+    """Histograms over the logarithm of VoE into (5, 2) axes, stages down, halves across; kept ones filled, removed
+    ones as a line, each with a peak of 1."""
+    known = ~np.isnan(voe["voe"])
+    logs = np.log10(np.maximum(voe["voe"], FAINTEST, where=known, out=np.full(len(known), np.nan)))
+    low, high = (np.floor(np.nanmin(logs)), np.ceil(np.nanmax(logs))) if known.any() else (-4, 0)
+    bins = np.linspace(low, max(high, low + 1), BINS + 1)
+    for column, (half, (title, _)) in enumerate(LEFT.items()):
+        for ax, stage in zip(axes[:, column], HYPNOGRAM, strict=True):
+            mine = known & (voe["half"] == half) & (voe["y"] == STAGES.index(stage))
+            kept, removed = (np.histogram(logs[mine & (voe["removed"] == side)], bins)[0] for side in (False, True))
+            ax.stairs(kept / max(kept.max(), 1), bins, fill=True, color=STAGE_COLOURS[stage], linewidth=0)
+            ax.stairs(removed / max(removed.max(), 1), bins, color=INK, linewidth=1.0)
+            ax.set(ylim=(0, 1.12), yticks=[], xlim=(bins[0], bins[-1]))
+            ax.spines["left"].set_visible(False)
+            style.add_facts(ax, f"{removed.sum():,} of {mine.sum():,} removed")
+            if column == 0:
+                style.label_row(ax, stage)
+        style.add_heading(axes[0, column], f"{'ab'[column]}  {title}")
+        axes[-1, column].set_xlabel("variance of error (VoE), one value per sample and round")
+        axes[-1, column].xaxis.set_major_locator(MaxNLocator(5, integer=True, prune="both"))
+        axes[-1, column].xaxis.set_major_formatter(FuncFormatter(lambda power, _: f"$10^{{{power:.0f}}}$"))
+
+
+def draw_examples(axes, examples):
+    """Traces of removed samples, µV, into (5, 2) axes, stages down, halves across; the scale is that of the row."""
+    seconds = np.arange(examples["x"].shape[1]) / examples["fs"]
+    for line, stage in zip(axes, HYPNOGRAM, strict=True):
+        of_stage = examples["stage"] == stage
+        largest = np.abs(examples["x"][of_stage].astype(float)).max(initial=75)
+        for ax, half in zip(line, LEFT, strict=True):
+            for row in np.flatnonzero(of_stage & (examples["half"] == half)):
+                ax.plot(seconds, examples["x"][row].astype(float), color=STAGE_COLOURS[stage], linewidth=0.6)
+                night, number = divmod(int(examples["id"][row]), IDS_PER_NIGHT)
+                place = f"subject {night // 10}, night {night % 10}, epoch {number}"
+                style.add_facts(ax, f"{place}; VoE {examples['voe'][row]:.1e}")
+            if not ax.lines:
+                ax.text(0.5, 0.5, "none removed", transform=ax.transAxes, ha="center", va="center", color="#777777")
+            ax.set(ylim=(-1.05 * largest, 1.05 * largest), xlim=(0, len(seconds) / float(examples["fs"])))
+        style.label_row(line[0], stage)
+    for column, (_, which) in enumerate(LEFT.values()):
+        style.add_heading(axes[0, column], f"{'cd'[column]}  {which}, µV")
+        axes[-1, column].set_xlabel("time within the epoch, s")
