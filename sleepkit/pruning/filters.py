@@ -6,31 +6,13 @@ is a smaller network.
 """
 
 import copy
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
-from sleepkit.network.sleepnet import cell_stride, is_reduction
-from sleepkit.pruning.tied_sets import Kept, remove_channels
-
-
-@dataclass(frozen=True)
-class TiedSet:
-    """Channels that can only be removed together.
-
-    place : ("stem",), ("states", cell, its joined states) or ("inner", cell, position in the genotype)
-    width : number of channels
-    producers : names of the conv layers whose filter j makes channel first + j, with that offset
-    readers : names of the depthwise conv layers whose filter j reads channel j
-    """
-
-    place: tuple
-    width: int
-    producers: tuple
-    readers: tuple
+from sleepkit.pruning.tied_sets import remove_channels, tied_sets
 
 
 def capacity(weight):
@@ -81,75 +63,6 @@ def _min_max(values, zero):
     return scaled
 
 
-def tied_sets(net):
-    """The tied sets of a network, from its genotype (method section 3, step 5), in the order stem, then cell by
-    cell."""
-    sets = [TiedSet(("stem",), net.widths.stem, (("stem.0", 0),), ())]
-    for index, cell in enumerate(net.cells):
-        sets += _cell_sets(net, index, cell)
-    return sets
-
-
-def joined_states(entries, reduction):
-    """Label of every state of a cell; states at the two ends of a pool or an identity share one: (2 + nodes,) int."""
-    label = list(range(2 + len(entries) // 2))
-    for position, (name, source) in enumerate(entries):
-        if _keeps_channels(name, source, reduction):
-            one, other = label[source], label[2 + position // 2]
-            label = [min(one, other) if value in (one, other) else value for value in label]
-    return label
-
-
-def _keeps_channels(name, source, reduction):
-    return "pool" in name or (name == "skip_connect" and cell_stride(source, reduction) == 1)
-
-
-def _cell_sets(net, index, cell):
-    reduction = is_reduction(index, len(net.cells))
-    entries = net.genotype.reduce if reduction else net.genotype.normal
-    widths, label = net.widths.cells[index], joined_states(entries, reduction)
-    producers = {state: [] for state in sorted(set(label))}
-    readers = {state: [] for state in producers}
-    middles = []
-    for side in (0, 1):
-        producers[label[side]].append((f"cells.{index}.preprocess{side}.1", 0))
-    for position, (name, source) in enumerate(entries):
-        path, target = f"cells.{index}.operations.{position}", label[2 + position // 2]
-        if name.startswith("sep_conv"):
-            readers[label[source]].append(f"{path}.0.depthwise")
-            producers[target].append((f"{path}.1.pointwise", 0))
-            middle = TiedSet(
-                ("inner", index, position),
-                widths.inner[position],
-                ((f"{path}.0.pointwise", 0),),
-                (f"{path}.1.depthwise",),
-            )
-            middles.append(middle)
-        elif name.startswith("dil_conv"):
-            readers[label[source]].append(f"{path}.depthwise")
-            producers[target].append((f"{path}.pointwise", 0))
-        elif name.startswith("conv"):
-            producers[target].append((f"{path}.1", 0))
-        elif name == "skip_connect" and not _keeps_channels(name, source, reduction):
-            producers[target] += _halves(f"{path}", cell.operations[position])
-    states = [
-        TiedSet(
-            ("states", index, tuple(s for s, other in enumerate(label) if other == state)),
-            widths.states[state],
-            tuple(producers[state]),
-            tuple(readers[state]),
-        )
-        for state in sorted(producers)
-    ]
-    return states + middles
-
-
-def _halves(path, reduce):
-    first = reduce.conv_1.out_channels if reduce.conv_1 is not None else 0
-    halves = [(f"{path}.conv_1", 0)] if reduce.conv_1 is not None else []
-    return halves + ([(f"{path}.conv_2", first)] if reduce.conv_2 is not None else [])
-
-
 def filter_scores(net, balance=0.5):
     """One row per filter of every conv layer: layer, filter, capacity (bit), independence, importance."""
     return _score_layers(net, lambda weight: importance(weight, balance))
@@ -173,7 +86,7 @@ def random_scores(net, seed):
 
 
 def kept_channels(net, scores, ratio):
-    """Kept channels of every tied set, as (TiedSet, (width,) importance, sorted kept positions).
+    """The channels of every tied set that stay: (TiedSet, (width,) importance, sorted kept positions).
 
     A channel's importance is the mean over the tied filters. max(1, floor((1 - ratio) * width)) channels stay; ties:
     lower index.
@@ -182,7 +95,7 @@ def kept_channels(net, scores, ratio):
     chosen = []
     for tied in tied_sets(net):
         total, terms = np.zeros(tied.width), np.zeros(tied.width)
-        for layer, first in tied.producers + tuple((layer, 0) for layer in tied.readers):
+        for layer, first in tied.layers:
             values = importance_of[layer]
             total[first : first + len(values)] += values
             terms[first : first + len(values)] += 1
@@ -190,6 +103,17 @@ def kept_channels(net, scores, ratio):
         keep = max(1, int((1 - ratio) * tied.width + 1e-9))
         chosen.append((tied, mean, np.sort(np.argsort(-mean, kind="stable")[:keep])))
     return chosen
+
+
+def with_kept(net, scores, ratio):
+    """The scores with a column `kept`: whether the filter stays, as it does where its channel does."""
+    kept = {
+        (layer, channel - first)
+        for tied, _, channels in kept_channels(net, scores, ratio)
+        for layer, first in tied.layers
+        for channel in channels.tolist()
+    }
+    return scores.assign(kept=[filter_ in kept for filter_ in zip(scores["layer"], scores["filter"], strict=True)])
 
 
 def prune_filters(net, ratio=0.5, balance=0.5, scores=None):
@@ -202,7 +126,8 @@ def prune_filters(net, ratio=0.5, balance=0.5, scores=None):
     if not 0 <= ratio < 1:
         raise ValueError(f"ratio={ratio}: the share of channels to remove lies in [0, 1)")
     scores = filter_scores(net, balance) if scores is None else scores
-    return remove_channels(net, Kept.of(net, kept_channels(net, scores, ratio)))
+    chosen = kept_channels(net, scores, ratio)
+    return remove_channels(net, {place: kept for tied, _, kept in chosen for place in tied.places})
 
 
 def released_mask(net, ratio=0.5):

@@ -6,7 +6,7 @@ weak ones (after ASAP, Noy et al. 2019, arXiv 1904.04123), until the weak ones a
 
 import numpy as np
 
-from sleepkit.genotype import OPERATIONS, Genotype, edges, nodes_with
+from sleepkit.genotype import OPERATION_NAMES, Genotype, edges, nodes_with
 
 
 def temperature(epoch, start=1.5, decay=0.95):
@@ -20,7 +20,7 @@ def weak_operations(weights, alive, mu=0.5):
     weights : (edges, 10) softmax(alpha / T) over the survivors;  alive : (edges, 10) bool
     An edge's best operation other than `none` always stays.
     """
-    weak = alive & (weights < mu / len(OPERATIONS))
+    weak = alive & (weights < mu / len(OPERATION_NAMES))
     best = 1 + np.where(alive[:, 1:], weights[:, 1:], -np.inf).argmax(axis=1)
     weak[np.arange(len(weak)), best] = False
     return weak
@@ -57,7 +57,7 @@ def _released_rules(normal, reduce):
 
 def _discretise_cell(weights):
     best = weights[:, 1:].max(axis=1)
-    name = [OPERATIONS[1 + column] for column in weights[:, 1:].argmax(axis=1)]
+    name = [OPERATION_NAMES[1 + column] for column in weights[:, 1:].argmax(axis=1)]
     nodes = nodes_with(len(weights))
     cell = []
     for node in range(nodes):

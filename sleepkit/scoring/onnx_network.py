@@ -11,10 +11,9 @@ import json
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
-from torch import nn
 
 from sleepkit.epochs import STAGES
-from sleepkit.network.operations import DepthwisePointwise, FactorizedReduce, Pool, ReluConvBn, Separable
+from sleepkit.network.operations import geometry
 from sleepkit.scoring.onnx_graph import Graph, Step, Value, processor_block
 
 OPSET, IR_VERSION = 17, 8  # what onnxruntime 1.13 of 2022 and later read
@@ -36,9 +35,10 @@ def network_graph(net, samples, normalisation=None, facts=None, block=None):
     graph = Graph(block or processor_block())
     x = graph.add("Identity", INPUT) if normalisation is None else _normalise(graph, INPUT, normalisation)
     x = Value(graph.add("Unsqueeze", x, graph.constant([2], np.int64)), np.arange(1), width=1, halved=0)
-    before_last = last = graph.convolve(_convolution(x, net.stem[0], net.stem[1]))
-    for cell, widths in zip(net.cells, net.widths.cells, strict=True):
-        before_last, last = last, _cell(graph, cell, widths, before_last, last)
+    conv, bn, _ = net.stem
+    before_last = last = graph.convolve(_folded(x, conv.weight, bn, geometry(conv)))
+    for cell in net.cells:
+        before_last, last = last, _cell(graph, cell, before_last, last)
     mean = graph.add("Flatten", graph.add("GlobalAveragePool", last.name))
     weight, bias = (_array(tensor) for tensor in (net.classifier.weight, net.classifier.bias))
     graph.add("Gemm", mean, graph.constant(last.spread(weight, axis=1)), graph.constant(bias), transB=1, output=OUTPUT)
@@ -88,9 +88,9 @@ def _normalise(graph, x, normalisation):
     return graph.add("Clip", shifted, graph.constant(-1), graph.constant(1))
 
 
-def _cell(graph, cell, widths, before_last, last):
-    """All nodes of a cell, side by side in one value; widths : CellWidths."""
-    edges = list(zip(cell.operations, cell.sources, strict=True))
+def _cell(graph, cell, before_last, last):
+    """All nodes of a cell, side by side in one value."""
+    edges, widths = cell.edges, cell.widths
     fit = max(1, graph.block // widths.states[0]) if len(set(widths.states)) == 1 else 1
     layers = _layers(edges, widths.states[0], fit)
     states, steps, values = {}, {}, []
@@ -104,10 +104,11 @@ def _cell(graph, cell, widths, before_last, last):
         value = _layer(graph, edges, layer, states, steps, graph.filled(n))
         states |= {2 + node: value._replace(places=first + np.arange(n)) for first, node in layer.items()}
         values.append(value)
-    starts = dict(zip((value.name for value in values), np.cumsum([0, *(value.width for value in values)]).tolist()))
+    wide = [value.width for value in values]
+    starts = dict(zip((value.name for value in values), np.cumsum([0, *wide[:-1]]).tolist(), strict=True))
     places = [starts[states[2 + node].name] + states[2 + node].places for node in range(len(edges) // 2)]
     name = graph.add("Concat", *starts, axis=1)
-    return graph.value(name, np.concatenate(places), sum(value.width for value in values), values[0].halved)
+    return graph.value(name, np.concatenate(places), sum(wide), values[0].halved)
 
 
 def _layers(edges, n, fit):
@@ -124,8 +125,8 @@ def _layers(edges, n, fit):
     value, place = [0, 1], [0, 0]  # of every state: the two inputs are values 0 and 1, layers those from 2 on
     for node in range(len(edges) // 2):
         own = edges[2 * node : 2 * node + 2]
-        kept = [(operation, source) for operation, source in own if _keeps(operation)]
-        pooled = sorted((value[source], _kind(operation)) for operation, source in kept)
+        kept = [(operation, source) for operation, source in own if operation.keeps_channels]
+        pooled = sorted((value[source], operation.kind) for operation, source in kept)
         suited = {place[source] for _, source in kept} or {n * k for k in range(fit)}
         if kept and len(suited) > 1:
             return [{0: each} for each in range(len(edges) // 2)]
@@ -148,7 +149,7 @@ def _layer(graph, edges, layer, states, steps, width):
     for first, node in layer.items():
         for number in (2 * node, 2 * node + 1):
             operation, source = edges[number]
-            if not _keeps(operation):
+            if not operation.keeps_channels:
                 step = steps.get(number) or _step(graph, states[source], operation)
                 own = step.whole
                 asked = (own.x.name, own.weight.shape[2], own.geometry)
@@ -157,8 +158,8 @@ def _layer(graph, edges, layer, states, steps, width):
                 total.weight[first : first + len(own.weight)] += own.weight
                 total.bias[first : first + len(own.weight)] += own.bias
     node = min(layer.values())
-    kept = [(operation, source) for operation, source in edges[2 * node : 2 * node + 2] if _keeps(operation)]
-    pooled = [_keep(graph, states[source], operation) for operation, source in kept]
+    kept = [(operation, source) for operation, source in edges[2 * node : 2 * node + 2] if operation.keeps_channels]
+    pooled = [_pooled(graph, states[source], operation) for operation, source in kept]
     # In this order onnxruntime adds while it convolves as often as it can.
     return graph.total([*pooled, *(graph.convolve(step) for step in joined.values())])
 
@@ -177,8 +178,8 @@ def _separable_steps(graph, copied, copies, operations):
     """
     steps, groups = {}, {}
     for number, operation in operations.items():
-        if isinstance(operation, (Separable, DepthwisePointwise)):
-            groups.setdefault(type(operation), []).append(number)
+        if operation.pairs:
+            groups.setdefault(len(operation.pairs), []).append(number)
     for group in groups.values():
         for start in range(0, len(group), copies):
             numbers = group[start : start + copies]
@@ -190,12 +191,12 @@ def _separable_steps(graph, copied, copies, operations):
 def _side_by_side(graph, x, operations):
     """The last convolutions of operations that all are separable or all are dilated; those before them are put into the
     graph, those of all operations as one. x : the state, a copy for every operation."""
-    rounds = zip(*operations, strict=True) if isinstance(operations[0], Separable) else [operations]
     steps = []
-    for modules in rounds:
+    for modules in zip(*(operation.pairs for operation in operations), strict=True):
         if steps:
-            weight, bias = (np.concatenate(parts) for parts in zip(*((step.whole.weight, step.bias) for step in steps)))
-            x = graph.convolve(steps[0].whole._replace(weight=weight, bias=bias))
+            wholes = [step.whole for step in steps]
+            weight, bias = (np.concatenate([getattr(step, part) for step in wholes]) for part in ("weight", "bias"))
+            x = graph.convolve(wholes[0]._replace(weight=weight, bias=bias))
         convs = [module.depthwise for module in modules]
         taps = max(conv.kernel_size[0] for conv in convs)
         weight = np.concatenate([_widened(_array(conv.weight), taps) for conv in convs])
@@ -204,7 +205,7 @@ def _side_by_side(graph, x, operations):
         x = graph.convolve_depthwise(Step(x, weight, None, convs[0].stride[0], padding, padding, convs[0].dilation[0]))
         ends = np.cumsum([len(conv.weight) for conv in convs])[:-1]
         parts = [x._replace(places=places) for places in np.split(x.places, ends)]
-        steps = [_pointwise(part, module) for part, module in zip(parts, modules, strict=True)]
+        steps = [_folded(part, module.pointwise.weight, module.bn) for part, module in zip(parts, modules, strict=True)]
     return steps
 
 
@@ -214,60 +215,27 @@ def _widened(weight, taps):
     return np.pad(weight, ((0, 0), (0, 0), (beyond, beyond)))
 
 
-def _step(graph, x, module):
+def _step(graph, x, operation):
     """The last convolution of an operation or of a cell's preprocessing; those before it are put into the graph."""
-    if isinstance(module, (Separable, DepthwisePointwise)):
-        return _side_by_side(graph, x, [module])[0]
-    x = graph.relu(x)
-    if isinstance(module, ReluConvBn):
-        return _convolution(x, module[1], module[2])
-    if isinstance(module, FactorizedReduce):
-        # Its two 1x1 convolutions, on x and on x shifted by a sample, are one of two taps; a length that is odd is
-        # padded right with a zero, and one that is even ends before it.
-        scale, bias = _batch_norm(module.bn)
-        convs = ((module.conv_1, (0, 1)), (module.conv_2, (1, 0)))
-        halves = [np.pad(_array(conv.weight), ((0, 0), (0, 0), zeros)) for conv, zeros in convs if conv is not None]
-        return Step(x, np.concatenate(halves) * scale, bias, stride=2, behind=1)
-    raise TypeError(f"{type(module).__name__}: no ONNX form of this layer; add it to sleepkit.scoring.onnx_network")
+    if operation.pairs:
+        return _side_by_side(graph, x, [operation])[0]
+    weight, bn, geometry = operation.fused()
+    return _folded(graph.relu(x), weight, bn, geometry)
 
 
-def _pointwise(x, module):
-    scale, bias = _batch_norm(module.bn)
-    return Step(x, _array(module.pointwise.weight) * scale, bias)
+def _folded(x, weight, bn, geometry=()):
+    """The Step of a convolution that includes the BatchNorm after it, in eval mode, float64."""
+    scale = _array(bn.weight) / np.sqrt(_array(bn.running_var) + bn.eps)
+    bias = _array(bn.bias) - scale * _array(bn.running_mean)
+    return Step(x, _array(weight) * scale[:, None, None], bias, *geometry)
 
 
-def _convolution(x, conv, bn):
-    scale, bias = _batch_norm(bn)
-    return Step(x, _array(conv.weight) * scale, bias, *_geometry(conv))
-
-
-def _keeps(operation):
-    """Whether an operation has no weights: it leaves channels where they are."""
-    return isinstance(operation, (nn.Identity, Pool))
-
-
-def _kind(operation):
-    """The ONNX operator of an operation without weights."""
-    return "Identity" if isinstance(operation, nn.Identity) else "MaxPool" if operation.largest else "AveragePool"
-
-
-def _keep(graph, x, operation):
+def _pooled(graph, x, operation):
     """What an operation without weights makes of a value."""
-    if isinstance(operation, nn.Identity):
+    if operation.kind == "Identity":
         return x
     stride = operation.stride
-    return graph.change(_kind(operation), x, stride, kernel_shape=[1, 3], strides=[1, stride], pads=[0, 1, 0, 1])
-
-
-def _geometry(conv):
-    """Stride, padding on both sides and dilation of a convolution over time."""
-    return conv.stride[0], conv.padding[0], conv.padding[0], conv.dilation[0]
-
-
-def _batch_norm(bn):
-    """Scale (filters, 1, 1) and bias (filters,) of a BatchNorm in eval mode, float64."""
-    scale = _array(bn.weight) / np.sqrt(_array(bn.running_var) + bn.eps)
-    return scale[:, None, None], _array(bn.bias) - scale * _array(bn.running_mean)
+    return graph.change(operation.kind, x, stride, kernel_shape=[1, 3], strides=[1, stride], pads=[0, 1, 0, 1])
 
 
 def _array(tensor):

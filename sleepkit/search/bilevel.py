@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from sleepkit.epochs import STAGES
 from sleepkit.execution.checkpoint import Deadline, fingerprint, load_checkpoint, save_checkpoint
 from sleepkit.execution.paths import progress
-from sleepkit.genotype import OPERATIONS, Genotype
+from sleepkit.genotype import OPERATION_NAMES, Genotype
 from sleepkit.pruning.data import class_limits, prediction_errors, select_samples, variance_of_error
 from sleepkit.pruning.operations import discretise, temperature, weak_operations
 from sleepkit.search.supernet import KINDS, SuperNet
@@ -235,7 +235,7 @@ def _prune_operations(run, epoch):
             node, source = net.cells[0].edges[edge]
             run.removed_operations.append(
                 {"epoch": epoch, "kind": kind, "edge": int(edge), "source": source, "node": node}
-                | {"operation": OPERATIONS[column], "weight": float(weights[edge, column])}
+                | {"operation": OPERATION_NAMES[column], "weight": float(weights[edge, column])}
             )
     return len(run.removed_operations) - before
 

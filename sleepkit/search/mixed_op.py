@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sleepkit.genotype import OPERATIONS
+from sleepkit.genotype import OPERATION_NAMES
 from sleepkit.network.batch_norm import batch_norm
 from sleepkit.network.operations import convolve
 from sleepkit.search.window_statistics import window_moments
@@ -28,7 +28,7 @@ TAPS = {
     "conv_1x1": range(0, 1),
     "conv_3x3": range(-1, 2),
 }
-COLUMN = {name: column for column, name in enumerate(OPERATIONS)}
+COLUMN = {name: column for column, name in enumerate(OPERATION_NAMES)}
 LINEAR = ("skip_connect", "dil_conv_1x3", "dil_conv_1x5", "conv_1x1", "conv_3x3")
 SEPARABLE = ("sep_conv_1x3", "sep_conv_1x5")
 EPS, MOMENTUM = 1e-5, 0.1  # of BatchNorm, PyTorch's defaults

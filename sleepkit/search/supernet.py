@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from sleepkit.genotype import OPERATIONS, edges
+from sleepkit.genotype import OPERATION_NAMES, edges
 from sleepkit.network.batch_norm import BatchNorm
 from sleepkit.network.operations import Conv, FactorizedReduce, ReluConvBn, as_image
 from sleepkit.network.sleepnet import cell_stride, is_reduction
@@ -24,7 +24,7 @@ class SearchCell(nn.Module):
         super().__init__()
         self.kind = KINDS[reduction]
         if reduction_before:
-            self.preprocess0 = FactorizedReduce(inputs[0], channels // 2, channels - channels // 2)
+            self.preprocess0 = FactorizedReduce(inputs[0], channels)
         else:
             self.preprocess0 = ReluConvBn(inputs[0], channels)
         self.preprocess1 = ReluConvBn(inputs[1], channels)
@@ -70,7 +70,7 @@ class SuperNet(nn.Module):
             self.cells.append(SearchCell(inputs, channels, nodes, reduction, reduction_before))
             inputs, reduction_before = (inputs[1], CONCATENATED * channels), reduction
         self.classifier = nn.Linear(inputs[1], n_classes)
-        shape = (len(edges(nodes)), len(OPERATIONS))
+        shape = (len(edges(nodes)), len(OPERATION_NAMES))
         self.alpha = nn.ParameterDict({kind: nn.Parameter(1e-3 * torch.randn(shape)) for kind in KINDS})
         for kind in KINDS:
             self.register_buffer(f"alive_{kind}", torch.ones(shape, dtype=torch.bool))

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.execution.checkpoint import Deadline
 from sleepkit.execution.paths import ROOT
-from sleepkit.genotype import OPERATIONS, edges
+from sleepkit.genotype import OPERATION_NAMES, edges
 from sleepkit.pruning.data import class_limits
 from sleepkit.pruning.operations import discretise
 from sleepkit.search import bilevel as search
@@ -289,7 +289,7 @@ def test_removed_operations_are_gone_from_the_weights(whole):
     assert not table.duplicated(["kind", "edge", "operation"]).any()
     for row in table.itertuples():
         assert edges(4)[row.edge] == (row.node, row.source)
-        column = OPERATIONS.index(row.operation)
+        column = OPERATION_NAMES.index(row.operation)
         assert whole.weights[row.kind][row.epoch - 1, row.edge, column] == pytest.approx(row.weight)
         assert (whole.weights[row.kind][row.epoch :, row.edge, column] == 0).all()
     for kind in KINDS:

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sleepkit.bench.plain import PlainSuperNet, same
-from sleepkit.genotype import OPERATIONS
+from sleepkit.genotype import OPERATION_NAMES
 from sleepkit.network.size import count_parameters
 from sleepkit.network.sleepnet import is_reduction
 from sleepkit.search.supernet import KINDS, SuperNet
@@ -164,7 +164,7 @@ def test_a_pruned_operation_changes_nothing():
             for source, rows in enumerate(cell.leaving):
                 fan = cell.fans[source]
                 for part in (*fan.linear.items(), *fan.first.items(), *fan.second.items()):
-                    gone = ~alive[rows, OPERATIONS.index(part[0])]
+                    gone = ~alive[rows, OPERATION_NAMES.index(part[0])]
                     for parameter in part[1].parameters():
                         parameter[gone] = 1e6
     torch.testing.assert_close(net(x), before, rtol=0, atol=0)
