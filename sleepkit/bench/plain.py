@@ -116,13 +116,13 @@ def same(plain, net, buffers=True):
     for theirs, ours in zip(plain.cells, net.cells, strict=True):
         for one, other in ((theirs.pre0, ours.preprocess0), (theirs.pre1, ours.preprocess1)):
             yield from zip(state(one, buffers), state(other, buffers), strict=True)
-        for source, fan in enumerate(ours.fans):
+        for source, mixed in enumerate(ours.mixed):
             for row, edge in enumerate(ours.leaving[source]):
                 for column, name in enumerate(OPERATION_NAMES):
                     layers = list(theirs.edges[edge][column].modules())
                     convs = [layer for layer in layers if isinstance(layer, nn.Conv1d)]
                     norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm1d)]
-                    parts = [kind[name] for kind in (fan.linear, fan.first, fan.second) if name in kind]
+                    parts = [kind[name] for kind in (mixed.linear, mixed.first, mixed.second) if name in kind]
                     for part, norm in zip(parts, norms, strict=True):
                         yield norm.weight, part.gain[row]
                         yield norm.bias, part.shift[row]

@@ -12,7 +12,7 @@ from sleepkit.evaluation.context import POWERS, WEIGHTS, fit_context, fit_powers
 from sleepkit.evaluation.fold import FoldJob, fold_probabilities, is_finished, run_fold, share
 from sleepkit.evaluation.training import TrainSettings
 from sleepkit.execution import jobs
-from sleepkit.execution.checkpoint import Deadline, fingerprint
+from sleepkit.execution.checkpoint import Deadline, TimeOver, fingerprint
 from sleepkit.metrics import CELLS, confusion, group_confusions, per_class, scores
 from sleepkit.results import COLUMNS
 
@@ -119,10 +119,6 @@ def carry_out(plans, device="cpu", deadline=Deadline(), where="inline"):
     if not all(jobs.map(run_fold, todo.values(), where, folder, gpus=gpus, label="folds")):
         return None
     return [_read_run(plan, run) for plan, run in zip(plans, runs, strict=True)]
-
-
-class TimeOver(ValueError):
-    """`max_minutes` were over before all was done."""
 
 
 def finished(result, max_minutes):

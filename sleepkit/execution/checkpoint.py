@@ -70,3 +70,12 @@ class Deadline:
 
     def over(self):
         return self.end is not None and time.time() >= self.end
+
+    def check(self):
+        """Raise TimeOver once the deadline has passed."""
+        if self.over():
+            raise TimeOver("max_minutes are over; what is done is kept, run again to go on from there")
+
+
+class TimeOver(ValueError):
+    """The deadline came before all was done. A ValueError, so that the command line says it in one line."""

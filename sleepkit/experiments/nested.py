@@ -15,7 +15,7 @@ from sleepkit.evaluation import crossval
 from sleepkit.evaluation.fold import share, shared
 from sleepkit.evaluation.protocols import Fold
 from sleepkit.execution import jobs, paths
-from sleepkit.execution.checkpoint import Deadline
+from sleepkit.execution.checkpoint import Deadline, TimeOver
 from sleepkit.network.sleepnet import new_network
 from sleepkit.search.bilevel import run_search, search_key
 from sleepkit.search.settings import SearchSettings
@@ -47,6 +47,8 @@ def search_fold(job):
     folder = Path(job.folder) / f"search-{search_key(seen, job.settings)}"
     try:
         return run_search(seen, job.settings, folder, job.deadline, job.device)
+    except TimeOver:
+        return None
     except ValueError as error:
         raise ValueError(f"the search inside fold {job.fold.number}: {error}") from error
 

@@ -1,11 +1,11 @@
-"""All candidate operations that leave one source of a search cell, computed together.
+"""The mixed operations on all edges that leave one source of a search cell, computed together.
 
 The plain way computes every operation of every edge, normalises it and adds it with its weight. Here
 - the source is rectified once, and pooled once, whatever number of edges leave it;
 - a depthwise and its pointwise convolution, with nothing non-linear between them, are one dense kernel;
-- statistics of all convolutions that read the source come from one covariance (sleepkit.search.window_statistics), so that BatchNorm is
-  a scale and a shift of their kernels; and as the operations that consist of nothing but that (dilated and plain
-  convolutions, factorized reduction) are linear, their weighted sum on an edge is one convolution with one kernel.
+- statistics of all convolutions that read the source come from one covariance (see window_statistics), so that
+  BatchNorm is a scale and a shift of their kernels; and as the operations that consist of nothing but that (dilated and
+  plain convolutions, factorized reduction) are linear, their weighted sum on an edge is one convolution.
 What is left to be computed and normalised one by one are the second halves of the separable convolutions.
 """
 
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from sleepkit.genotype import OPERATION_NAMES
 from sleepkit.network.batch_norm import batch_norm
 from sleepkit.network.operations import convolve
-from sleepkit.search.window_statistics import window_moments
+from sleepkit.search.window_statistics import WindowStatistics
 
 # Offsets in samples of the kernel's columns.
 TAPS = {
@@ -65,26 +65,25 @@ class Convolutions(nn.Module):
             return self.pointwise[rows].unsqueeze(-1) * self.depthwise[rows].unsqueeze(1)
         return self.dense[rows] * self.halves if hasattr(self, "halves") else self.dense[rows]
 
-    def normalised(self, rows, moments):
+    def normalised(self, rows, statistics):
         """Kernels (rows, channels, channels, taps) and biases (rows, channels) that include BatchNorm.
 
-        moments : of the windows of the source in training, which also updates the running statistics; None in
-            evaluation
+        statistics : WindowStatistics of the source in training, which also updates the running ones; None in evaluation
         """
         kernels = self.kernels(rows)
-        if moments is None:
+        if statistics is None:
             mean, variance = self.running_mean[rows], self.running_var[rows]
         else:
-            mean, variance = moments.of_outputs(kernels, self.taps)
+            mean, variance = statistics.of_outputs(kernels, self.taps)
             with torch.no_grad():
-                unbiased = variance * (moments.count / max(moments.count - 1, 1))
+                unbiased = variance * (statistics.count / max(statistics.count - 1, 1))
                 self.running_mean[rows] = torch.lerp(self.running_mean[rows], mean, MOMENTUM)
                 self.running_var[rows] = torch.lerp(self.running_var[rows], unbiased, MOMENTUM)
         scale = self.gain[rows] * torch.rsqrt(variance + EPS)
         return kernels * scale[..., None, None], self.shift[rows] - mean * scale
 
 
-class Fan(nn.Module):
+class MixedOperations(nn.Module):
     """The mixed operations on all edges that leave one source, an edge for every node after it.
 
     (batch, channels, 1, samples), weights (edges, 10), alive (edges, 10) nested list of bool
@@ -100,19 +99,15 @@ class Fan(nn.Module):
         self.second = nn.ModuleDict({name: Convolutions(name, edges, channels) for name in SEPARABLE})
 
     def forward(self, x, weights, alive):
-        rows = {
-            name: [edge for edge in range(self.edges) if alive[edge][column]]
-            for name, column in COLUMN.items()
-            if column
-        }
+        rows = {name: [edge for edge in range(self.edges) if alive[edge][k]] for name, k in COLUMN.items() if k}
         weights = {name: weights[:, column] for name, column in COLUMN.items()}
-        rectified, moments = F.relu(x), None
+        rectified, statistics = F.relu(x), None
         if self.training:
             read = [max(map(abs, TAPS[name])) for name in (*self.linear, *self.first) if rows[name]]
-            moments = window_moments(rectified, max(read), self.stride) if read else None
+            statistics = WindowStatistics.of(rectified, max(read), self.stride) if read else None
         terms = self._pooled(x, rows, weights)
-        self._add_linear(terms, rectified, rows, weights, moments)
-        self._add_separable(terms, rectified, rows, weights, moments)
+        self._add_linear(terms, rectified, rows, weights, statistics)
+        self._add_separable(terms, rectified, rows, weights, statistics)
         return terms
 
     def _pooled(self, x, rows, weights):
@@ -132,7 +127,7 @@ class Fan(nn.Module):
         mixed = torch.stack([weights[name] for name in outputs], 1) @ stacked.flatten(1)
         return list(mixed.reshape(shape).transpose(2, 3).unsqueeze(3).unbind())
 
-    def _add_linear(self, terms, rectified, rows, weights, moments):
+    def _add_linear(self, terms, rectified, rows, weights, statistics):
         """Everything that is linear in the rectified source: one convolution per edge, whatever it is made of."""
         used = [name for name in self.linear if rows[name]]
         if not used:
@@ -141,12 +136,12 @@ class Fan(nn.Module):
         kernels = biases = 0
         for name in used:
             chosen = _rows(rows[name], self.edges)
-            kernel, bias = self.linear[name].normalised(chosen, moments)
+            kernel, bias = self.linear[name].normalised(chosen, statistics)
             weight = weights[name][chosen]
             kernel = _spread(kernel * weight[:, None, None, None], TAPS[name], widest)
             kernels = kernels + self._scattered(kernel, rows[name])
             biases = biases + self._scattered(bias * weight[:, None], rows[name])
-        for edge, (kernel, bias) in enumerate(zip(kernels.unbind(), biases.unbind())):
+        for edge, (kernel, bias) in enumerate(zip(kernels.unbind(), biases.unbind(), strict=True)):
             reach = max((max(TAPS[name]) for name in used if edge in rows[name]), default=None)
             if reach is not None:
                 kernel = kernel[..., widest - reach : widest + reach + 1]
@@ -159,20 +154,20 @@ class Fan(nn.Module):
         zeros = values.new_zeros(self.edges, *values.shape[1:])
         return zeros.index_copy(0, torch.tensor(rows, device=values.device), values)
 
-    def _add_separable(self, terms, rectified, rows, weights, moments):
+    def _add_separable(self, terms, rectified, rows, weights, statistics):
         for name, first in self.first.items():
             if not rows[name]:
                 continue
             second, chosen = self.second[name], _rows(rows[name], self.edges)
             weight = weights[name][chosen].unsqueeze(1)
-            kernels, biases = first.normalised(chosen, moments)
+            kernels, biases = first.normalised(chosen, statistics)
             gains, shifts = second.gain[chosen] * weight, second.shift[chosen] * weight
-            parts = (kernels, biases, second.kernels(chosen), gains, shifts)
-            for edge, kernel, bias, again, gain, shift in zip(rows[name], *(part.unbind() for part in parts)):
+            parts = (part.unbind() for part in (kernels, biases, second.kernels(chosen), gains, shifts))
+            for edge, kernel, bias, again, gain, shift in zip(rows[name], *parts, strict=True):
                 middle = F.relu_(convolve(rectified, kernel, bias, self.stride, kernel.shape[2] // 2))
                 output = convolve(middle, again, padding=again.shape[2] // 2)
-                statistics = second.running_mean[edge], second.running_var[edge]
-                output = batch_norm(output, *statistics, gain, shift, self.training, MOMENTUM, EPS)
+                running = second.running_mean[edge], second.running_var[edge]
+                output = batch_norm(output, *running, gain, shift, self.training, MOMENTUM, EPS)
                 terms[edge] = terms[edge] + output
 
 

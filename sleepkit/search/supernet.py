@@ -7,7 +7,7 @@ from sleepkit.genotype import OPERATION_NAMES, edges
 from sleepkit.network.batch_norm import BatchNorm
 from sleepkit.network.operations import Conv, FactorizedReduce, ReluConvBn, as_image
 from sleepkit.network.sleepnet import cell_stride, is_reduction
-from sleepkit.search.mixed_op import Fan
+from sleepkit.search.mixed_op import MixedOperations
 
 KINDS = ("normal", "reduce")
 CONCATENATED = 4  # a search cell's output is its last four nodes (method section 1)
@@ -31,16 +31,18 @@ class SearchCell(nn.Module):
         self.nodes, self.edges = nodes, edges(nodes)
         # Rows of alpha, by the source that their edges leave, in the order of the nodes they reach.
         self.leaving = [[row for row, (_, s) in enumerate(self.edges) if s == source] for source in range(nodes + 1)]
-        self.fans = nn.ModuleList(
-            Fan(channels, len(rows), cell_stride(source, reduction)) for source, rows in enumerate(self.leaving)
+        self.mixed = nn.ModuleList(
+            MixedOperations(channels, len(rows), cell_stride(source, reduction))
+            for source, rows in enumerate(self.leaving)
         )
 
     def forward(self, before_last, last, weights, alive):
         states, waiting = [self.preprocess0(before_last), self.preprocess1(last)], [None] * self.nodes
-        for source, (rows, fan) in enumerate(zip(self.leaving, self.fans)):
+        for source, (rows, mixed) in enumerate(zip(self.leaving, self.mixed, strict=True)):
             if source > 1:
                 states.append(waiting[source - 2])
-            for row, term in zip(rows, fan(states[source], weights[rows], [alive[row] for row in rows])):
+            terms = mixed(states[source], weights[rows], [alive[row] for row in rows])
+            for row, term in zip(rows, terms, strict=True):
                 node = self.edges[row][0]
                 waiting[node] = term if waiting[node] is None else waiting[node] + term
         return torch.cat([*states[2:], waiting[-1]][-CONCATENATED:], dim=1)
@@ -82,6 +84,10 @@ class SuperNet(nn.Module):
     def operation_weights(self, kind):
         """softmax(alpha / T) over the surviving operations of each edge, (edges, 10); 0 for pruned ones."""
         return torch.softmax((self.alpha[kind] / self.temperature).masked_fill(~self.alive(kind), -torch.inf), dim=1)
+
+    def operations_left(self):
+        """How many operations are alive, on the edges of both kinds."""
+        return sum(int(self.alive(kind).sum()) for kind in KINDS)
 
     def entropy(self):
         """Sum over the edges of both kinds of the entropy of the operation weights, in nats."""

@@ -1,9 +1,9 @@
 """Mean and covariance of the windows that a convolution sees.
 
-A convolution is linear, so the mean and variance of its outputs, which are all that BatchNorm needs of them, follow
-from the mean and covariance of its input windows: mean = k.m and variance = k'Ck for a kernel k. Many convolutions of
-one source then share one covariance, and none of their outputs has to be computed, stored and read again for statistics
-alone. Along time a covariance depends on the lag but for the ends of the signal, so a few lags suffice.
+A convolution is linear, so mean and variance of its outputs, all that BatchNorm needs of them, follow from mean and
+covariance of its input windows: k.m and k'Ck for a kernel k. Many convolutions of one source then share one covariance,
+and none of their outputs has to be computed for its statistics alone. Along time a covariance depends on the lag but
+for the ends of the signal, so a few lags suffice.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
-class Moments:
+class WindowStatistics:
     """Of windows of a signal with c channels at offsets -reach ... in samples.
 
     mean : (offsets, c);  covariance : (offsets, c, offsets, c), biased;  count : number of windows
@@ -24,11 +24,30 @@ class Moments:
     reach: int
     count: int
 
+    @classmethod
+    def of(cls, x, reach, stride=1):
+        """Of the windows that a convolution of stride 1 or 2 reads, zeros beyond the ends: (batch, c, 1, samples).
+
+        reach : largest offset that the windows need, in samples
+        """
+        if stride == 2:
+            # Two neighbouring samples become channels: windows two samples apart are neighbours again.
+            x = _phases(x)
+            reach = (reach + 1) // 2
+        sums, squares = _sums(x, reach)
+        count = x.shape[0] * x.shape[3]
+        mean, second = sums / count, squares / count
+        covariance = second - mean[:, :, None, None] * mean
+        if stride == 2:
+            c = x.shape[1] // 2
+            mean, covariance = mean.reshape(-1, c), covariance.reshape(len(mean) * 2, c, len(mean) * 2, c)
+            reach *= 2
+        return cls(mean, covariance, reach, count)
+
     def of_outputs(self, kernel, taps):
-        """Mean and biased variance of the outputs of convolutions.
+        """Mean and biased variance of the outputs of convolutions, two tensors (..., outputs).
 
         kernel : (..., outputs, c, len(taps));  taps : range, the offset in samples of each column of the kernel
-        returns two tensors (..., outputs)
         """
         chosen = slice(taps.start + self.reach, taps.stop + self.reach, taps.step)
         rows = kernel.transpose(-1, -2).flatten(-2)  # (..., outputs, taps * c)
@@ -37,39 +56,20 @@ class Moments:
         return rows @ mean, ((rows @ covariance) * rows).sum(-1).clamp_min(0)
 
 
-def window_moments(x, reach, stride=1):
-    """Moments of the windows that a convolution of stride 1 or 2 reads, zeros beyond the ends: (batch, c, 1, samples).
-
-    reach : largest offset that the windows need, in samples
-    """
-    if stride == 2:
-        # Two neighbouring samples become channels: windows two samples apart are neighbours again.
-        x = _phases(x)
-        reach = (reach + 1) // 2
-    sums, squares = _raw_moments(x, reach)
-    count = x.shape[0] * x.shape[3]
-    mean, second = sums / count, squares / count
-    covariance = second - mean[:, :, None, None] * mean
-    if stride == 2:
-        c = x.shape[1] // 2
-        mean, covariance = mean.reshape(-1, c), covariance.reshape(len(mean) * 2, c, len(mean) * 2, c)
-        reach *= 2
-    return Moments(mean, covariance, reach, count)
-
-
 def _phases(x):
+    """Even and odd samples as channels: (batch, c, 1, samples) -> (batch, 2 * c, 1, samples / 2, rounded up)."""
     batch, c, _, samples = x.shape
     x = F.pad(x, (0, samples % 2)).permute(0, 3, 2, 1)
     return x.reshape(batch, -1, 1, 2 * c).permute(0, 3, 2, 1)
 
 
-def _raw_moments(x, reach):
+def _sums(x, reach):
     """Sums over the windows of x, (offsets, c), and of x x', (offsets, c, offsets, c), offsets -reach ... reach."""
     c, offsets = x.shape[1], 2 * reach + 1
     reach_of_lags = min(2 * reach, x.shape[3] - 1)
     lags = _Lags.apply(x, reach_of_lags)
     lags = F.pad(lags, (0, 0, 0, 0, 0, 2 * reach - reach_of_lags))
-    # second[a, :, b, :] is the lag b - a: laid out along the diagonals of the square of offsets.
+    # squares[a, :, b, :] is the lag b - a: laid out along the diagonals of the square of offsets.
     both = torch.cat([lags[1:].flip(0).transpose(1, 2), lags])
     at = torch.arange(offsets, device=x.device)
     squares = both[at - at[:, None] + 2 * reach].permute(0, 2, 1, 3)

@@ -17,7 +17,7 @@ from sleepkit.metrics import CELLS, scores
 from sleepkit.results import SCORES, gather, merge_crossval, read, write_table
 from sleepkit.search.settings import SearchSettings
 
-SEARCH = SearchSettings(2, 3, 4, 1, 32)
+SEARCH = SearchSettings(channels=2, cells=3, nodes=4, epochs=1, batch=32)
 TRAIN = TrainSettings(lr=0.01, batch=32, epochs=1)
 SIZE = {"network_channels": 2, "network_cells": (3,), "folds": 2, "validation_subjects": 1}
 

@@ -115,17 +115,6 @@ def test_none_is_never_chosen_and_the_stronger_edge_comes_first():
     )
 
 
-def test_the_authors_hand_rules():
-    """Nodes 0 to 4 of 7; two dilated convolutions appended where there is none; the first pools replaced."""
-    weights = np.full((35, 10), 0.05)
-    weights[:, OPERATION_NAMES.index("max_pool_3x3")] = 0.5
-    plain, ruled = discretise(weights, weights), discretise(weights, weights, released_rules=True)
-    assert len(plain.normal) == len(plain.reduce) == 14
-    assert ruled.normal == plain.normal[:10] + (("dil_conv_1x5", 0), ("dil_conv_1x5", 0))
-    assert ruled.reduce[:2] == (("sep_conv_1x5", plain.reduce[0][1]), ("dil_conv_1x5", plain.reduce[1][1]))
-    assert ruled.reduce[2:] == plain.reduce[2:10]
-
-
 @pytest.mark.parametrize("name", ["edf20", "edf78"])
 def test_the_published_genotypes_are_as_the_hand_rules_leave_them(name):
     genotype = published_genotype(name)

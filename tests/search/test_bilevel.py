@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from sleepkit.epochs import STAGES, EpochSet
-from sleepkit.execution.checkpoint import Deadline
+from sleepkit.execution.checkpoint import Deadline, TimeOver
 from sleepkit.execution.paths import ROOT
 from sleepkit.genotype import OPERATION_NAMES, edges
 from sleepkit.pruning.data import class_limits
@@ -87,7 +87,7 @@ def test_the_defaults_are_the_papers():
         "split_seed": 47,
         "seed": 42,
     }
-    paper |= {"data_pruning": True, "operation_pruning": True, "released_rules": False}
+    paper |= {"data_pruning": True, "operation_pruning": True}
     assert asdict(SearchSettings()) == paper
 
 
@@ -262,7 +262,7 @@ def test_a_class_may_lose_its_limit_over_all_rounds_together(tmp_path, monkeypat
     def no_training(run, *_):
         drawn = np.random.default_rng(run.errors.shape[1]).random((len(run.y), 1))
         run.errors = np.column_stack([run.errors, drawn.astype(np.float32)])
-        return {"train_loss": 0.0, "train_acc": 0.0}
+        return 0.0, 0.0
 
     monkeypatch.setattr(search, "_bilevel_pass", no_training)
     monkeypatch.setattr(search, "class_limits", lambda counts, rounds: np.array([1, 0, 2, 0, 1]))
@@ -364,20 +364,16 @@ def test_killed_in_the_middle_and_started_again(whole, tmp_path, monkeypatch, st
     assert len(calls) - done == 16 - 4 * ((step - 1) // 4)  # four error measurements an epoch
 
 
-def test_a_deadline_stops_between_epochs_and_the_next_call_goes_on(whole, tmp_path):
-    assert run_search(toy_epochs(), TOY, tmp_path, Deadline.after(0)) is None
+def test_a_deadline_stops_between_epochs_and_the_next_call_goes_on(whole, tmp_path, monkeypatch):
+    with pytest.raises(TimeOver, match="max_minutes are over; what is done is kept, run again"):
+        run_search(toy_epochs(), TOY, tmp_path, Deadline.after(0))
     assert not (tmp_path / "search.pt").exists()
-
-    class OneEpoch:
-        def __init__(self):
-            self.asked = 0
-
-        def over(self):
-            self.asked += 1
-            return self.asked > 1
-
     for _ in range(3):
-        assert run_search(toy_epochs(), TOY, tmp_path, OneEpoch()) is None
+        asked = iter((False, True))
+        monkeypatch.setattr(Deadline, "over", lambda self, asked=asked: next(asked))
+        with pytest.raises(TimeOver):
+            run_search(toy_epochs(), TOY, tmp_path, Deadline())
+    monkeypatch.undo()
     same(run_search(toy_epochs(), TOY, tmp_path), whole)
 
 
@@ -426,7 +422,8 @@ def test_a_nan_loss_names_epoch_and_step_and_keeps_what_was_before(whole, tmp_pa
     monkeypatch.setattr(
         search, "_restore", lambda run, state: restore(run, state) or seen.append(pd.DataFrame(run.history))
     )
-    assert run_search(toy_epochs(), TOY, tmp_path, Deadline.after(0)) is None
+    with pytest.raises(TimeOver):
+        run_search(toy_epochs(), TOY, tmp_path, Deadline.after(0))
     plain = [frame.drop(columns="seconds") for frame in (seen[0], whole.history.iloc[:2])]
     pd.testing.assert_frame_equal(*plain, check_exact=True)
 
