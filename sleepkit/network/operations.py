@@ -18,14 +18,13 @@ class Conv(nn.Conv1d):
 def as_image(x):
     """(batch, channels, samples) -> (batch, channels, 1, samples), the channels of a sample side by side in memory.
 
-    PyTorch's convolutions over images of that layout take a third of the time of those over sequences (8 channels, one
-    core); the networks run in it from end to end.
+    So PyTorch's convolutions take a third of the time (8 channels, one core); the networks run in it from end to end.
     """
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
 def convolve(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """A convolution over time of (batch, inputs, samples) or (batch, inputs, 1, samples), with (outputs, inputs, taps)."""
+    """A convolution over time of (batch, inputs, samples) or of such images; weight (outputs, inputs, taps)."""
     if x.dim() == 3:
         return F.conv1d(x, weight, bias, stride, padding, dilation, groups)
     if weight.shape[-1] == 1 and stride > 1:
@@ -75,13 +74,10 @@ class Pool(Operation):
         self.kind, self.stride = "MaxPool" if largest else "AveragePool", stride
 
     def forward(self, x):
-        image = x if x.dim() == 4 else x.unsqueeze(2)
+        if x.dim() == 3:
+            return self.forward(x.unsqueeze(2)).squeeze(2)
         shape = (1, 3), (1, self.stride), (0, 1)
-        if self.kind == "MaxPool":
-            image = F.max_pool2d(image, *shape)
-        else:
-            image = F.avg_pool2d(image, *shape, count_include_pad=False)
-        return image if x.dim() == 4 else image.squeeze(2)
+        return F.max_pool2d(x, *shape) if self.kind == "MaxPool" else F.avg_pool2d(x, *shape, count_include_pad=False)
 
 
 class Zero(Operation):
@@ -108,12 +104,10 @@ class Rectifying(Operation):
 
 
 class FactorizedReduce(Rectifying):
-    """Halve the length without losing every other sample: two 1x1 convolutions of stride 2, one on x shifted by a
-    sample.
+    """Half the length without losing every other sample: two 1x1 convolutions of stride 2, one on x shifted by one.
 
     (batch, inputs, samples) -> (batch, outputs, ceil(samples / 2)); an odd length is padded right with one zero.
-    inner : channels that the first of the two makes, None is half of them. Filter pruning may leave one of the two
-        without channels: it is then left out.
+    inner : channels that the first of the two makes, None is half of them; one without channels is left out
     """
 
     def __init__(self, inputs, outputs, inner=None):
@@ -126,14 +120,10 @@ class FactorizedReduce(Rectifying):
         self.producers = tuple(half for half in halves if getattr(self, half[0]) is not None)
 
     def fused(self):
-        """Weight (outputs, inputs, 2) and BatchNorm of the one convolution that the two are side by side; its stride,
-        zeros before and behind, dilation."""
+        """Weight (outputs, inputs, 2) of the one convolution that the two are, its BatchNorm and `geometry`."""
         convs = ((self.conv_1, (0, 1)), (self.conv_2, (1, 0)))
-        return (
-            torch.cat([F.pad(conv.weight, zeros) for conv, zeros in convs if conv is not None]),
-            self.bn,
-            (2, 0, 1, 1),
-        )
+        weight = torch.cat([F.pad(conv.weight, zeros) for conv, zeros in convs if conv is not None])
+        return weight, self.bn, (2, 0, 1, 1)
 
     def after_relu(self, x):
         weight, bn, (stride, *_) = self.fused()
@@ -179,6 +169,7 @@ class DepthwisePointwise(Rectifying):
     """
 
     producers, readers = (("pointwise", 0),), (("depthwise", 0),)
+    pairs = property(lambda self: (self,))
 
     def __init__(self, inputs, outputs, kernel, stride=1, dilation=1):
         super().__init__()
@@ -188,10 +179,6 @@ class DepthwisePointwise(Rectifying):
         self.depthwise = Conv(inputs, inputs, kernel, stride, padding, dilation, groups=inputs, bias=False)
         self.pointwise = Conv(inputs, outputs, 1, bias=False)
         self.bn = BatchNorm(outputs)
-
-    @property
-    def pairs(self):
-        return (self,)
 
     def after_relu(self, x):
         if self.pair:
@@ -207,25 +194,19 @@ class DepthwisePointwise(Rectifying):
 
 
 class Separable(Rectifying, nn.Sequential):
-    """Twice a depthwise and a pointwise convolution; the second pair reads a signal that nobody else does.
-
-    inner : channels between the two pairs, None is as many as come in
-    """
+    """Twice a DepthwisePointwise; inner : channels between the two, None is as many as come in."""
 
     producers, readers = (("1.pointwise", 0),), (("0.depthwise", 0),)
     inner_producers, inner_readers = (("0.pointwise", 0),), (("1.depthwise", 0),)
+    pairs = property(tuple)
 
     def __init__(self, inputs, outputs, kernel, stride, inner=None):
         width = inputs if inner is None else inner
         super().__init__(DepthwisePointwise(inputs, width, kernel, stride), DepthwisePointwise(width, outputs, kernel))
         self.inner_width = width
 
-    @property
-    def pairs(self):
-        return tuple(self)
-
     def after_relu(self, x):
-        return self[1].after_relu(F.relu_(self[0].after_relu(x)))
+        return self[1].after_relu(F.relu_(self[0].after_relu(x)))  # in place: nobody else reads it
 
     def copy_from(self, full, inputs, outputs, inner):
         self[0].copy_from(full[0], inputs, inner)

@@ -15,7 +15,7 @@ class CellWidths:
     """Channels inside one cell.
 
     states : of the two inputs and of every node, in order
-    inner : of every operation, in the order of the genotype; None where it has no width of its own
+    inner : inside of every operation, in the order of the genotype; None where there is no width of its own
     """
 
     states: tuple
@@ -41,8 +41,7 @@ def cell_stride(source, reduction):
 
 
 def full_widths(genotype, channels, cells):
-    """Widths of the network that nothing was removed from: `channels`, doubled at each reduction cell; the operations
-    know those inside of them."""
+    """Widths of a network from which nothing was removed: `channels`, doubled at each reduction cell."""
     widths, width = [], channels
     for index in range(cells):
         reduction = is_reduction(index, cells)

@@ -1,8 +1,7 @@
 """Filter pruning by information capacity and independence (method section 3; after Tang et al. 2023, arXiv 2303.03645).
 
 A filter is worth keeping when it carries information (its kernels differ in strength) and when no other filter of its
-layer points the same way. Channels that are tied to one another form a tied set and leave together; what comes back
-is a smaller network.
+layer points the same way. Tied channels leave together; what comes back is a smaller network.
 """
 
 import copy
@@ -16,8 +15,7 @@ from sleepkit.pruning.tied_sets import remove_channels, tied_sets
 
 
 def capacity(weight):
-    """Information capacity of every filter of a conv layer, in bit: the entropy of how its strength spreads over
-    input channels.
+    """Information capacity of every filter of a conv layer, bit: entropy of its strength over the input channels.
 
     weight : (filters, inputs, taps) -> (filters,). K_ji is filter j's kernel on input i, p_ji = |K_ji| / sum_i
     |K_ji|, capacity_j = -sum_i p_ji log2 p_ji (method section 3, step 2). With a single input channel (depthwise
@@ -30,8 +28,8 @@ def capacity(weight):
 
 
 def independence(weight):
-    """Mean distance 1 - |cosine| of every filter to the others of its layer: (filters, inputs, taps) -> (filters,); 0
-    for one filter."""
+    """Mean distance 1 - |cosine| of every filter to the others of its layer; 0 for one: (filters, inputs, taps) ->
+    (filters,)."""
     flat = weight.reshape(len(weight), -1)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
     unit = np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 0)
@@ -41,11 +39,10 @@ def independence(weight):
 
 
 def importance(weight, balance=0.5):
-    """Importance of every filter of one conv layer: balance * capacity + (1 - balance) * independence, each scaled to
-    [0, 1].
+    """Importance of every filter of one conv layer: balance * capacity + (1 - balance) * independence, both scaled.
 
     weight : (filters, inputs, taps) -> data frame with columns capacity, independence, importance
-    Scaling is min-max within the layer; a constant layer and a single filter give 0.5, a zero kernel 0 (method
+    Scaled to [0, 1], min-max within the layer; a constant layer and a single filter give 0.5, a zero kernel 0 (method
     section 3, step 4).
     """
     zero = np.abs(weight).sum(axis=(1, 2)) == 0
@@ -69,18 +66,17 @@ def filter_scores(net, balance=0.5):
 
 
 def l1_scores(net):
-    """The contrast that pruning papers use: importance of a filter = sum of its weights' magnitudes, scaled by its
-    layer's largest."""
+    """For comparison: importance of a filter = sum of its weights' magnitudes, scaled by its layer's largest."""
 
-    def by_magnitude(weight):
+    def score(weight):
         norm = np.abs(weight).sum(axis=(1, 2))
-        return norm / max(norm.max(), 1e-30)
+        return pd.DataFrame({"importance": norm / max(norm.max(), 1e-30)})
 
-    return _score_layers(net, lambda weight: pd.DataFrame({"importance": by_magnitude(weight)}))
+    return _score_layers(net, score)
 
 
 def random_scores(net, seed):
-    """The other contrast: importance drawn at random."""
+    """For comparison: importance drawn at random."""
     generator = np.random.default_rng(seed)
     return _score_layers(net, lambda weight: pd.DataFrame({"importance": generator.random(len(weight))}))
 
@@ -88,8 +84,7 @@ def random_scores(net, seed):
 def kept_channels(net, scores, ratio):
     """The channels of every tied set that stay: (TiedSet, (width,) importance, sorted kept positions).
 
-    A channel's importance is the mean over the tied filters. max(1, floor((1 - ratio) * width)) channels stay; ties:
-    lower index.
+    Importance is the mean over the tied filters. max(1, floor((1 - ratio) * width)) channels stay; ties: lower index.
     """
     importance_of = {layer: rows["importance"].to_numpy() for layer, rows in scores.groupby("layer")}
     chosen = []
@@ -121,7 +116,7 @@ def prune_filters(net, ratio=0.5, balance=0.5, scores=None):
 
     balance : weight of capacity against independence in the importance (method section 3, step 4)
     scores : data frame with layer, filter, importance to use instead (l1_scores, random_scores)
-    The result computes what the full network would with the BatchNorm weight and bias of the removed channels set to 0.
+    It computes what the full network would with the BatchNorm weight and bias of the removed channels set to 0.
     """
     if not 0 <= ratio < 1:
         raise ValueError(f"ratio={ratio}: the share of channels to remove lies in [0, 1)")
@@ -131,8 +126,7 @@ def prune_filters(net, ratio=0.5, balance=0.5, scores=None):
 
 
 def released_mask(net, ratio=0.5):
-    """What the authors' code did instead: a copy whose weakest filters by capacity alone are multiplied by 0, once,
-    in every conv.
+    """What the authors' code did instead: a copy in which every conv's filters of lowest capacity are set to 0, once.
 
     floor((1 - ratio) * n) filters of each conv stay; where capacity does not tell filters apart (one input channel),
     the first ones. BatchNorm weights stay, so nothing becomes smaller, and training is free to fill the zeros again.

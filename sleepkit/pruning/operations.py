@@ -30,8 +30,7 @@ def discretise(normal, reduce):
     """The genotype of a pair of (edges, 10) weights.
 
     Per node the two incoming edges whose best operation is strongest, strongest first, each with that operation.
-    `none` counts in the softmax but is never chosen. Ties go to the lower source, then to the order of the
-    operations.
+    `none` counts in the softmax but is never chosen. Ties go to the lower source, then to the earlier operation.
     """
     return Genotype(_discretise_cell(normal), _discretise_cell(reduce))
 

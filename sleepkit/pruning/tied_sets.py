@@ -59,10 +59,9 @@ def _cell_sets(index, cell):
         if operation.inner_producers:
             layers = (_named(path, some) for some in (operation.inner_producers, operation.inner_readers))
             inside.append(TiedSet(((index, "inner", position),), operation.inner_width, *layers))
-    places = {
-        state: tuple((index, "state", k) for k, other in enumerate(label) if other == state) for state in producers
-    }
-    widths = cell.widths.states
+    widths, places = cell.widths.states, {state: () for state in producers}
+    for k, state in enumerate(label):
+        places[state] += ((index, "state", k),)
     return [TiedSet(places[state], widths[state], producers[state], readers[state]) for state in producers] + inside
 
 
@@ -79,9 +78,7 @@ def remove_channels(net, kept):
     for index, cell in enumerate(net.cells):
         states.append([kept[index, "state", k] for k in range(len(cell.widths.states))])
         inner.append([kept.get((index, "inner", k)) for k in range(len(cell.operations))])
-        left = (
-            operation.inner_left(states[-1][2 + k // 2], inner[-1][k]) for k, operation in enumerate(cell.operations)
-        )
+        left = (each.inner_left(states[-1][2 + k // 2], inner[-1][k]) for k, each in enumerate(cell.operations))
         widths.append(CellWidths(tuple(map(len, states[-1])), tuple(left)))
     classes = net.classifier.out_features
     small = SleepNet(net.genotype, net.channels, len(net.cells), classes, Widths(len(kept["stem"]), tuple(widths)))

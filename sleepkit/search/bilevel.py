@@ -29,22 +29,18 @@ VOE = ["epoch", "half", "id", "voe", "removed"]
 class SearchResult:
     """What a search leaves behind.
 
-    genotype : the architecture
-    history : data frame, one row per epoch
-    removed_samples, removed_operations : data frames, what each round took away
     weights : dict with epoch, temperature (T,), normal and reduce (T, edges, 10), operation weights at the end of
-    each epoch
+        each epoch
     kept : dict with the permanent ids that are left in either half, train and valid
-    voe : data frame with a row per sample and round: epoch, half, id, voe, removed
     """
 
     genotype: Genotype
-    history: pd.DataFrame
-    removed_samples: pd.DataFrame
+    history: pd.DataFrame  # a row per epoch
+    removed_samples: pd.DataFrame  # a row per round, half and stage
     removed_operations: pd.DataFrame
     weights: dict
     kept: dict
-    voe: pd.DataFrame
+    voe: pd.DataFrame  # a row per round and sample: its variance of error, and whether it was removed
 
 
 @dataclass
@@ -67,17 +63,14 @@ class _Search:
 
 
 def run_search(epochs, settings, folder, deadline=Deadline(), device="cpu"):
-    """Search an architecture on an EpochSet; resumes from `folder`, which holds a checkpoint of the last whole epoch.
+    """SearchResult of a search on an EpochSet; resumed from `folder`, which holds a checkpoint of the last whole epoch.
 
-    returns a SearchResult
     Raises TimeOver when the deadline came first, ValueError for a checkpoint of another configuration,
     FloatingPointError when the loss becomes NaN.
     """
-    key = search_key(epochs, settings)
-    path = Path(folder) / "search.pt"
+    path, key = Path(folder) / "search.pt", search_key(epochs, settings)
     run = _start(epochs, settings, device)
-    state = load_checkpoint(path, key, device)
-    if state is not None:
+    if (state := load_checkpoint(path, key, device)) is not None:
         _restore(run, state)
     first = len(run.history)
     bar = progress(range(first, settings.epochs), initial=first, total=settings.epochs, desc="search", unit="epoch")
@@ -117,8 +110,7 @@ def _start(epochs, settings, device):
 
 
 def _search_epoch(run, epochs, settings, epoch, bar):
-    """One pass over both halves, then in this order: validation curve, data pruning, operation pruning (method
-    section 1)."""
+    """One pass over both halves, then validation curve, data pruning, operation pruning (method section 1)."""
     started, net = time.monotonic(), run.net
     net.temperature = temperature(epoch)
     for group in run.sgd.param_groups:
@@ -129,8 +121,7 @@ def _search_epoch(run, epochs, settings, epoch, bar):
     row["valid_loss"], row["valid_acc"] = _evaluate(net, run.x, run.y, run.kept["valid"], settings.batch)
     # Where the last step of the epoch broke the weights, they must not reach the checkpoint.
     _require_finite(row["valid_loss"], f"search epoch {epoch + 1}, after its last step: the validation loss", settings)
-    row |= {"n_train": len(run.kept["train"]), "n_valid": len(run.kept["valid"])}
-    row |= {"operations": operations, "entropy": entropy}
+    row |= {f"n_{half}": len(run.kept[half]) for half in HALVES} | {"operations": operations, "entropy": entropy}
     run.weights.append({kind: net.operation_weights(kind).detach().cpu().numpy() for kind in KINDS})
     due = epoch + 1 in settings.rounds
     for half in HALVES:
@@ -168,10 +159,9 @@ def _bilevel_pass(run, settings, epoch, bar):
         n = torch.tensor(len(labels), device=x.device)
         total += torch.stack([loss.detach() * n, correct, n]).double()
         if step % 10 == 0:
-            bar.set_postfix_str(
-                f"step {step + 1}/{steps}, loss {total[0] / total[2]:.3f}, acc {total[1] / total[2]:.3f}, "
-                f"{sum(map(len, run.kept.values()))} samples, {net.operations_left()} operations"
-            )
+            left = f"{sum(map(len, run.kept.values()))} samples, {net.operations_left()} operations"
+            loss, acc, _ = total / total[2]
+            bar.set_postfix_str(f"step {step + 1}/{steps}, loss {loss:.3f}, acc {acc:.3f}, {left}")
     run.errors = np.column_stack([run.errors, errors.cpu().numpy()])
     return float(total[0] / total[2]), float(total[1] / total[2])
 

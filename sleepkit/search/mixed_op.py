@@ -1,12 +1,12 @@
 """The mixed operations on all edges that leave one source of a search cell, computed together.
 
 The plain way computes every operation of every edge, normalises it and adds it with its weight. Here
-- the source is rectified once, and pooled once, whatever number of edges leave it;
+- the source is rectified once and pooled once, whatever number of edges leave it;
 - a depthwise and its pointwise convolution, with nothing non-linear between them, are one dense kernel;
 - statistics of all convolutions that read the source come from one covariance (see window_statistics), so that
-  BatchNorm is a scale and a shift of their kernels; and as the operations that consist of nothing but that (dilated and
-  plain convolutions, factorized reduction) are linear, their weighted sum on an edge is one convolution.
-What is left to be computed and normalised one by one are the second halves of the separable convolutions.
+  BatchNorm is a scale and a shift of their kernels, and the weighted sum of all that are linear on an edge (dilated and
+  plain convolutions, factorized reduction) is one convolution.
+Only the second halves of the separable convolutions are computed and normalised one by one.
 """
 
 import torch
@@ -35,7 +35,7 @@ EPS, MOMENTUM = 1e-5, 0.1  # of BatchNorm, PyTorch's defaults
 
 
 class Convolutions(nn.Module):
-    """The same operation on several edges: convolution without bias, then BatchNorm; an edge is a row of each parameter.
+    """The same operation on several edges: convolution, then BatchNorm; an edge is a row of each parameter.
 
     depthwise (edges, channels, taps) and pointwise (edges, channels, channels), or dense (edges, channels, channels,
     taps); gain, shift, running_mean and running_var (edges, channels)
@@ -119,7 +119,7 @@ class MixedOperations(nn.Module):
             outputs["max_pool_3x3"] = F.max_pool2d(x, (1, 3), (1, self.stride), (0, 1))
         if rows["skip_connect"] and self.stride == 1:
             outputs["skip_connect"] = x
-        shape = (self.edges, x.shape[0], -(-x.shape[3] // self.stride), x.shape[1])
+        shape = (self.edges, len(x), -(-x.shape[3] // self.stride), x.shape[1])
         if not outputs:
             return list(x.new_zeros(shape).permute(0, 1, 3, 2).unsqueeze(3))
         # The weight of a pruned operation is 0. As a product of matrices, nothing is read or written twice.

@@ -16,25 +16,20 @@ CONCATENATED = 4  # a search cell's output is its last four nodes (method sectio
 class SearchCell(nn.Module):
     """A cell in which node i sums the mixed operations of its 2 + i incoming edges.
 
-    (batch, inputs[0], 1, samples), (batch, inputs[1], 1, samples), (edges, 10) weights -> (batch, 4 * channels, 1,
-    samples or half)
+    (batch, inputs[0], 1, samples), (batch, inputs[1], 1, samples), weights and alive as those of SuperNet
+    -> (batch, 4 * channels, 1, samples or half)
     """
 
     def __init__(self, inputs, channels, nodes, reduction, reduction_before):
         super().__init__()
         self.kind = KINDS[reduction]
-        if reduction_before:
-            self.preprocess0 = FactorizedReduce(inputs[0], channels)
-        else:
-            self.preprocess0 = ReluConvBn(inputs[0], channels)
+        self.preprocess0 = (FactorizedReduce if reduction_before else ReluConvBn)(inputs[0], channels)
         self.preprocess1 = ReluConvBn(inputs[1], channels)
         self.nodes, self.edges = nodes, edges(nodes)
         # Rows of alpha, by the source that their edges leave, in the order of the nodes they reach.
         self.leaving = [[row for row, (_, s) in enumerate(self.edges) if s == source] for source in range(nodes + 1)]
-        self.mixed = nn.ModuleList(
-            MixedOperations(channels, len(rows), cell_stride(source, reduction))
-            for source, rows in enumerate(self.leaving)
-        )
+        sizes = [(len(rows), cell_stride(source, reduction)) for source, rows in enumerate(self.leaving)]
+        self.mixed = nn.ModuleList(MixedOperations(channels, *size) for size in sizes)
 
     def forward(self, before_last, last, weights, alive):
         states, waiting = [self.preprocess0(before_last), self.preprocess1(last)], [None] * self.nodes
@@ -59,9 +54,7 @@ class SuperNet(nn.Module):
     def __init__(self, channels=16, cells=6, nodes=7, n_classes=5):
         super().__init__()
         if nodes < CONCATENATED:
-            raise ValueError(
-                f"nodes={nodes}: a search cell concatenates its last {CONCATENATED} nodes, so it needs that many"
-            )
+            raise ValueError(f"nodes={nodes}: a search cell concatenates its last {CONCATENATED} nodes")
         width = 3 * channels
         self.stem = nn.Sequential(Conv(1, width, 3, padding=1, bias=False), BatchNorm(width))
         self.cells = nn.ModuleList()
@@ -97,8 +90,7 @@ class SuperNet(nn.Module):
         return list(self.alpha.values())
 
     def weight_parameters(self):
-        architecture = {id(parameter) for parameter in self.arch_parameters()}
-        return [parameter for parameter in self.parameters() if id(parameter) not in architecture]
+        return [parameter for name, parameter in self.named_parameters() if not name.startswith("alpha.")]
 
     def forward(self, x):
         weights = {kind: self.operation_weights(kind) for kind in KINDS}

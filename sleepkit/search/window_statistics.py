@@ -30,19 +30,18 @@ class WindowStatistics:
 
         reach : largest offset that the windows need, in samples
         """
+        c = x.shape[1]
         if stride == 2:
             # Two neighbouring samples become channels: windows two samples apart are neighbours again.
-            x = _phases(x)
+            x = F.pad(x, (0, x.shape[3] % 2)).permute(0, 3, 2, 1)
+            x = x.reshape(len(x), -1, 1, 2 * c).permute(0, 3, 2, 1)
             reach = (reach + 1) // 2
         sums, squares = _sums(x, reach)
         count = x.shape[0] * x.shape[3]
         mean, second = sums / count, squares / count
         covariance = second - mean[:, :, None, None] * mean
-        if stride == 2:
-            c = x.shape[1] // 2
-            mean, covariance = mean.reshape(-1, c), covariance.reshape(len(mean) * 2, c, len(mean) * 2, c)
-            reach *= 2
-        return cls(mean, covariance, reach, count)
+        offsets = len(mean) * stride
+        return cls(mean.reshape(-1, c), covariance.reshape(offsets, c, offsets, c), reach * stride, count)
 
     def of_outputs(self, kernel, taps):
         """Mean and biased variance of the outputs of convolutions, two tensors (..., outputs).
@@ -54,13 +53,6 @@ class WindowStatistics:
         mean = self.mean[chosen].flatten()
         covariance = self.covariance[chosen, :, chosen].reshape(len(mean), len(mean))
         return rows @ mean, ((rows @ covariance) * rows).sum(-1).clamp_min(0)
-
-
-def _phases(x):
-    """Even and odd samples as channels: (batch, c, 1, samples) -> (batch, 2 * c, 1, samples / 2, rounded up)."""
-    batch, c, _, samples = x.shape
-    x = F.pad(x, (0, samples % 2)).permute(0, 3, 2, 1)
-    return x.reshape(batch, -1, 1, 2 * c).permute(0, 3, 2, 1)
 
 
 def _sums(x, reach):
@@ -79,10 +71,9 @@ def _sums(x, reach):
     # A window at offset a > 0 never reads the first a samples, one at offset a < 0 never the last a.
     first = F.pad(x[..., :reach], (0, max(reach - x.shape[3], 0)))[:, :, 0].transpose(1, 2)
     last = F.pad(x[..., -reach:].flip(3), (0, max(reach - x.shape[3], 0)))[:, :, 0].transpose(1, 2)
-    missed = [(_missed(end.reshape(len(x), -1), reach, c), end.sum(0).cumsum(0)) for end in (last, first)]
-    (late, late_sum), (early, early_sum) = missed
-    zero = total.new_zeros(1, c)
-    total = total - torch.cat([late_sum.flip(0), zero, early_sum])
+    late, early = (_missed(end.reshape(len(x), -1), reach, c) for end in (last, first))
+    late_sum, early_sum = (end.sum(0).cumsum(0) for end in (last, first))
+    total = total - torch.cat([late_sum.flip(0), total.new_zeros(1, c), early_sum])
     early = F.pad(early, (0, 0, reach + 1, 0, 0, 0, reach + 1, 0))
     late = F.pad(late.flip(0, 2), (0, 0, 0, reach + 1, 0, 0, 0, reach + 1))
     return total, squares - early - late
@@ -90,8 +81,7 @@ def _sums(x, reach):
 
 def _missed(end, reach, c):
     """Sums of x x' at one end of the signal that windows at offsets a and b both miss, (reach, c, reach, c)."""
-    products = (end.T @ end).reshape(reach, c, reach, c)
-    missed = products
+    missed = products = (end.T @ end).reshape(reach, c, reach, c)
     for shift in range(1, reach):
         missed = missed + F.pad(products[:-shift, :, :-shift], (0, 0, shift, 0, 0, 0, shift, 0))
     return missed
