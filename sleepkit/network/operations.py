@@ -11,8 +11,13 @@ from sleepkit.network.batch_norm import BatchNorm
 class Conv(nn.Conv1d):
     """A convolution over time, of (batch, channels, samples) or of the same as an image one sample high."""
 
+    @property
+    def geometry(self):
+        """Stride, zeros on either side (or before and behind), dilation."""
+        return self.stride[0], self.padding[0], self.dilation[0]
+
     def forward(self, x):
-        return convolve(x, self.weight, None, self.stride[0], self.padding[0], self.dilation[0], self.groups)
+        return convolve(x, self.weight, None, *self.geometry, self.groups)
 
 
 def as_image(x):
@@ -120,10 +125,10 @@ class FactorizedReduce(Rectifying):
         self.producers = tuple(half for half in halves if getattr(self, half[0]) is not None)
 
     def fused(self):
-        """Weight (outputs, inputs, 2) of the one convolution that the two are, its BatchNorm and `geometry`."""
+        """Weight (outputs, inputs, 2) of the one convolution that the two are, its BatchNorm and geometry."""
         convs = ((self.conv_1, (0, 1)), (self.conv_2, (1, 0)))
         weight = torch.cat([F.pad(conv.weight, zeros) for conv, zeros in convs if conv is not None])
-        return weight, self.bn, (2, 0, 1, 1)
+        return weight, self.bn, (2, (0, 1), 1)
 
     def after_relu(self, x):
         weight, bn, (stride, *_) = self.fused()
@@ -151,7 +156,7 @@ class ReluConvBn(Rectifying, nn.Sequential):
 
     def fused(self):
         """As that of FactorizedReduce."""
-        return self[1].weight, self[2], geometry(self[1])
+        return self[1].weight, self[2], self[1].geometry
 
     def after_relu(self, x):
         return self[2](self[1](x))
@@ -184,8 +189,7 @@ class DepthwisePointwise(Rectifying):
         if self.pair:
             return self.bn(self.pointwise(self.depthwise(x)))
         weight = self.pointwise.weight * self.depthwise.weight.transpose(0, 1)
-        conv = self.depthwise
-        return self.bn(convolve(x, weight, None, conv.stride[0], conv.padding[0], conv.dilation[0]))
+        return self.bn(convolve(x, weight, None, *self.depthwise.geometry))
 
     def copy_from(self, full, inputs, outputs, inner=None):
         copy_layer(self.depthwise, full.depthwise, inputs)
@@ -211,11 +215,6 @@ class Separable(Rectifying, nn.Sequential):
     def copy_from(self, full, inputs, outputs, inner):
         self[0].copy_from(full[0], inputs, inner)
         self[1].copy_from(full[1], inner, outputs)
-
-
-def geometry(conv):
-    """Stride, zeros before and behind, dilation of a convolution over time."""
-    return conv.stride[0], conv.padding[0], conv.padding[0], conv.dilation[0]
 
 
 def copy_layer(small, full, outputs, inputs=None):

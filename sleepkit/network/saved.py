@@ -15,7 +15,7 @@ from sleepkit.network.sleepnet import CellWidths, SleepNet, Widths
 def save_network(net, path, facts):
     """Write `path`.safetensors (weights) and `path`.json (how to rebuild the network, and `facts` about it).
 
-    facts : dict that json can hold (sampling rate, normalisation, training data, ...); cannot replace what rebuilds
+    facts : dict that json can hold (sampling rate, normalisation, ...), but none of what rebuilds the network
     """
     path = Path(path)
     description = {

@@ -72,10 +72,9 @@ def sample_variances(epochs, voe):
 
 
 def removed_examples(epochs, voe):
-    """One removed sample per half and stage: of the training half the steadiest (lowest variance of error), of the
-    validation half the one that swings most.
+    """One removed sample per half and stage: the steadiest for training, the one that swings most for validation.
 
-    voe : dict of arrays as `sample_variances` returns it
+    voe : as `sample_variances` returns it
     returns dict of arrays: id, stage, half, voe (k,), x (k, samples) µV in half precision, and fs, Hz
     """
     rows = []

@@ -28,8 +28,7 @@ def capacity(weight):
 
 
 def independence(weight):
-    """Mean distance 1 - |cosine| of every filter to the others of its layer; 0 for one: (filters, inputs, taps) ->
-    (filters,)."""
+    """Mean 1 - |cosine| of every filter to its layer's others, 0 for one: (filters, inputs, taps) -> (filters,)."""
     flat = weight.reshape(len(weight), -1)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
     unit = np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 0)
@@ -90,7 +89,7 @@ def kept_channels(net, scores, ratio):
     chosen = []
     for tied in tied_sets(net):
         total, terms = np.zeros(tied.width), np.zeros(tied.width)
-        for layer, first in tied.layers:
+        for layer, first in tied.producers + tied.readers:
             values = importance_of[layer]
             total[first : first + len(values)] += values
             terms[first : first + len(values)] += 1
@@ -105,7 +104,7 @@ def with_kept(net, scores, ratio):
     kept = {
         (layer, channel - first)
         for tied, _, channels in kept_channels(net, scores, ratio)
-        for layer, first in tied.layers
+        for layer, first in tied.producers + tied.readers
         for channel in channels.tolist()
     }
     return scores.assign(kept=[filter_ in kept for filter_ in zip(scores["layer"], scores["filter"], strict=True)])

@@ -23,11 +23,6 @@ class TiedSet:
     producers: tuple
     readers: tuple
 
-    @property
-    def layers(self):
-        """All layers whose filters make or read the channels, as (conv layer, first)."""
-        return self.producers + self.readers
-
 
 def tied_sets(net):
     """The tied sets of a network, in the order stem, then cell by cell the states and what is inside operations."""
@@ -80,8 +75,8 @@ def remove_channels(net, kept):
         inner.append([kept.get((index, "inner", k)) for k in range(len(cell.operations))])
         left = (each.inner_left(states[-1][2 + k // 2], inner[-1][k]) for k, each in enumerate(cell.operations))
         widths.append(CellWidths(tuple(map(len, states[-1])), tuple(left)))
-    classes = net.classifier.out_features
-    small = SleepNet(net.genotype, net.channels, len(net.cells), classes, Widths(len(kept["stem"]), tuple(widths)))
+    sizes = net.channels, len(net.cells), net.classifier.out_features
+    small = SleepNet(net.genotype, *sizes, Widths(len(kept["stem"]), tuple(widths)))
     small.to(net.classifier.weight.device, net.classifier.weight.dtype).train(net.training)
     for new, old in zip(small.stem[:2], net.stem[:2], strict=True):
         copy_layer(new, old, kept["stem"])

@@ -17,29 +17,23 @@ from sleepkit.execution.paths import progress
 from sleepkit.genotype import OPERATION_NAMES, Genotype
 from sleepkit.pruning.data import class_limits, prediction_errors, select_samples, variance_of_error
 from sleepkit.pruning.operations import discretise, temperature, weak_operations
+from sleepkit.results import COLUMNS
 from sleepkit.search.supernet import KINDS, SuperNet
 
 HALVES = ("train", "valid")
-REMOVED_SAMPLES = ["epoch", "half", "stage", "removed", "left"]
-REMOVED_OPERATIONS = ["epoch", "kind", "edge", "source", "node", "operation", "weight"]
-VOE = ["epoch", "half", "id", "voe", "removed"]
+REMOVED_SAMPLES, REMOVED_OPERATIONS = COLUMNS["removed_samples.csv"], COLUMNS["removed_operations.csv"]
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search leaves behind.
-
-    weights : dict with epoch, temperature (T,), normal and reduce (T, edges, 10), operation weights at the end of
-        each epoch
-    kept : dict with the permanent ids that are left in either half, train and valid
-    """
+    """What a search leaves behind."""
 
     genotype: Genotype
     history: pd.DataFrame  # a row per epoch
     removed_samples: pd.DataFrame  # a row per round, half and stage
     removed_operations: pd.DataFrame
-    weights: dict
-    kept: dict
+    weights: dict  # epoch, temperature (T,), normal, reduce (T, edges, 10): operation weights as each epoch ends
+    kept: dict  # half -> permanent ids of the samples that are left
     voe: pd.DataFrame  # a row per round and sample: its variance of error, and whether it was removed
 
 
@@ -257,6 +251,7 @@ def _arrays(tensors):
 @torch.no_grad()
 def _result(run, epochs):
     history = pd.DataFrame(run.history)
+    voe = run.voe or [pd.DataFrame(columns=["epoch", "half", "id", "voe", "removed"])]
     weights = {name: history[name].to_numpy() for name in ("epoch", "temperature")}
     return SearchResult(
         genotype=discretise(*(run.net.operation_weights(kind).cpu().numpy() for kind in KINDS)),
@@ -265,5 +260,5 @@ def _result(run, epochs):
         removed_operations=pd.DataFrame(run.removed_operations, columns=REMOVED_OPERATIONS),
         weights=weights | {kind: np.stack([by_kind[kind] for by_kind in run.weights]) for kind in KINDS},
         kept={half: epochs.id[rows] for half, rows in run.kept.items()},
-        voe=pd.concat(run.voe, ignore_index=True) if run.voe else pd.DataFrame(columns=VOE),
+        voe=pd.concat(voe, ignore_index=True),
     )

@@ -3,9 +3,9 @@
 The plain way computes every operation of every edge, normalises it and adds it with its weight. Here
 - the source is rectified once and pooled once, whatever number of edges leave it;
 - a depthwise and its pointwise convolution, with nothing non-linear between them, are one dense kernel;
-- statistics of all convolutions that read the source come from one covariance (see window_statistics), so that
-  BatchNorm is a scale and a shift of their kernels, and the weighted sum of all that are linear on an edge (dilated and
-  plain convolutions, factorized reduction) is one convolution.
+- statistics of all convolutions that read the source come from one covariance (see window_statistics), so BatchNorm is
+  a scale and a shift of their kernels, and the weighted sum of an edge's linear ones (dilated and plain convolutions,
+  factorized reduction) is one convolution.
 Only the second halves of the separable convolutions are computed and normalised one by one.
 """
 
@@ -93,10 +93,10 @@ class MixedOperations(nn.Module):
     def __init__(self, channels, edges, stride):
         super().__init__()
         self.stride, self.edges = stride, edges
-        linear = LINEAR if stride == 2 else LINEAR[1:]
-        self.linear = nn.ModuleDict({name: Convolutions(name, edges, channels) for name in linear})
-        self.first = nn.ModuleDict({name: Convolutions(name, edges, channels) for name in SEPARABLE})
-        self.second = nn.ModuleDict({name: Convolutions(name, edges, channels) for name in SEPARABLE})
+        parts = LINEAR if stride == 2 else LINEAR[1:], SEPARABLE, SEPARABLE
+        self.linear, self.first, self.second = (
+            nn.ModuleDict({name: Convolutions(name, edges, channels) for name in names}) for names in parts
+        )
 
     def forward(self, x, weights, alive):
         rows = {name: [edge for edge in range(self.edges) if alive[edge][k]] for name, k in COLUMN.items() if k}
@@ -135,7 +135,7 @@ class MixedOperations(nn.Module):
         widest = max(max(TAPS[name]) for name in used)
         kernels = biases = 0
         for name in used:
-            chosen = _rows(rows[name], self.edges)
+            chosen = self._chosen(rows[name])
             kernel, bias = self.linear[name].normalised(chosen, statistics)
             weight = weights[name][chosen]
             kernel = _spread(kernel * weight[:, None, None, None], TAPS[name], widest)
@@ -146,6 +146,10 @@ class MixedOperations(nn.Module):
             if reach is not None:
                 kernel = kernel[..., widest - reach : widest + reach + 1]
                 terms[edge] = terms[edge] + convolve(rectified, kernel, bias, self.stride, kernel.shape[2] // 2)
+
+    def _chosen(self, rows):
+        # All edges as a slice: indexing by a list copies, and its gradient is slow.
+        return slice(None) if len(rows) == self.edges else rows
 
     def _scattered(self, values, rows):
         """Values of some edges, zeros on the others: (rows, ...) -> (edges, ...)."""
@@ -158,7 +162,7 @@ class MixedOperations(nn.Module):
         for name, first in self.first.items():
             if not rows[name]:
                 continue
-            second, chosen = self.second[name], _rows(rows[name], self.edges)
+            second, chosen = self.second[name], self._chosen(rows[name])
             weight = weights[name][chosen].unsqueeze(1)
             kernels, biases = first.normalised(chosen, statistics)
             gains, shifts = second.gain[chosen] * weight, second.shift[chosen] * weight
@@ -169,11 +173,6 @@ class MixedOperations(nn.Module):
                 running = second.running_mean[edge], second.running_var[edge]
                 output = batch_norm(output, *running, gain, shift, self.training, MOMENTUM, EPS)
                 terms[edge] = terms[edge] + output
-
-
-def _rows(rows, edges):
-    """All edges as a slice: indexing by a list copies, and its gradient is slow."""
-    return slice(None) if len(rows) == edges else rows
 
 
 def _spread(kernel, taps, reach):

@@ -1,9 +1,8 @@
 """Mean and covariance of the windows that a convolution sees.
 
 A convolution is linear, so mean and variance of its outputs, all that BatchNorm needs of them, follow from mean and
-covariance of its input windows: k.m and k'Ck for a kernel k. Many convolutions of one source then share one covariance,
-and none of their outputs has to be computed for its statistics alone. Along time a covariance depends on the lag but
-for the ends of the signal, so a few lags suffice.
+covariance of its input windows: k.m and k'Ck for a kernel k. The convolutions of one source share one covariance. But
+for the ends of the signal it depends on the lag in time alone, so a few lags suffice.
 """
 
 from dataclasses import dataclass

@@ -130,6 +130,23 @@ def test_wide_convolutions_stay_a_pair(channels, pair):
     torch.testing.assert_close(first, module(x), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", OPERATION_NAMES[1:])
+def test_an_operation_says_which_channels_its_layers_make_and_read(name, stride):
+    """Producers make every channel of the output once; depthwise readers read every channel; so inside."""
+    operation = OPERATIONS[name](6, 4, stride, 3)
+    layers = dict(operation.named_modules())
+    made = np.zeros(4, int)
+    for layer, first in operation.producers:
+        made[first : first + layers[layer].out_channels] += 1
+    assert made.tolist() == [0 if operation.keeps_channels else 1] * 4
+    assert all(layers[layer].groups == 6 and first == 0 for layer, first in operation.readers)
+    inside = [*operation.inner_producers, *operation.inner_readers]
+    assert all(layers[layer].out_channels == operation.inner_width == 3 and first == 0 for layer, first in inside)
+    convs = {layer for layer, module in layers.items() if isinstance(module, nn.Conv1d)}
+    assert convs == {layer for layer, _ in (*operation.producers, *operation.readers, *inside)}
+
+
 @pytest.mark.parametrize(("first", "second"), [(3, 0), (0, 3), (1, 2)])
 def test_factorized_reduction_with_a_pruned_half(first, second):
     reduce = FactorizedReduce(2, first + second, first)

@@ -1,6 +1,8 @@
 """Filter pruning: the scores, the tied sets, and a smaller network that computes what the masked one would."""
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -8,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from sleepkit import pruning
+from sleepkit.execution.paths import ROOT
 from sleepkit.genotype import Genotype, random_genotype
 from sleepkit.network.size import count_parameters
 from sleepkit.network.sleepnet import Cell, CellWidths, SleepNet, is_reduction
@@ -24,6 +28,7 @@ from sleepkit.pruning.filters import (
     released_mask,
     with_kept,
 )
+from sleepkit.pruning.methods import METHODS
 from sleepkit.pruning.tied_sets import joined_states, tied_sets
 
 # Strides 1 and 2 of skip_connect, both plain convolutions, every kind of operation that ties or reads channels.
@@ -241,7 +246,7 @@ def union_find(net):
 @pytest.mark.parametrize("name", GENOTYPES)
 def test_tied_sets_equal_those_of_an_independent_walk(name):
     net = trained(GENOTYPES[name])
-    ours = {frozenset(layer for layer, _ in tied.layers) for tied in tied_sets(net)}
+    ours = {frozenset(layer for layer, _ in tied.producers + tied.readers) for tied in tied_sets(net)}
     assert ours == union_find(net)
 
 
@@ -379,6 +384,16 @@ def test_the_network_that_is_pruned_is_left_alone_and_the_copy_trains():
 def test_an_impossible_ratio_is_refused(ratio):
     with pytest.raises(ValueError, match="ratio="):
         prune_filters(SleepNet(MIXED, 2, 3), ratio)
+
+
+def test_the_face_needs_torch_for_what_prunes_alone():
+    """Figures read the list of methods where torch is not installed."""
+    code = "import sys; sys.modules['torch'] = None; from sleepkit.pruning.methods import METHODS; print(*METHODS)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == list(METHODS)
+    assert (pruning.prune_filters, pruning.released_mask) == (prune_filters, released_mask)
+    with pytest.raises(AttributeError, match="no attribute 'prune'"):
+        pruning.prune  # noqa: B018
 
 
 # The authors' mask

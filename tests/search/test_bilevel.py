@@ -458,14 +458,14 @@ def test_a_mapped_signal_is_searched_alike(tmp_path, whole):
 FULL_SIZE = """
 import sys
 import numpy as np, torch
-from sleepkit.search import bilevel as search
 from sleepkit.epochs import EpochSet
+from sleepkit.search import SearchSettings, bilevel as search
 
 n, samples = 195_479, 3000
 x = np.lib.format.open_memmap(sys.argv[1], "w+", np.float32, (n, samples))  # sparse: zeros take no room on the disk
 y = np.arange(n) % 5
 epochs = EpochSet(x, y, np.zeros(n, int), np.full(n, "SC4001E0"), np.arange(n), 100.0)
-settings = search.SearchSettings(channels=2, cells=3, nodes=4, batch=32)
+settings = SearchSettings(channels=2, cells=3, nodes=4, batch=32)
 search.search_key(epochs, settings)
 run = search._start(epochs, settings, "cpu")
 rows = torch.randperm(n)
