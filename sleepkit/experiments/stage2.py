@@ -18,11 +18,11 @@ from sleepkit.network.saved import load_network
 from sleepkit.network.sleepnet import SleepNet
 from sleepkit.pruning.filters import (
     filter_scores,
-    kept_channels,
     l1_scores,
     prune_filters,
     random_scores,
     released_mask,
+    with_kept,
 )
 from sleepkit.pruning.methods import VARIANTS
 from sleepkit.recordings.sleep_edf import DATASETS
@@ -123,12 +123,7 @@ def score_filters(network, settings):
     filters.csv.
     """
     net, _ = load_network(network)
-    scores = filter_scores(net, settings.balance)
-    kept = set()
-    for tied, _, channels in kept_channels(net, scores, settings.ratio):
-        for layer, first in tied.producers + tuple((layer, 0) for layer in tied.readers):
-            kept |= {(layer, channel - first) for channel in channels}
-    scores = scores.assign(kept=[(row.layer, row.filter) in kept for row in scores.itertuples()])
+    scores = with_kept(net, filter_scores(net, settings.balance), settings.ratio)
     write_table(scores, settings.folder / "filters.csv")
     return scores
 
