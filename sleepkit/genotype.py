@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Order of the columns of alpha (method section 1); ties between operations go to the earlier name.
-OPERATIONS = (
+# The operations that sleepkit.network.operations builds, in the order of the columns of alpha (method section 1); ties
+# go to the earlier one.
+OPERATION_NAMES = (
     "none",
     "avg_pool_3x3",
     "max_pool_3x3",
@@ -37,10 +38,8 @@ class Genotype:
             if not cell or len(cell) % 2:
                 raise ValueError(f"{kind} cell has {len(cell)} entries; a cell has two per node")
             for position, (name, source) in enumerate(cell):
-                if name not in OPERATIONS or name == "none":
-                    raise ValueError(
-                        f"{kind} cell, entry {position}: unknown operation {name!r}; known: {OPERATIONS[1:]}"
-                    )
+                if name not in (known := OPERATION_NAMES[1:]):
+                    raise ValueError(f"{kind} cell, entry {position}: unknown operation {name!r}; known: {known}")
                 if not 0 <= source < 2 + position // 2:
                     raise ValueError(f"{kind} cell, entry {position}: node {position // 2} cannot read source {source}")
 
@@ -53,9 +52,7 @@ class Genotype:
             cells = json.loads(text)
             return cls(cells["normal"], cells["reduce"])
         except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(
-                f"not a genotype (expected an object with 'normal' and 'reduce' lists): {error}"
-            ) from error
+            raise ValueError(f"not a genotype, an object with lists 'normal' and 'reduce': {error}") from error
 
 
 def random_genotype(nodes, seed):
@@ -64,7 +61,7 @@ def random_genotype(nodes, seed):
 
     def cell():
         return tuple(
-            (OPERATIONS[draw.integers(1, len(OPERATIONS))], int(source))
+            (OPERATION_NAMES[draw.integers(1, len(OPERATION_NAMES))], int(source))
             for node in range(nodes)
             for source in np.sort(draw.choice(2 + node, 2, replace=False))
         )

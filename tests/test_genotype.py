@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sleepkit.genotype import OPERATIONS, Genotype, edges, random_genotype
+from sleepkit.genotype import OPERATION_NAMES, Genotype, edges, random_genotype
 from sleepkit.paper.published import published_genotype
 
 CELL = (("max_pool_3x3", 0), ("conv_1x1", 1), ("skip_connect", 2), ("conv_3x3", 0))
@@ -58,4 +58,4 @@ def test_random_genotype_is_valid_seeded_and_varied():
         for cell in (genotype.normal, genotype.reduce):
             assert len(cell) == 10
             assert all(cell[k][1] != cell[k + 1][1] for k in range(0, 10, 2))
-    assert {name for genotype in drawn for name, _ in genotype.normal} == set(OPERATIONS[1:])
+    assert {name for genotype in drawn for name, _ in genotype.normal} == set(OPERATION_NAMES[1:])

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sleepkit.genotype import OPERATIONS
+from sleepkit.genotype import OPERATION_NAMES
 
 
 def separable(channels, kernel, stride, dilation=1):
@@ -83,7 +83,7 @@ class PlainSuperNet(nn.Module):
             cell.pre1 = plain_preprocess(last, channels)
             cell.edges = nn.ModuleList(
                 nn.ModuleList(
-                    plain_operation(name, channels, 2 if reduction and source < 2 else 1) for name in OPERATIONS
+                    plain_operation(name, channels, 2 if reduction and source < 2 else 1) for name in OPERATION_NAMES
                 )
                 for node in range(nodes)
                 for source in range(2 + node)
@@ -116,13 +116,13 @@ def same(plain, net, buffers=True):
     for theirs, ours in zip(plain.cells, net.cells, strict=True):
         for one, other in ((theirs.pre0, ours.preprocess0), (theirs.pre1, ours.preprocess1)):
             yield from zip(state(one, buffers), state(other, buffers), strict=True)
-        for source, fan in enumerate(ours.fans):
+        for source, mixed in enumerate(ours.mixed):
             for row, edge in enumerate(ours.leaving[source]):
-                for column, name in enumerate(OPERATIONS):
+                for column, name in enumerate(OPERATION_NAMES):
                     layers = list(theirs.edges[edge][column].modules())
                     convs = [layer for layer in layers if isinstance(layer, nn.Conv1d)]
                     norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm1d)]
-                    parts = [kind[name] for kind in (fan.linear, fan.first, fan.second) if name in kind]
+                    parts = [kind[name] for kind in (mixed.linear, mixed.first, mixed.second) if name in kind]
                     for part, norm in zip(parts, norms, strict=True):
                         yield norm.weight, part.gain[row]
                         yield norm.bias, part.shift[row]

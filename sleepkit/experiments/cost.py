@@ -2,7 +2,9 @@
 
 import tempfile
 import time
+import timeit
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from sleepkit.network.saved import load_network
 from sleepkit.network.size import count_macs, count_parameters
 from sleepkit.results import COLUMNS
 
-RUNTIMES = ("pytorch", "onnx", "int8")
+RUNTIMES = {"pytorch": "pytorch", "onnx": "onnx", "int8": "onnx"}  # and what runs each
 RUN = 5  # calls in a row: the first of a run finds another network's numbers in the caches and is not counted
 
 
@@ -23,24 +25,20 @@ def measure_cost(networks, samples=(500, 3000), repeats=200):
 
     networks : dict name -> saved network (path without ending), {"full": ..., "pruned": ...}
     samples : lengths of an epoch;  repeats : timed calls of each network, runtime and length
-    returns a data frame with the columns of cost.csv, a row per network, runtime and length: `macs` of the network in PyTorch,
-        `median_ms` and `p95_ms` per epoch at batch 1, `peak_mb` of a fresh process that scores epochs, `startup_s`
-        from the start of that process to its first scored epoch, `epochs_per_s` = 1000 / median_ms
-    All take turns in one process, a few calls each, so that what else the machine does meets all of them. int8 is
-    calibrated on noise here: its cost does not depend on the calibration, as its accuracy does (sleepkit.scoring.onnx_export).
-    `attrs["processor_share"]` of the frame is the part of the time of these calls in which the process had a processor:
-    well below 1 the machine was busy with something else, and the latencies say more about that.
-    Raises ValueError for a file that is no saved network.
+    returns a data frame with the columns of cost.csv, a row per network, runtime and length: `macs` of the network in
+        PyTorch, `median_ms` and `p95_ms` per epoch at batch 1, `peak_mb` of a fresh process that scores epochs,
+        `startup_s` from the start of that process to its first scored epoch, `epochs_per_s` = 1000 / median_ms.
+        Its `attrs["processor_share"]` is the part of the time of the calls in which this process had a processor: well
+        below 1 the machine was busy, and the latencies say more about that
+    All take turns in one process, so that what else the machine does meets all. int8 is calibrated on noise here: its
+    cost, other than its accuracy, does not depend on that. Raises ValueError for a file that is no saved network.
     """
+    rows = []
     with tempfile.TemporaryDirectory() as folder, _one_thread():
         files = {name: _files(name, path, Path(folder)) for name, path in networks.items()}
-        startup = {
-            (name, runtime): measure_startup(_engine(runtime), file, samples)
-            for name in networks
-            for runtime, file in files[name].items()
-        }
-        seconds, processor_share = _latencies(files, samples, repeats)
-        rows = []
+        loaded = [(name, runtime, file) for name, of in files.items() for runtime, file in of.items()]
+        startup = {(name, runtime): measure_startup(RUNTIMES[runtime], file, samples) for name, runtime, file in loaded}
+        seconds, share = _latencies(loaded, samples, repeats)
         for name, path in networks.items():
             net, _ = load_network(path)
             for length in samples:
@@ -52,7 +50,7 @@ def measure_cost(networks, samples=(500, 3000), repeats=200):
                     measured |= {"median_ms": median, "p95_ms": p95, "epochs_per_s": 1000 / median}
                     rows.append({"network": name, "runtime": runtime} | size | measured)
     frame = pd.DataFrame(rows)[COLUMNS["cost.csv"]]
-    frame.attrs["processor_share"] = processor_share
+    frame.attrs["processor_share"] = share
     return frame
 
 
@@ -77,21 +75,14 @@ def ratios(cost):
 
 def _files(name, path, folder):
     """What each runtime loads; the network takes normalised input, as it does in PyTorch."""
-    from sleepkit.scoring.onnx_export import (  # here, so that to count multiplications takes torch alone
-        export_onnx,
-        quantise,
-    )
+    from sleepkit.scoring import onnx_export  # here, so that to count multiplications takes torch alone
 
     net, description = load_network(path)
-    onnx, int8 = folder / f"{name}.onnx", folder / f"{name}.int8.onnx"
+    files = {"pytorch": Path(path), "onnx": folder / f"{name}.onnx", "int8": folder / f"{name}.int8.onnx"}
     length = description.get("samples", 500)
-    export_onnx(net, onnx, length)
-    quantise(net, int8, length, np.random.default_rng(0).uniform(-1, 1, (8, length)))
-    return {"pytorch": Path(path), "onnx": onnx, "int8": int8}
-
-
-def _engine(runtime):
-    return "pytorch" if runtime == "pytorch" else "onnx"
+    onnx_export.export_onnx(net, files["onnx"], length)
+    onnx_export.quantise(net, files["int8"], length, np.random.default_rng(0).uniform(-1, 1, (8, length)))
+    return files
 
 
 def _bytes(file):
@@ -100,29 +91,21 @@ def _bytes(file):
     return file.stat().st_size if file.suffix == ".onnx" else sum(part.stat().st_size for part in pair)
 
 
-def _latencies(files, samples, repeats):
-    """Seconds of single calls, {(network, runtime, samples): (about repeats,) array}, and the share of all that time in
-    which this process had a processor."""
+def _latencies(loaded, samples, repeats):
+    """Seconds of single calls, {(network, runtime, samples): (about repeats,) array}, and the share of that time in
+    which this process had a processor. loaded : (network, runtime, file)"""
     calls = {
-        (name, runtime, length): (scorer(_engine(runtime), file), noise(length))
-        for name, runtimes in files.items()
-        for runtime, file in runtimes.items()
+        (name, runtime, length): (scorer(RUNTIMES[runtime], file), noise(length))
+        for name, runtime, file in loaded
         for length in samples
     }
     seconds = {key: [] for key in calls}
     start, used = time.perf_counter(), time.thread_time()
     for _ in range(-(-repeats // (RUN - 1))):
         for key, (score, x) in calls.items():
-            ends = [_timed(score, x) for _ in range(RUN)]
-            seconds[key] += ends[1:]
+            seconds[key] += timeit.repeat(partial(score, x), number=1, repeat=RUN)[1:]
     share = (time.thread_time() - used) / (time.perf_counter() - start)
     return {key: np.array(values) for key, values in seconds.items()}, share
-
-
-def _timed(score, x):
-    start = time.perf_counter()
-    score(x)
-    return time.perf_counter() - start
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from sleepkit.evaluation.training import TrainSettings, predict_logits
 from sleepkit.experiments.stage1 import data_of, list_networks, load_epochs
 from sleepkit.metrics import softmax
 from sleepkit.network.saved import load_network
-from sleepkit.pruning.filters import filter_scores, kept_channels
+from sleepkit.pruning.filters import filter_scores, with_kept
 from sleepkit.pruning.methods import METHODS, VARIANTS
 from sleepkit.results import SCORES, NetworkKey, gather, write_table
 
@@ -125,12 +125,7 @@ def filter_importance(network, pruning, run):
     A filter stays when its channel does; a channel is judged by the mean over all filters tied to it.
     """
     net, _ = load_network(next(iter(network.networks.values())))
-    scores = filter_scores(net, pruning.balance)
-    kept = set()
-    for tied, _, channels in kept_channels(net, scores, pruning.ratio):
-        for layer, first in tied.producers + tuple((layer, 0) for layer in tied.readers):
-            kept |= {(layer, channel - first) for channel in channels}
-    scores = scores.assign(kept=[(row.layer, row.filter) in kept for row in scores.itertuples()])
+    scores = with_kept(net, filter_scores(net, pruning.balance), pruning.ratio)
     write_table(scores, run.results(run.stage2) / "filters.csv")
     return scores
 

@@ -1,8 +1,8 @@
 """One network in a process of its own: how long until its first answer, and how much memory it takes.
 
-`python -m sleepkit.experiments.startup RUNTIME FILE SAMPLES [SAMPLES ...]` imports its runtime and nothing else that is large,
-prints json: when its first epoch was scored (time.time()) and peak memory in MB for every length. Lengths increase, so
-that the peak of a length is its own.
+`python -m sleepkit.experiments.startup RUNTIME FILE SAMPLES [SAMPLES ...]` imports its runtime and nothing else that is
+large, and prints json: when its first epoch was scored (time.time()), and peak memory in MB for every length. Lengths
+increase, so that the peak of a length is its own.
 """
 
 import json
@@ -25,17 +25,9 @@ def measure_startup(runtime, file, lengths):
     runtime : "pytorch" (`file` is a saved network without its ending) or "onnx"
     Raises RuntimeError with what the process wrote when it fails.
     """
-    lengths = sorted(lengths)
-    command = [
-        sys.executable,
-        "-m",
-        "sleepkit.experiments.startup",
-        runtime,
-        str(Path(file).resolve()),
-        *map(str, lengths),
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    start = time.time()
+    lengths, file = sorted(lengths), str(Path(file).resolve())
+    command = [sys.executable, "-m", "sleepkit.experiments.startup", runtime, file, *map(str, lengths)]
+    start, environment = time.time(), os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.run(command, check=False, cwd=ROOT, env=environment, capture_output=True, text=True)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)}: ended with status {process.returncode}\n{process.stderr}")
@@ -56,23 +48,18 @@ def peak_memory():
 
 def scorer(runtime, file):
     """Function that runs one batch, (n, 1, samples) float32 -> (n, 5) logits, on one thread of the processor."""
-    if runtime == "pytorch":
-        import torch
+    if runtime == "onnx":
+        from sleepkit.scoring.onnx_session import open_session
 
-        from sleepkit.network.saved import load_network
+        session = open_session(file)
+        return lambda x: session.run(None, {"eeg": x})[0]
+    import torch
 
-        torch.set_num_threads(1)
-        net, _ = load_network(file)
+    from sleepkit.network.saved import load_network
 
-        @torch.inference_mode()
-        def score(x):
-            return net(torch.from_numpy(x)).numpy()
-
-        return score
-    from sleepkit.scoring.onnx_session import open_session
-
-    session = open_session(file)
-    return lambda x: session.run(None, {"eeg": x})[0]
+    torch.set_num_threads(1)
+    net, _ = load_network(file)
+    return torch.inference_mode()(lambda x: net(torch.from_numpy(x)).numpy())
 
 
 def noise(samples):
@@ -83,8 +70,7 @@ def noise(samples):
 def main(runtime, file, *lengths):
     score = scorer(runtime, file)
     score(noise(int(lengths[0])))
-    scored = time.time()
-    peaks = []
+    scored, peaks = time.time(), []
     for samples in map(int, lengths):
         for _ in range(EPOCHS):
             score(noise(samples))

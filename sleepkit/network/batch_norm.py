@@ -7,17 +7,15 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-# PyTorch 2.13's own BatchNorm runs along the channels of an image, so that few of them keep its vectors empty; and with
-# few, a second core does not help but hinders. Measured at 500 samples, batch 128, forward and backward, its time and
-# that of the wide one: 3.7 and 0.7 ms at 4 channels, 1.6 and 0.9 at 8 on one core; 4.7 and 0.7, 8.0 and 0.8 on two. From
-# 16 channels on it is about as fast.
+# PyTorch 2.13's own BatchNorm runs along the channels of an image, so that few of them keep its vectors empty. At 500
+# samples, batch 128, forward and backward, it and the wide one take 3.7 and 0.7 ms at 4 channels, 1.6 and 0.9 at 8 on
+# one core; 4.7 and 0.7, 8.0 and 0.8 on two. From 16 channels on it is about as fast.
 NARROW = 8  # channels
 TIMES = 64  # samples side by side: from 8 to 64 the time is the same
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """BatchNorm over batch and time, of (batch, channels, samples) or of the same as an image one sample high; ValueError
-    for other shapes."""
+    """BatchNorm over batch and time, of (batch, channels, samples) or of such an image; ValueError for other shapes."""
 
     def forward(self, x):
         if x.dim() not in (3, 4):
@@ -31,8 +29,8 @@ class BatchNorm(nn.BatchNorm1d):
 def batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps):
     """torch.nn.functional.batch_norm; in training on a CPU, an image of few channels is read many samples at a time.
 
-    x : (batch, channels, samples) or (batch, channels, 1, samples), as what is returned
-    running_mean, running_var : (channels,), updated in place in training;  weight, bias : (channels,)
+    x : (batch, channels, samples) or (batch, channels, 1, samples);  all others (channels,)
+    running_mean, running_var : updated in place in training
     """
     narrow = training and x.dim() == 4 and x.shape[1] <= NARROW and x.device.type == "cpu"
     n = x.numel() // x.shape[1]

@@ -1,5 +1,5 @@
 """The candidate operations of a cell's edges, in one dimension: (batch, channels, samples) -> (batch, channels,
-samples / stride)."""
+samples / stride), or the same as images one sample high."""
 
 import torch
 from torch import nn
@@ -11,35 +11,25 @@ from sleepkit.network.batch_norm import BatchNorm
 class Conv(nn.Conv1d):
     """A convolution over time, of (batch, channels, samples) or of the same as an image one sample high."""
 
-    def forward(self, x):
-        return convolve(x, self.weight, None, self.stride[0], self.padding[0], self.dilation[0], self.groups)
-
-
-class Pool(nn.Module):
-    """Mean or maximum of three neighbouring samples; what lies beyond the ends does not count."""
-
-    def __init__(self, largest, stride):
-        super().__init__()
-        self.largest, self.stride = largest, stride
+    @property
+    def geometry(self):
+        """Stride, zeros on either side (or before and behind), dilation."""
+        return self.stride[0], self.padding[0], self.dilation[0]
 
     def forward(self, x):
-        image = x if x.dim() == 4 else x.unsqueeze(2)
-        shape = (1, 3), (1, self.stride), (0, 1)
-        image = F.max_pool2d(image, *shape) if self.largest else F.avg_pool2d(image, *shape, count_include_pad=False)
-        return image if x.dim() == 4 else image.squeeze(2)
+        return convolve(x, self.weight, None, *self.geometry, self.groups)
 
 
 def as_image(x):
     """(batch, channels, samples) -> (batch, channels, 1, samples), the channels of a sample side by side in memory.
 
-    PyTorch's convolutions over images of that layout take a third of the time of those over sequences (8 channels, one
-    core); the networks run in it from end to end.
+    So PyTorch's convolutions take a third of the time (8 channels, one core); the networks run in it from end to end.
     """
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
 def convolve(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """A convolution over time: (batch, inputs, samples) or (batch, inputs, 1, samples); weight (outputs, inputs, taps)."""
+    """A convolution over time of (batch, inputs, samples) or of such images; weight (outputs, inputs, taps)."""
     if x.dim() == 3:
         return F.conv1d(x, weight, bias, stride, padding, dilation, groups)
     if weight.shape[-1] == 1 and stride > 1:
@@ -50,8 +40,53 @@ def convolve(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return F.conv2d(x, weight, bias, (1, stride), (0, padding), (1, dilation), groups)
 
 
-class Zero(nn.Module):
-    """`none`: no connection. Ceil division keeps the length equal to that of a padded convolution."""
+class Operation(nn.Module):
+    """What an edge does, and what filter pruning must know of its channels; here of an operation without weights.
+
+    keeps_channels : whether channel j of the output is channel j of the input
+    inner_width : channels inside the operation that have a width of their own, or None
+    producers, readers : (conv layer, first), layers whose filter j makes channel first + j of the output, or, in a
+        depthwise convolution, reads that channel of the input
+    inner_producers, inner_readers : the same of the channels inside, where they are tied to nothing outside
+    pairs : the DepthwisePointwise that it consists of
+    """
+
+    keeps_channels, inner_width, pairs = True, None, ()
+    producers = readers = inner_producers = inner_readers = ()
+
+    def inner_left(self, outputs, inner):
+        """Inner width once only the channels `outputs` of the output and `inner` inside are left (positions)."""
+        return None if inner is None else len(inner)
+
+    def copy_from(self, full, inputs, outputs, inner):
+        """Take over from `full`, the same operation with more channels, the weights of those at the given positions."""
+
+
+class Identity(Operation):
+    """`skip_connect` of stride 1."""
+
+    kind = "Identity"  # the name of the operation in ONNX
+
+    def forward(self, x):
+        return x
+
+
+class Pool(Operation):
+    """Mean or maximum of three neighbouring samples; what lies beyond the ends does not count."""
+
+    def __init__(self, largest, stride):
+        super().__init__()
+        self.kind, self.stride = "MaxPool" if largest else "AveragePool", stride
+
+    def forward(self, x):
+        if x.dim() == 3:
+            return self.forward(x.unsqueeze(2)).squeeze(2)
+        shape = (1, 3), (1, self.stride), (0, 1)
+        return F.max_pool2d(x, *shape) if self.kind == "MaxPool" else F.avg_pool2d(x, *shape, count_include_pad=False)
+
+
+class Zero(Operation):
+    """`none`: no connection. Its length is rounded up, as that of a padded convolution."""
 
     def __init__(self, stride):
         super().__init__()
@@ -61,48 +96,74 @@ class Zero(nn.Module):
         return torch.zeros_like(x[..., :: self.stride])
 
 
-class Rectifying(nn.Module):
-    """An operation that begins with a ReLU; `after_relu` is the rest of it.
+class Rectifying(Operation):
+    """An operation that begins with a ReLU; `after_relu` is the rest of it: its `pairs`, or else a `fused` convolution.
 
     Where several read one signal it is rectified once and handed to the rest of each, which must leave it as it is.
     """
+
+    keeps_channels = False
 
     def forward(self, x):
         return self.after_relu(F.relu(x))
 
 
 class FactorizedReduce(Rectifying):
-    """Halve the length without losing every other sample: two 1x1 convolutions of stride 2, one on x shifted by a
-    sample.
+    """Half the length without losing every other sample: two 1x1 convolutions of stride 2, one on x shifted by one.
 
-    (batch, inputs, samples) -> (batch, first + second, ceil(samples / 2)); an odd length is padded right with one zero.
-    Filter pruning may leave one of the two convolutions without channels: it is then left out.
+    (batch, inputs, samples) -> (batch, outputs, ceil(samples / 2)); an odd length is padded right with one zero.
+    inner : channels that the first of the two makes, None is half of them; one without channels is left out
     """
 
-    def __init__(self, inputs, first, second):
+    def __init__(self, inputs, outputs, inner=None):
         super().__init__()
+        first = self.inner_width = outputs // 2 if inner is None else inner
         self.conv_1 = Conv(inputs, first, 1, stride=2, bias=False) if first else None
-        self.conv_2 = Conv(inputs, second, 1, stride=2, bias=False) if second else None
-        self.bn = BatchNorm(first + second)
+        self.conv_2 = Conv(inputs, outputs - first, 1, stride=2, bias=False) if outputs > first else None
+        self.bn = BatchNorm(outputs)
+        halves = (("conv_1", 0), ("conv_2", first))
+        self.producers = tuple(half for half in halves if getattr(self, half[0]) is not None)
 
-    def after_relu(self, x):
-        x = F.pad(x, (0, x.shape[-1] % 2))
-        # Side by side the two are one convolution with two taps.
+    def fused(self):
+        """Weight (outputs, inputs, 2) of the one convolution that the two are, its BatchNorm and geometry."""
         convs = ((self.conv_1, (0, 1)), (self.conv_2, (1, 0)))
         weight = torch.cat([F.pad(conv.weight, zeros) for conv, zeros in convs if conv is not None])
-        return self.bn(convolve(x, weight, stride=2))
+        return weight, self.bn, (2, (0, 1), 1)
+
+    def after_relu(self, x):
+        weight, bn, (stride, *_) = self.fused()
+        return bn(convolve(F.pad(x, (0, x.shape[-1] % 2)), weight, stride=stride))
+
+    def inner_left(self, outputs, inner):
+        return int((outputs < self.inner_width).sum())
+
+    def copy_from(self, full, inputs, outputs, inner):
+        first = full.inner_width
+        for name, kept in (("conv_1", outputs[outputs < first]), ("conv_2", outputs[outputs >= first] - first)):
+            if len(kept):
+                copy_layer(getattr(self, name), getattr(full, name), kept, inputs)
+        copy_layer(self.bn, full.bn, outputs)
 
 
 class ReluConvBn(Rectifying, nn.Sequential):
     """ReLU, convolution, BatchNorm."""
 
+    producers = (("1", 0),)
+
     def __init__(self, inputs, outputs, kernel=1, stride=1):
         conv = Conv(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
-        # The ReLU holds place 0: by places 1 and 2 saved networks, pruning and the ONNX graph know the others.
-        super().__init__(nn.ReLU(), conv, BatchNorm(outputs))
+        super().__init__(nn.ReLU(), conv, BatchNorm(outputs))  # saved networks know the others by places 1 and 2
+
+    def fused(self):
+        """As that of FactorizedReduce."""
+        return self[1].weight, self[2], self[1].geometry
 
     def after_relu(self, x):
         return self[2](self[1](x))
+
+    def copy_from(self, full, inputs, outputs, inner=None):
+        copy_layer(self[1], full[1], outputs, inputs)
+        copy_layer(self[2], full[2], outputs)
 
 
 class DepthwisePointwise(Rectifying):
@@ -111,6 +172,9 @@ class DepthwisePointwise(Rectifying):
     Nothing non-linear stands between the two convolutions, so the pair can run as the one dense convolution that it
     equals: more multiplications, but of few channels a CPU takes half of the time. `pair` says whether it stays two.
     """
+
+    producers, readers = (("pointwise", 0),), (("depthwise", 0),)
+    pairs = property(lambda self: (self,))
 
     def __init__(self, inputs, outputs, kernel, stride=1, dilation=1):
         super().__init__()
@@ -125,62 +189,57 @@ class DepthwisePointwise(Rectifying):
         if self.pair:
             return self.bn(self.pointwise(self.depthwise(x)))
         weight = self.pointwise.weight * self.depthwise.weight.transpose(0, 1)
-        conv = self.depthwise
-        return self.bn(convolve(x, weight, None, conv.stride[0], conv.padding[0], conv.dilation[0]))
+        return self.bn(convolve(x, weight, None, *self.depthwise.geometry))
+
+    def copy_from(self, full, inputs, outputs, inner=None):
+        copy_layer(self.depthwise, full.depthwise, inputs)
+        copy_layer(self.pointwise, full.pointwise, outputs, inputs)
+        copy_layer(self.bn, full.bn, outputs)
 
 
 class Separable(Rectifying, nn.Sequential):
-    """Twice a depthwise and a pointwise convolution; the second pair reads a signal that nobody else does."""
+    """Twice a DepthwisePointwise; inner : channels between the two, None is as many as come in."""
+
+    producers, readers = (("1.pointwise", 0),), (("0.depthwise", 0),)
+    inner_producers, inner_readers = (("0.pointwise", 0),), (("1.depthwise", 0),)
+    pairs = property(tuple)
+
+    def __init__(self, inputs, outputs, kernel, stride, inner=None):
+        width = inputs if inner is None else inner
+        super().__init__(DepthwisePointwise(inputs, width, kernel, stride), DepthwisePointwise(width, outputs, kernel))
+        self.inner_width = width
 
     def after_relu(self, x):
-        return self[1].after_relu(F.relu_(self[0].after_relu(x)))
+        return self[1].after_relu(F.relu_(self[0].after_relu(x)))  # in place: nobody else reads it
+
+    def copy_from(self, full, inputs, outputs, inner):
+        self[0].copy_from(full[0], inputs, inner)
+        self[1].copy_from(full[1], inner, outputs)
 
 
-# Every constructor takes (inputs, stride, outputs, inner). In a network of full width `outputs` equals `inputs`;
-# filter pruning makes them differ. `inner` is the width inside an operation: the channels between the two rounds of a
-# separable convolution, or those that the first convolution of a factorized reduction makes. Widths left out are the
-# full ones.
+def copy_layer(small, full, outputs, inputs=None):
+    """Copy the filters at positions `outputs`, and of those the `inputs`, of a conv or BatchNorm layer."""
+    state = {}
+    for name, tensor in full.state_dict().items():
+        if tensor.ndim:
+            tensor = tensor[torch.from_numpy(outputs).to(tensor.device)]
+        state[name] = tensor if inputs is None else tensor[:, torch.from_numpy(inputs).to(tensor.device)]
+    small.load_state_dict(state)
 
 
-def _pool(pool):
-    return lambda inputs, stride, outputs=None, inner=None: pool(stride)
-
-
-def _skip(inputs, stride, outputs=None, inner=None):
-    outputs = inputs if outputs is None else outputs
-    first = outputs // 2 if inner is None else inner
-    return nn.Identity() if stride == 1 else FactorizedReduce(inputs, first, outputs - first)
-
-
-def _separable(kernel):
-    def build(inputs, stride, outputs=None, inner=None):
-        inner = inputs if inner is None else inner
-        first = DepthwisePointwise(inputs, inner, kernel, stride)
-        return Separable(first, DepthwisePointwise(inner, outputs or inputs, kernel))
-
-    return build
-
-
-def _dilated(kernel):
-    return lambda inputs, stride, outputs=None, inner=None: DepthwisePointwise(
-        inputs, outputs or inputs, kernel, stride, dilation=2
-    )
-
-
-def _conv(kernel):
-    return lambda inputs, stride, outputs=None, inner=None: ReluConvBn(inputs, outputs or inputs, kernel, stride)
-
-
-# Name -> constructor: the search space of the paper (method section 1), in the order of the columns of alpha.
-PRIMITIVES = {
-    "none": _pool(Zero),
-    "avg_pool_3x3": _pool(lambda stride: Pool(False, stride)),
-    "max_pool_3x3": _pool(lambda stride: Pool(True, stride)),
-    "skip_connect": _skip,
-    "sep_conv_1x3": _separable(3),
-    "sep_conv_1x5": _separable(5),
-    "dil_conv_1x3": _dilated(3),
-    "dil_conv_1x5": _dilated(5),
-    "conv_1x1": _conv(1),
-    "conv_3x3": _conv(3),
+# The search space of the paper (method section 1): name -> constructor, in the order of the columns of alpha.
+# `inner` is the width inside of the operation; None is that of a network from which nothing was removed.
+OPERATIONS = {
+    "none": lambda inputs, outputs, stride, inner=None: Zero(stride),
+    "avg_pool_3x3": lambda inputs, outputs, stride, inner=None: Pool(False, stride),
+    "max_pool_3x3": lambda inputs, outputs, stride, inner=None: Pool(True, stride),
+    "skip_connect": lambda inputs, outputs, stride, inner=None: (
+        Identity() if stride == 1 else FactorizedReduce(inputs, outputs, inner)
+    ),
+    "sep_conv_1x3": lambda inputs, outputs, stride, inner=None: Separable(inputs, outputs, 3, stride, inner),
+    "sep_conv_1x5": lambda inputs, outputs, stride, inner=None: Separable(inputs, outputs, 5, stride, inner),
+    "dil_conv_1x3": lambda inputs, outputs, stride, inner=None: DepthwisePointwise(inputs, outputs, 3, stride, 2),
+    "dil_conv_1x5": lambda inputs, outputs, stride, inner=None: DepthwisePointwise(inputs, outputs, 5, stride, 2),
+    "conv_1x1": lambda inputs, outputs, stride, inner=None: ReluConvBn(inputs, outputs, 1, stride),
+    "conv_3x3": lambda inputs, outputs, stride, inner=None: ReluConvBn(inputs, outputs, 3, stride),
 }

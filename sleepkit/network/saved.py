@@ -15,8 +15,7 @@ from sleepkit.network.sleepnet import CellWidths, SleepNet, Widths
 def save_network(net, path, facts):
     """Write `path`.safetensors (weights) and `path`.json (how to rebuild the network, and `facts` about it).
 
-    facts : dict that json can hold: sampling rate, normalisation, training data, protocol, metrics; they cannot
-        replace what rebuilds the network
+    facts : dict that json can hold (sampling rate, normalisation, ...), but none of what rebuilds the network
     """
     path = Path(path)
     description = {
@@ -29,7 +28,7 @@ def save_network(net, path, facts):
         "parameters": count_parameters(net),
     }
     with written(path.with_name(path.name + ".safetensors")) as temporary:
-        # not save_file, which lets nobody else read what it writes: on a cluster's shared folder others do
+        # not save_file, whose files nobody else may read: on a cluster's shared folder others do
         temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in net.state_dict().items()}))
     with written(path.with_name(path.name + ".json")) as temporary:
         temporary.write_text(json.dumps(description, indent=1) + "\n")
@@ -41,27 +40,22 @@ def load_network(path):
     Raises ValueError when one of the files is missing, damaged, or does not fit the other.
     """
     path = Path(path)
-    if missing := [end for end in (".json", ".safetensors") if not path.with_name(path.name + end).exists()]:
+    missing = [end for end in (".json", ".safetensors") if not path.with_name(path.name + end).exists()]
+    if missing:
         raise ValueError(
             f"{path}{' and '.join(missing)}: no such file; name a network that a notebook saved, without its ending "
             "(runs/PROFILE/.../foldN)"
         )
     try:
         description = json.loads(path.with_name(path.name + ".json").read_text())
-        widths = description["widths"]
-        cells = tuple(CellWidths(tuple(cell["states"]), tuple(cell["inner"])) for cell in widths["cells"])
-        net = SleepNet(
-            Genotype(**description["genotype"]),
-            description["channels"],
-            description["cells"],
-            description["n_classes"],
-            Widths(widths["stem"], cells),
-        )
+        stem, cells = description["widths"]["stem"], description["widths"]["cells"]
+        widths = Widths(stem, tuple(CellWidths(tuple(cell["states"]), tuple(cell["inner"])) for cell in cells))
+        sizes = (description[name] for name in ("channels", "cells", "n_classes"))
+        net = SleepNet(Genotype(**description["genotype"]), *sizes, widths)
         net.load_state_dict(load_file(path.with_name(path.name + ".safetensors")))
         if broken := [name for name, tensor in net.state_dict().items() if not tensor.isfinite().all()]:
             raise ValueError(f"{broken[0]} holds what is no number")
     except Exception as error:  # safetensors, torch and json raise a dozen kinds; none of them is a network
-        raise ValueError(
-            f"{path}.json and .safetensors: not a saved network ({error}); save it again or remove both"
-        ) from error
+        problem = f"{path}.json and .safetensors: not a saved network ({error}); save it again or remove both"
+        raise ValueError(problem) from error
     return net.eval(), description

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sleepkit.network.batch_norm import BatchNorm
-from sleepkit.network.operations import PRIMITIVES, Conv, Rectifying, ReluConvBn, as_image
+from sleepkit.network.operations import OPERATIONS, Conv, Rectifying, ReluConvBn, as_image
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class CellWidths:
     """Channels inside one cell.
 
     states : of the two inputs and of every node, in order
-    inner : of every operation, in the order of the genotype; None where it has no width of its own (see sleepkit.network.operations)
+    inner : inside of every operation, in the order of the genotype; None where there is no width of its own
     """
 
     states: tuple
@@ -41,46 +41,40 @@ def cell_stride(source, reduction):
 
 
 def full_widths(genotype, channels, cells):
-    """Widths of the network that nothing was removed from: `channels`, doubled at each reduction cell."""
+    """Widths of a network from which nothing was removed: `channels`, doubled at each reduction cell."""
     widths, width = [], channels
     for index in range(cells):
         reduction = is_reduction(index, cells)
-        entries = genotype.reduce if reduction else genotype.normal
         width *= 2 if reduction else 1
-        inner = []
-        for name, source in entries:
-            if name.startswith("sep_conv"):
-                inner.append(width)
-            elif name == "skip_connect" and cell_stride(source, reduction) == 2:
-                inner.append(width // 2)
-            else:
-                inner.append(None)
-        widths.append(CellWidths((width,) * (2 + len(entries) // 2), tuple(inner)))
+        entries = genotype.reduce if reduction else genotype.normal
+        widths.append(CellWidths((width,) * (2 + len(entries) // 2), (None,) * len(entries)))
     return Widths(channels, tuple(widths))
 
 
 class Cell(nn.Module):
     """One cell: two preprocessed inputs, nodes that sum two operations each, all nodes concatenated.
 
-    (batch, inputs[0], 1, samples), (batch, inputs[1], 1, samples) -> (batch, sum of node widths, 1, samples or its half,
+    (batch, inputs[0], 1, samples), (batch, inputs[1], 1, samples) -> (batch, sum of node widths, 1, samples or half,
     rounded up). The inputs come rectified: whoever reads a cell's output begins with a ReLU, and two cells read it.
     Every operation of stride 2 rounds a length up, so the terms of a node always have one length, odd inputs included.
     """
 
     def __init__(self, entries, inputs, widths, reduction, reduction_before):
         super().__init__()
+        states = widths.states
         self.sources = tuple(source for _, source in entries)
-        self.preprocess0 = ReluConvBn(inputs[0], widths.states[0], stride=2 if reduction_before else 1)
-        self.preprocess1 = ReluConvBn(inputs[1], widths.states[1])
+        self.preprocess0 = ReluConvBn(inputs[0], states[0], stride=2 if reduction_before else 1)
+        self.preprocess1 = ReluConvBn(inputs[1], states[1])
         self.operations = nn.ModuleList(
-            PRIMITIVES[name](
-                widths.states[source],
-                cell_stride(source, reduction),
-                outputs=widths.states[2 + position // 2],
-                inner=widths.inner[position],
-            )
-            for position, (name, source) in enumerate(entries)
+            OPERATIONS[name](states[source], states[2 + k // 2], cell_stride(source, reduction), widths.inner[k])
+            for k, (name, source) in enumerate(entries)
         )
+        self.widths = CellWidths(states, tuple(operation.inner_width for operation in self.operations))
+
+    @property
+    def edges(self):
+        """(operation, source) of every edge, two a node, in the order of the genotype."""
+        return list(zip(self.operations, self.sources, strict=True))
 
     def forward(self, before_last, last):
         states = [self.preprocess0.after_relu(before_last), self.preprocess1.after_relu(last)]
@@ -94,15 +88,11 @@ class Cell(nn.Module):
         """What an operation makes of its source. ReLUs and pools have no weights: those of a source are computed once,
         kept in `shared`, and read by all."""
         operation, source = self.operations[position], self.sources[position]
-        if isinstance(operation, nn.Identity):
-            return states[source]
-        if isinstance(operation, Rectifying):
-            if (source, "relu") not in shared:
-                shared[source, "relu"] = F.relu(states[source])
-            return operation.after_relu(shared[source, "relu"])
-        if (source, operation.largest) not in shared:
-            shared[source, operation.largest] = operation(states[source])
-        return shared[source, operation.largest]
+        rectifying = isinstance(operation, Rectifying)
+        kind = "Relu" if rectifying else operation.kind
+        if (source, kind) not in shared:
+            shared[source, kind] = F.relu(states[source]) if rectifying else operation(states[source])
+        return operation.after_relu(shared[source, kind]) if rectifying else shared[source, kind]
 
 
 class SleepNet(nn.Module):
@@ -115,16 +105,17 @@ class SleepNet(nn.Module):
     def __init__(self, genotype, channels=8, cells=9, n_classes=5, widths=None):
         super().__init__()
         self.genotype, self.channels = genotype, channels
-        self.widths = widths or full_widths(genotype, channels, cells)
-        stem = self.widths.stem
+        widths = widths or full_widths(genotype, channels, cells)
+        stem = widths.stem
         self.stem = nn.Sequential(Conv(1, stem, 3, padding=1, bias=False), BatchNorm(stem), nn.ReLU())
         self.cells = nn.ModuleList()
         inputs, reduction_before = (stem, stem), False
-        for index, width in enumerate(self.widths.cells):
+        for index, width in enumerate(widths.cells):
             reduction = is_reduction(index, cells)
             entries = genotype.reduce if reduction else genotype.normal
             self.cells.append(Cell(entries, inputs, width, reduction, reduction_before))
             inputs, reduction_before = (inputs[1], sum(width.states[2:])), reduction
+        self.widths = Widths(stem, tuple(cell.widths for cell in self.cells))
         self.dropout = nn.Dropout(0.3)
         self.classifier = nn.Linear(inputs[1], n_classes)
 
@@ -137,5 +128,5 @@ class SleepNet(nn.Module):
 
 
 def new_network(genotype, channels, cells, fold):
-    """An untrained SleepNet, the same kind whatever the fold: what a plan of crossval starts from."""
+    """An untrained SleepNet, the same kind whatever the fold: where the training of a fold starts."""
     return SleepNet(genotype, channels, cells)

@@ -5,6 +5,7 @@ ambiguous and mislead the architecture. Both are found by the variance of a samp
 """
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.nn import functional as F
 
@@ -12,8 +13,7 @@ from sleepkit.epochs import STAGES
 
 
 def prediction_errors(logits, y):
-    """L2 distance of the predicted to the true distribution, ||softmax(logits) - onehot(y)||: tensors (n, classes),
-    (n,) -> (n,)."""
+    """L2 distance ||softmax(logits) - onehot(y)|| of two distributions: tensors (n, classes), (n,) -> (n,)."""
     return (torch.softmax(logits, dim=1) - F.one_hot(y, logits.shape[1])).norm(dim=1)
 
 
@@ -29,7 +29,7 @@ def variance_of_error(errors, window):
 
 
 def pruning_rounds(prune_every, prune_until):
-    """Epochs, counted from 1, at whose end a round of pruning takes place: 5, 10, 15, 20 for 5 and 22."""
+    """Search epochs, counted from 1, that end in a round of pruning: 5, 10, 15, 20 for 5 and 22."""
     return tuple(range(prune_every, prune_until + 1, prune_every))
 
 
@@ -37,8 +37,8 @@ def class_limits(counts, rounds):
     """How many samples each class may lose over all rounds (method section 1a): int(n_c / N).
 
     counts : (classes,) int, samples per class before the first round
-    N = int(R (1 - b^2) + 1), with b the mean over pairs of classes of min(n_i, n_j) / max(n_i, n_j): the more unequal
-    the classes, the more rounds a class must last.
+    N = int(R (1 - b^2) + 1), b the mean over pairs of classes of min(n_i, n_j) / max(n_i, n_j): the more unequal the
+    classes, the more rounds a class must last.
     """
     counts = np.asarray(counts)
     first, second = np.triu_indices(len(counts), 1)
@@ -50,8 +50,7 @@ def class_limits(counts, rounds):
 def select_samples(voe, y, ids, fraction, lowest, allowance):
     """Positions of the int(fraction * n) samples to remove, as few as the classes' allowance admits.
 
-    voe : (n,) variance of error, NaN where unknown (never removed);  y : (n,) classes;  ids : (n,) permanent ids,
-    which break ties
+    voe : (n,) variance of error, NaN where unknown (never removed);  y : (n,) classes;  ids : (n,) break ties
     lowest : True removes the steadiest (training half), False those that swing most (validation half)
     allowance : (classes,) samples that each class may still lose; a sample of an exhausted class is passed over
     returns sorted positions, (k,) int
@@ -59,10 +58,7 @@ def select_samples(voe, y, ids, fraction, lowest, allowance):
     ranking = np.lexsort((ids, voe if lowest else -voe))
     ranking = ranking[~np.isnan(voe[ranking])]
     # The first allowance[c] samples of class c in the ranking are within its limit; of those the best-ranked are taken.
-    place_in_class = np.empty(len(ranking), dtype=int)
-    for stage in range(len(allowance)):
-        members = y[ranking] == stage
-        place_in_class[members] = np.arange(members.sum())
+    place_in_class = pd.Series(y[ranking]).groupby(y[ranking]).cumcount().to_numpy()
     eligible = ranking[place_in_class < np.asarray(allowance)[y[ranking]]]
     return np.sort(eligible[: int(fraction * len(y))])
 
@@ -76,10 +72,9 @@ def sample_variances(epochs, voe):
 
 
 def removed_examples(epochs, voe):
-    """One removed sample per half and stage, where there is one: of the training half the steadiest (lowest variance
-    of error), of the validation half the one that swings most.
+    """One removed sample per half and stage: the steadiest for training, the one that swings most for validation.
 
-    voe : dict of arrays as `sample_variances` returns it
+    voe : as `sample_variances` returns it
     returns dict of arrays: id, stage, half, voe (k,), x (k, samples) µV in half precision, and fs, Hz
     """
     rows = []

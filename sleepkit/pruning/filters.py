@@ -1,41 +1,21 @@
 """Filter pruning by information capacity and independence (method section 3; after Tang et al. 2023, arXiv 2303.03645).
 
 A filter is worth keeping when it carries information (its kernels differ in strength) and when no other filter of its
-layer points the same way. Channels that are tied to one another form a tied set and leave together; what comes back
-is a smaller network.
+layer points the same way. Tied channels leave together; what comes back is a smaller network.
 """
 
 import copy
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
-from sleepkit.network.sleepnet import cell_stride, is_reduction
-from sleepkit.pruning.tied_sets import Kept, remove_channels
-
-
-@dataclass(frozen=True)
-class TiedSet:
-    """Channels that can only be removed together.
-
-    place : ("stem",), ("states", cell, its joined states) or ("inner", cell, position in the genotype)
-    width : number of channels
-    producers : names of the conv layers whose filter j makes channel first + j, with that offset
-    readers : names of the depthwise conv layers whose filter j reads channel j
-    """
-
-    place: tuple
-    width: int
-    producers: tuple
-    readers: tuple
+from sleepkit.pruning.tied_sets import remove_channels, tied_sets
 
 
 def capacity(weight):
-    """Information capacity of every filter of a conv layer, in bit: the entropy of how its strength spreads over
-    input channels.
+    """Information capacity of every filter of a conv layer, bit: entropy of its strength over the input channels.
 
     weight : (filters, inputs, taps) -> (filters,). K_ji is filter j's kernel on input i, p_ji = |K_ji| / sum_i
     |K_ji|, capacity_j = -sum_i p_ji log2 p_ji (method section 3, step 2). With a single input channel (depthwise
@@ -48,8 +28,7 @@ def capacity(weight):
 
 
 def independence(weight):
-    """Mean distance 1 - |cosine| of every filter to the others of its layer: (filters, inputs, taps) -> (filters,); 0
-    for one filter."""
+    """Mean 1 - |cosine| of every filter to its layer's others, 0 for one: (filters, inputs, taps) -> (filters,)."""
     flat = weight.reshape(len(weight), -1)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
     unit = np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 0)
@@ -59,11 +38,10 @@ def independence(weight):
 
 
 def importance(weight, balance=0.5):
-    """Importance of every filter of one conv layer: balance * capacity + (1 - balance) * independence, each scaled to
-    [0, 1].
+    """Importance of every filter of one conv layer: balance * capacity + (1 - balance) * independence, both scaled.
 
     weight : (filters, inputs, taps) -> data frame with columns capacity, independence, importance
-    Scaling is min-max within the layer; a constant layer and a single filter give 0.5, a zero kernel 0 (method
+    Scaled to [0, 1], min-max within the layer; a constant layer and a single filter give 0.5, a zero kernel 0 (method
     section 3, step 4).
     """
     zero = np.abs(weight).sum(axis=(1, 2)) == 0
@@ -81,108 +59,37 @@ def _min_max(values, zero):
     return scaled
 
 
-def tied_sets(net):
-    """The tied sets of a network, from its genotype (method section 3, step 5), in the order stem, then cell by
-    cell."""
-    sets = [TiedSet(("stem",), net.widths.stem, (("stem.0", 0),), ())]
-    for index, cell in enumerate(net.cells):
-        sets += _cell_sets(net, index, cell)
-    return sets
-
-
-def joined_states(entries, reduction):
-    """Label of every state of a cell; states at the two ends of a pool or an identity share one: (2 + nodes,) int."""
-    label = list(range(2 + len(entries) // 2))
-    for position, (name, source) in enumerate(entries):
-        if _keeps_channels(name, source, reduction):
-            one, other = label[source], label[2 + position // 2]
-            label = [min(one, other) if value in (one, other) else value for value in label]
-    return label
-
-
-def _keeps_channels(name, source, reduction):
-    return "pool" in name or (name == "skip_connect" and cell_stride(source, reduction) == 1)
-
-
-def _cell_sets(net, index, cell):
-    reduction = is_reduction(index, len(net.cells))
-    entries = net.genotype.reduce if reduction else net.genotype.normal
-    widths, label = net.widths.cells[index], joined_states(entries, reduction)
-    producers = {state: [] for state in sorted(set(label))}
-    readers = {state: [] for state in producers}
-    middles = []
-    for side in (0, 1):
-        producers[label[side]].append((f"cells.{index}.preprocess{side}.1", 0))
-    for position, (name, source) in enumerate(entries):
-        path, target = f"cells.{index}.operations.{position}", label[2 + position // 2]
-        if name.startswith("sep_conv"):
-            readers[label[source]].append(f"{path}.0.depthwise")
-            producers[target].append((f"{path}.1.pointwise", 0))
-            middle = TiedSet(
-                ("inner", index, position),
-                widths.inner[position],
-                ((f"{path}.0.pointwise", 0),),
-                (f"{path}.1.depthwise",),
-            )
-            middles.append(middle)
-        elif name.startswith("dil_conv"):
-            readers[label[source]].append(f"{path}.depthwise")
-            producers[target].append((f"{path}.pointwise", 0))
-        elif name.startswith("conv"):
-            producers[target].append((f"{path}.1", 0))
-        elif name == "skip_connect" and not _keeps_channels(name, source, reduction):
-            producers[target] += _halves(f"{path}", cell.operations[position])
-    states = [
-        TiedSet(
-            ("states", index, tuple(s for s, other in enumerate(label) if other == state)),
-            widths.states[state],
-            tuple(producers[state]),
-            tuple(readers[state]),
-        )
-        for state in sorted(producers)
-    ]
-    return states + middles
-
-
-def _halves(path, reduce):
-    first = reduce.conv_1.out_channels if reduce.conv_1 is not None else 0
-    halves = [(f"{path}.conv_1", 0)] if reduce.conv_1 is not None else []
-    return halves + ([(f"{path}.conv_2", first)] if reduce.conv_2 is not None else [])
-
-
 def filter_scores(net, balance=0.5):
     """One row per filter of every conv layer: layer, filter, capacity (bit), independence, importance."""
     return _score_layers(net, lambda weight: importance(weight, balance))
 
 
 def l1_scores(net):
-    """The contrast that pruning papers use: importance of a filter = sum of its weights' magnitudes, scaled by its
-    layer's largest."""
+    """For comparison: importance of a filter = sum of its weights' magnitudes, scaled by its layer's largest."""
 
-    def by_magnitude(weight):
+    def score(weight):
         norm = np.abs(weight).sum(axis=(1, 2))
-        return norm / max(norm.max(), 1e-30)
+        return pd.DataFrame({"importance": norm / max(norm.max(), 1e-30)})
 
-    return _score_layers(net, lambda weight: pd.DataFrame({"importance": by_magnitude(weight)}))
+    return _score_layers(net, score)
 
 
 def random_scores(net, seed):
-    """The other contrast: importance drawn at random."""
+    """For comparison: importance drawn at random."""
     generator = np.random.default_rng(seed)
     return _score_layers(net, lambda weight: pd.DataFrame({"importance": generator.random(len(weight))}))
 
 
 def kept_channels(net, scores, ratio):
-    """Kept channels of every tied set, as (TiedSet, (width,) importance, sorted kept positions).
+    """The channels of every tied set that stay: (TiedSet, (width,) importance, sorted kept positions).
 
-    A channel's importance is the mean over the tied filters. max(1, floor((1 - ratio) * width)) channels stay; ties:
-    lower index.
+    Importance is the mean over the tied filters. max(1, floor((1 - ratio) * width)) channels stay; ties: lower index.
     """
     importance_of = {layer: rows["importance"].to_numpy() for layer, rows in scores.groupby("layer")}
     chosen = []
     for tied in tied_sets(net):
         total, terms = np.zeros(tied.width), np.zeros(tied.width)
-        for layer, first in tied.producers + tuple((layer, 0) for layer in tied.readers):
+        for layer, first in tied.producers + tied.readers:
             values = importance_of[layer]
             total[first : first + len(values)] += values
             terms[first : first + len(values)] += 1
@@ -192,22 +99,33 @@ def kept_channels(net, scores, ratio):
     return chosen
 
 
+def with_kept(net, scores, ratio):
+    """The scores with a column `kept`: whether the filter stays, as it does where its channel does."""
+    kept = {
+        (layer, channel - first)
+        for tied, _, channels in kept_channels(net, scores, ratio)
+        for layer, first in tied.producers + tied.readers
+        for channel in channels.tolist()
+    }
+    return scores.assign(kept=[filter_ in kept for filter_ in zip(scores["layer"], scores["filter"], strict=True)])
+
+
 def prune_filters(net, ratio=0.5, balance=0.5, scores=None):
     """A smaller copy of a trained network, without the share `ratio` of the least important channels of every tied set.
 
     balance : weight of capacity against independence in the importance (method section 3, step 4)
     scores : data frame with layer, filter, importance to use instead (l1_scores, random_scores)
-    The result computes what the full network would with the BatchNorm weight and bias of the removed channels set to 0.
+    It computes what the full network would with the BatchNorm weight and bias of the removed channels set to 0.
     """
     if not 0 <= ratio < 1:
         raise ValueError(f"ratio={ratio}: the share of channels to remove lies in [0, 1)")
     scores = filter_scores(net, balance) if scores is None else scores
-    return remove_channels(net, Kept.of(net, kept_channels(net, scores, ratio)))
+    chosen = kept_channels(net, scores, ratio)
+    return remove_channels(net, {place: kept for tied, _, kept in chosen for place in tied.places})
 
 
 def released_mask(net, ratio=0.5):
-    """What the authors' code did instead: a copy whose weakest filters by capacity alone are multiplied by 0, once,
-    in every conv.
+    """What the authors' code did instead: a copy in which every conv's filters of lowest capacity are set to 0, once.
 
     floor((1 - ratio) * n) filters of each conv stay; where capacity does not tell filters apart (one input channel),
     the first ones. BatchNorm weights stay, so nothing becomes smaller, and training is free to fill the zeros again.

@@ -6,7 +6,7 @@ weak ones (after ASAP, Noy et al. 2019, arXiv 1904.04123), until the weak ones a
 
 import numpy as np
 
-from sleepkit.genotype import OPERATIONS, Genotype, edges, nodes_with
+from sleepkit.genotype import OPERATION_NAMES, Genotype, edges, nodes_with
 
 
 def temperature(epoch, start=1.5, decay=0.95):
@@ -20,44 +20,24 @@ def weak_operations(weights, alive, mu=0.5):
     weights : (edges, 10) softmax(alpha / T) over the survivors;  alive : (edges, 10) bool
     An edge's best operation other than `none` always stays.
     """
-    weak = alive & (weights < mu / len(OPERATIONS))
+    weak = alive & (weights < mu / len(OPERATION_NAMES))
     best = 1 + np.where(alive[:, 1:], weights[:, 1:], -np.inf).argmax(axis=1)
     weak[np.arange(len(weak)), best] = False
     return weak
 
 
-def discretise(normal, reduce, released_rules=False):
+def discretise(normal, reduce):
     """The genotype of a pair of (edges, 10) weights.
 
     Per node the two incoming edges whose best operation is strongest, strongest first, each with that operation.
-    `none` counts in the softmax but is never chosen. Ties go to the lower source, then to the order of the
-    primitives.
-
-    released_rules : change it by hand as the authors' code did (method section 1b, *released*)
+    `none` counts in the softmax but is never chosen. Ties go to the lower source, then to the earlier operation.
     """
-    cells = _discretise_cell(normal), _discretise_cell(reduce)
-    return Genotype(*(_released_rules(*cells) if released_rules else cells))
-
-
-def _released_rules(normal, reduce):
-    """The authors' hand rules: nodes 0 to 4 alone are read; a normal cell has two dil_conv_1x5, a reduction cell a
-    sep_conv_1x5 and a dil_conv_1x5.
-
-    A cell's entries are read in pairs: where one dil_conv_1x5 is there, the one appended to it would never be read.
-    """
-    normal, reduce = normal[:10], list(reduce[:10])
-    if not any(name == "dil_conv_1x5" for name, _ in normal):
-        normal += (("dil_conv_1x5", 0),) * 2
-    for wanted in ("sep_conv_1x5", "dil_conv_1x5"):
-        pools = [position for position, (name, _) in enumerate(reduce) if "pool" in name]
-        if pools and not any(name == wanted for name, _ in reduce):
-            reduce[pools[0]] = (wanted, reduce[pools[0]][1])
-    return normal, tuple(reduce)
+    return Genotype(_discretise_cell(normal), _discretise_cell(reduce))
 
 
 def _discretise_cell(weights):
     best = weights[:, 1:].max(axis=1)
-    name = [OPERATIONS[1 + column] for column in weights[:, 1:].argmax(axis=1)]
+    name = [OPERATION_NAMES[1 + column] for column in weights[:, 1:].argmax(axis=1)]
     nodes = nodes_with(len(weights))
     cell = []
     for node in range(nodes):

@@ -1,112 +1,99 @@
-"""Taking channels out of a network: the weights of a smaller SleepNet, cut from those of a larger one."""
+"""Channels that leave a network together, and the smaller network that is left (method section 3, step 5)."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from sleepkit.network.operations import FactorizedReduce
+from sleepkit.network.operations import copy_layer
 from sleepkit.network.sleepnet import CellWidths, SleepNet, Widths
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Positions of the channels that stay, as sorted int arrays.
+class TiedSet:
+    """Channels that can only be removed together.
 
-    stem : of the stem;  states[cell][state] : of every state of every cell;  inner[cell] : {position in the genotype:
-    array}
+    places : where they are: "stem"; (cell, "state", k) of its inputs and nodes; (cell, "inner", k), inside operation k
+    width : number of channels
+    producers, readers : (conv layer, first), layers whose filter j makes channel first + j, or, depthwise, reads it
     """
 
-    stem: np.ndarray
-    states: tuple
-    inner: tuple
+    places: tuple
+    width: int
+    producers: tuple
+    readers: tuple
 
-    @classmethod
-    def of(cls, net, chosen):
-        """From the (tied set, importance, kept positions) of sleepkit.pruning.filters.kept_channels."""
-        stem = None
-        states = [[None] * len(widths.states) for widths in net.widths.cells]
-        inner = [{} for _ in net.widths.cells]
-        for tied, _, kept in chosen:
-            if tied.place[0] == "stem":
-                stem = kept
-            elif tied.place[0] == "inner":
-                inner[tied.place[1]][tied.place[2]] = kept
-            else:
-                for state in tied.place[2]:
-                    states[tied.place[1]][state] = kept
-        return cls(stem, tuple(map(tuple, states)), tuple(inner))
+
+def tied_sets(net):
+    """The tied sets of a network, in the order stem, then cell by cell the states and what is inside operations."""
+    sets = [TiedSet(("stem",), net.widths.stem, (("stem.0", 0),), ())]
+    for index, cell in enumerate(net.cells):
+        sets += _cell_sets(index, cell)
+    return sets
+
+
+def joined_states(cell):
+    """Label of every state of a cell; states at the two ends of a pool or an identity share one: (2 + nodes,) int."""
+    label = list(range(len(cell.widths.states)))
+    for position, (operation, source) in enumerate(cell.edges):
+        if operation.keeps_channels:
+            one, other = label[source], label[2 + position // 2]
+            label = [min(one, other) if value in (one, other) else value for value in label]
+    return label
+
+
+def _cell_sets(index, cell):
+    label, inside = joined_states(cell), []
+    producers, readers = ({state: () for state in sorted(set(label))} for _ in range(2))
+    for side, preprocess in enumerate((cell.preprocess0, cell.preprocess1)):
+        producers[label[side]] += _named(f"cells.{index}.preprocess{side}", preprocess.producers)
+    for position, (operation, source) in enumerate(cell.edges):
+        path, target = f"cells.{index}.operations.{position}", label[2 + position // 2]
+        producers[target] += _named(path, operation.producers)
+        readers[label[source]] += _named(path, operation.readers)
+        if operation.inner_producers:
+            layers = (_named(path, some) for some in (operation.inner_producers, operation.inner_readers))
+            inside.append(TiedSet(((index, "inner", position),), operation.inner_width, *layers))
+    widths, places = cell.widths.states, {state: () for state in producers}
+    for k, state in enumerate(label):
+        places[state] += ((index, "state", k),)
+    return [TiedSet(places[state], widths[state], producers[state], readers[state]) for state in producers] + inside
+
+
+def _named(path, layers):
+    return tuple((f"{path}.{layer}", first) for layer, first in layers)
 
 
 def remove_channels(net, kept):
-    """A SleepNet with only the `kept` channels of `net`, weights and BatchNorm statistics copied."""
-    widths = tuple(_cell_widths(*parts) for parts in zip(net.cells, kept.states, kept.inner))
-    classes = net.classifier.out_features
-    small = SleepNet(net.genotype, net.channels, len(net.cells), classes, Widths(len(kept.stem), widths))
-    small.to(net.classifier.weight.device, net.classifier.weight.dtype).train(net.training)
-    _copy(small.stem[0], net.stem[0], kept.stem, np.arange(1))
-    _copy(small.stem[1], net.stem[1], kept.stem)
-    before_last = last = kept.stem
+    """A SleepNet with only the `kept` channels of `net`, weights and BatchNorm statistics copied.
+
+    kept : place (see TiedSet) -> sorted positions of the channels that stay, (k,) int
+    """
+    states, inner, widths = [], [], []
     for index, cell in enumerate(net.cells):
-        _copy_cell(small.cells[index], cell, (before_last, last), kept.states[index], kept.inner[index])
-        offsets = np.cumsum((0, *net.widths.cells[index].states[2:]))
-        output = np.concatenate([offset + state for offset, state in zip(offsets, kept.states[index][2:])])
-        before_last, last = last, output
+        states.append([kept[index, "state", k] for k in range(len(cell.widths.states))])
+        inner.append([kept.get((index, "inner", k)) for k in range(len(cell.operations))])
+        left = (each.inner_left(states[-1][2 + k // 2], inner[-1][k]) for k, each in enumerate(cell.operations))
+        widths.append(CellWidths(tuple(map(len, states[-1])), tuple(left)))
+    sizes = net.channels, len(net.cells), net.classifier.out_features
+    small = SleepNet(net.genotype, *sizes, Widths(len(kept["stem"]), tuple(widths)))
+    small.to(net.classifier.weight.device, net.classifier.weight.dtype).train(net.training)
+    for new, old in zip(small.stem[:2], net.stem[:2], strict=True):
+        copy_layer(new, old, kept["stem"])
+    before_last = last = kept["stem"]
+    for parts in zip(small.cells, net.cells, states, inner, strict=True):
+        before_last, last = last, _copy_cell(*parts, before_last, last)
     with torch.no_grad():
         small.classifier.weight.copy_(net.classifier.weight[:, torch.from_numpy(last)])
         small.classifier.bias.copy_(net.classifier.bias)
     return small
 
 
-def _cell_widths(cell, states, inner):
-    widths = []
-    for position, operation in enumerate(cell.operations):
-        if isinstance(operation, FactorizedReduce):
-            widths.append(int((states[2 + position // 2] < _first_half(operation)).sum()))
-        else:
-            widths.append(len(inner[position]) if position in inner else None)
-    return CellWidths(tuple(len(state) for state in states), tuple(widths))
-
-
-def _copy_cell(small, full, inputs, states, inner):
-    for side, preprocess in enumerate(("preprocess0", "preprocess1")):
-        new, old = getattr(small, preprocess), getattr(full, preprocess)
-        _copy(new[1], old[1], states[side], inputs[side])
-        _copy(new[2], old[2], states[side])
-    for position, (new, old) in enumerate(zip(small.operations, full.operations)):
-        source, target = states[full.sources[position]], states[2 + position // 2]
-        if isinstance(old, FactorizedReduce):
-            first = _first_half(old)
-            for conv, channels in (("conv_1", target[target < first]), ("conv_2", target[target >= first] - first)):
-                if len(channels):
-                    _copy(getattr(new, conv), getattr(old, conv), channels, source)
-            _copy(new.bn, old.bn, target)
-        elif hasattr(old, "depthwise"):
-            _copy_pair(new, old, source, target)
-        elif position in inner:
-            _copy_pair(new[0], old[0], source, inner[position])
-            _copy_pair(new[1], old[1], inner[position], target)
-        elif len(list(old.parameters())):
-            _copy(new[1], old[1], target, source)
-            _copy(new[2], old[2], target)
-
-
-def _copy_pair(new, old, source, target):
-    _copy(new.depthwise, old.depthwise, source, np.arange(1))
-    _copy(new.pointwise, old.pointwise, target, source)
-    _copy(new.bn, old.bn, target)
-
-
-def _copy(new, old, outputs, inputs=None):
-    """Copy the rows `outputs` (and columns `inputs`) of every tensor of a conv or BatchNorm layer."""
-    rows = torch.from_numpy(outputs)
-    state = {}
-    for name, tensor in old.state_dict().items():
-        if tensor.ndim:
-            tensor = tensor[rows.to(tensor.device)]
-        state[name] = tensor if inputs is None else tensor[:, torch.from_numpy(inputs).to(tensor.device)]
-    new.load_state_dict(state)
-
-
-def _first_half(operation):
-    return operation.conv_1.out_channels if operation.conv_1 is not None else 0
+def _copy_cell(small, full, states, inner, before_last, last):
+    """Copy what is left of a cell; returns the kept positions among the channels of its output."""
+    small.preprocess0.copy_from(full.preprocess0, before_last, states[0])
+    small.preprocess1.copy_from(full.preprocess1, last, states[1])
+    for k, (operation, source) in enumerate(full.edges):
+        small.operations[k].copy_from(operation, states[source], states[2 + k // 2], inner[k])
+    starts = np.cumsum((0, *full.widths.states[2:-1]))
+    return np.concatenate([start + state for start, state in zip(starts, states[2:], strict=True)])

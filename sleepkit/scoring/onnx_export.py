@@ -24,7 +24,38 @@ CALIBRATION = 512  # epochs
 PREPROCESSED = {"onnx.quant.pre_process": "onnxruntime.quant"}  # how onnxruntime marks a graph that it need not tidy
 INTEGER_BLOCK = 16  # channels: integers are faster in it than in one of 8 whatever the processor (AVX2, AVX-512)
 STRUCTURE = ("genotype", "widths", "config")  # of a saved network's description, which the graph shows itself
-USAGE = """\
+CARD = """\
+# {name}
+
+Stages sleep from one EEG channel: windows of {seconds:g} s in, five stages out ({stages}).
+For research; not a medical device. It knows the recordings below and may be wrong on others.
+
+| file | numbers | bytes |
+|---|---|---|
+{sizes}
+{integers}
+## What it was trained on
+
+{known}
+
+## Input and output (ONNX opset {opset})
+
+- `eeg`: (batch, 1, samples) float32, µV at {fs:g} Hz, not filtered. Batch and samples are free; trained on
+  {samples} samples.
+- `logits`: (batch, {n_classes}) float32; softmax gives the probabilities of {stages}.
+- Inside: (x {shift:+.6g}) / {normalisation[sd]:.6g}, clipped to ±3, divided by 3.
+
+## Checks
+
+| claim | expected | measured | holds |
+|---|---|---|---|
+{rows}
+
+## A night, with numpy and onnxruntime alone
+
+`python night.py {name}.onnx SC4001E0.npz` prints a stage per epoch of a prepared night:
+
+```python
 import sys
 import numpy as np
 import onnxruntime
@@ -32,29 +63,28 @@ import onnxruntime
 model, night = sys.argv[1:]
 session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 with np.load(night) as file:
-    x = file["x"].astype(np.float32).reshape(len(file["y"]), -1)  # (epochs, samples), {input} at {fs:g} Hz
+    x = file["x"].astype(np.float32).reshape(len(file["y"]), -1)  # (epochs, samples), µV at {fs:g} Hz
 windows = x[:, : x.shape[1] // {samples} * {samples}].reshape(-1, 1, {samples})
 parts = np.array_split(windows, -(-len(windows) // {batch}))
 logits = np.concatenate([session.run(["logits"], {{"eeg": part}})[0] for part in parts])
 odds = np.exp(logits - logits.max(axis=1, keepdims=True))
 windowwise = odds / odds.sum(axis=1, keepdims=True)
-probabilities = windowwise.reshape(len(x), -1, {classes}).mean(axis=1)  # of an epoch: the mean over its windows
-for stage in np.array({stages})[probabilities.argmax(axis=1)]:
+probabilities = windowwise.reshape(len(x), -1, {n_classes}).mean(axis=1)  # of an epoch: the mean over its windows
+for stage in np.array({names})[probabilities.argmax(axis=1)]:
     print(stage)
+```
 """
 
 
 def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):
     """Write a network as one ONNX file: `eeg` (batch, 1, samples) float32 -> `logits` (batch, 5) float32.
 
-    samples : length that the network was trained on; batch and length are free all the same
-    normalisation : sleepkit.evaluation.training.Normalisation or {"mean": ..., "sd": ...}; the file then takes µV, because
-        z-score, clip at +-3 and division by 3 are inside. Without it the input is normalised already
-    facts : dict kept inside the file, as json, under the metadata name `facts`
-    block : channels that a processor computes at once (8, or 16 with AVX-512); None is this one's. The file gives the
-        same on any, but takes up to half as long again where that differs
-    Softmax over the logits gives the probabilities, in the order of sleepkit.epochs.STAGES. Before the file moves into
-    place it is run beside PyTorch. Raises ArithmeticError when the two differ by more than TOLERANCE.
+    normalisation : sleepkit.evaluation.protocols.Normalisation or {"mean": ..., "sd": ...}; the file then takes µV.
+        Without it the input is normalised already
+    samples, facts, block : see sleepkit.scoring.onnx_network.network_graph. The file gives the same on any processor,
+        but takes up to half as long again where its block is another
+    Softmax over the logits gives the probabilities, in the order of sleepkit.epochs.STAGES. Raises ArithmeticError, and
+    writes nothing, when onnxruntime and PyTorch differ by more than TOLERANCE.
     """
     if isinstance(normalisation, dict):
         normalisation = Normalisation(**normalisation)
@@ -64,9 +94,8 @@ def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):
         x = x if normalisation is None else 3 * normalisation.sd * x + normalisation.mean
         difference = logit_difference(net, open_session(temporary), x.astype(np.float32), normalisation)
         if not difference <= TOLERANCE:
-            raise ArithmeticError(
-                f"{path}: not written; its logits would differ from PyTorch's by {difference:.1e}, more than {TOLERANCE}"
-            )
+            found = f"its logits would differ from PyTorch's by {difference:.1e}, more than {TOLERANCE}"
+            raise ArithmeticError(f"{path}: not written; {found}")
 
 
 def logit_difference(net, session, x, normalisation=None):
@@ -84,30 +113,22 @@ def quantise(net, path, samples, windows, normalisation=None, facts=None):
     (onnxruntime, static, QDQ).
 
     windows : (n, samples), as the file takes them; they show in which range every value lies (smallest to largest)
-    normalisation : sleepkit.evaluation.training.Normalisation; the rest as in export_onnx
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    class Windows(CalibrationDataReader):
-        def __init__(self):
-            x = np.asarray(windows, dtype=np.float32)[:, None]
-            self.batches = iter([{"eeg": x[i : i + BATCH]} for i in range(0, len(x), BATCH)])
+    x = np.asarray(windows, dtype=np.float32)[:, None]
+    batches = iter([{"eeg": x[i : i + BATCH]} for i in range(0, len(x), BATCH)])
 
+    class Windows(CalibrationDataReader):
         def get_next(self):
-            return next(self.batches, None)
+            return next(batches, None)
 
     model = network_graph(net, samples, normalisation, facts, INTEGER_BLOCK)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, properties | PREPROCESSED)
+    kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "quant_format": QuantFormat.QDQ}
     with written(path) as temporary:
-        quantize_static(
-            model,
-            temporary,
-            Windows(),
-            quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
+        quantize_static(model, temporary, Windows(), **kinds)
         model = onnx.load(temporary)
         onnx.helper.set_model_props(model, properties)
         onnx.save(shorten_names(model), temporary)
@@ -118,25 +139,22 @@ def export(model, folder, nights=None):
 
     model : path of a saved network without its ending
     nights : folder of prepared nights. Those of training subjects calibrate the integers, those of subjects that the
-        network has not seen check the files; where there are none of a kind, all serve. None: no integers, and
-        the card says so
+        network has not seen check the files; where there are none of a kind, all serve. None: no integers
     returns a data frame: claim, expected, measured, holds
     Raises ValueError for files that are no network, or a network without normalisation, or nights that do not suit it.
     """
     net, about = load_network(model)
     name, folder = Path(model).name, Path(folder)
     if not {"normalisation", "samples", "fs"} <= set(about):
-        raise ValueError(
-            f"{model}.json: no normalisation, samples or fs; export takes networks that were trained subjectwise"
-        )
+        expected = "export takes networks that were trained subjectwise"
+        raise ValueError(f"{model}.json: no normalisation, samples or fs; {expected}")
     scale = Normalisation(**about["normalisation"])
-    files = {"float": folder / f"{name}.onnx", "int8": folder / f"{name}.int8.onnx"}
+    files = {"float": folder / f"{name}.onnx"}
     facts = {key: value for key, value in about.items() if key not in STRUCTURE}
     export_onnx(net, files["float"], about["samples"], scale, facts)
     claims = [("ONNX equals PyTorch on noise, relative difference", f"at most {TOLERANCE:g}", "yes", True)]
-    if nights is None:
-        files.pop("int8")
-    else:
+    if nights is not None:
+        files["int8"] = folder / f"{name}.int8.onnx"
         known, unknown = _nights(nights, about)
         rows = np.random.default_rng(0).permutation(len(known))[:CALIBRATION]
         quantise(net, files["int8"], about["samples"], known.x[rows], scale, facts)
@@ -148,60 +166,27 @@ def export(model, folder, nights=None):
 
 
 def model_card(name, about, files, frame):
-    """The Markdown text beside exported files: what they are, take and give, how they were checked, how to run them.
+    """The Markdown text that goes with exported files: what they are, take and give, how they were checked and are run.
 
     about : description of the saved network;  files : {"float": path, "int8": path};  frame : checks
     """
-    usage = USAGE.format(
-        samples=about["samples"],
-        fs=about["fs"],
-        input="µV",
-        stages=list(STAGES),
-        classes=about["n_classes"],
+    left_out = {*STRUCTURE, "normalisation", "samples", "fs", "n_classes"}
+    rows = frame.assign(holds=np.where(frame.holds.astype(bool), "yes", "**no**"))
+    without = "\nNo 8-bit version: it is calibrated on nights, and none were given.\n"
+    return CARD.format(
+        **{key: about[key] for key in ("samples", "fs", "n_classes", "normalisation")},
+        name=name,
+        seconds=about["samples"] / about["fs"],
+        stages=", ".join(STAGES),
+        names=list(STAGES),
+        sizes="\n".join(f"| `{path.name}` | {kind} | {path.stat().st_size:,} |" for kind, path in files.items()),
+        integers="" if "int8" in files else without,
+        known="\n".join(f"- {key}: {json.dumps(value)}" for key, value in about.items() if key not in left_out),
+        opset=onnx.load(files["float"]).opset_import[0].version,
+        shift=-about["normalisation"]["mean"],
+        rows="\n".join(f"| {' | '.join(row)} |" for row in rows.astype(str).itertuples(index=False)),
         batch=BATCH,
     )
-    seconds = about["samples"] / about["fs"]
-    sizes = "\n".join(f"| `{path.name}` | {kind} | {path.stat().st_size:,} |" for kind, path in files.items())
-    rows = "\n".join(
-        f"| {row.claim} | {row.expected} | {row.measured} | {'yes' if row.holds else '**no**'} |"
-        for row in frame.itertuples()
-    )
-    left_out = {*STRUCTURE, "normalisation", "samples", "fs", "n_classes"}
-    known = "\n".join(f"- {key}: {json.dumps(value)}" for key, value in about.items() if key not in left_out)
-    integers = "" if "int8" in files else "\nNo 8-bit version: it is calibrated on nights, and none were given.\n"
-    return f"""# {name}
-
-Stages sleep from one EEG channel: windows of {seconds:g} s in, five stages out ({", ".join(STAGES)}).
-For research; not a medical device. It knows the recordings below and may be wrong on others.
-
-| file | numbers | bytes |
-|---|---|---|
-{sizes}
-{integers}
-## What it was trained on
-
-{known}
-
-## Input and output (ONNX opset {onnx.load(files["float"]).opset_import[0].version})
-
-- `eeg`: (batch, 1, samples) float32, µV at {about["fs"]:g} Hz, not filtered. Batch and samples are free; trained on
-  {about["samples"]} samples.
-- `logits`: (batch, {about["n_classes"]}) float32; softmax gives the probabilities of {", ".join(STAGES)}.
-- Inside: (x {-about["normalisation"]["mean"]:+.6g}) / {about["normalisation"]["sd"]:.6g}, clipped to ±3, divided by 3.
-
-## Checks
-
-| claim | expected | measured | holds |
-|---|---|---|---|
-{rows}
-
-## A night, with numpy and onnxruntime alone
-
-`python night.py {name}.onnx SC4001E0.npz` prints a stage per epoch of a prepared night:
-
-```python
-{usage}```
-"""
 
 
 def _nights(folder, about):
@@ -235,22 +220,12 @@ def _compare(net, scale, files, epochs, about):
     sessions = {name: open_session(path) for name, path in files.items()}
     some = epochs.x[:: -(-len(epochs) // COMPARED)]
     difference = logit_difference(net, sessions["float"], some, scale)
-    accuracy = {
-        name: 100 * float((run_session(session, epochs.x).argmax(1) == epochs.y).mean())
-        for name, session in sessions.items()
-    }
+    right = {name: run_session(session, epochs.x).argmax(1) == epochs.y for name, session in sessions.items()}
+    accuracy = {name: 100 * float(values.mean()) for name, values in right.items()}
     lost = accuracy["float"] - accuracy["int8"]
+    equal = f"ONNX equals PyTorch on {len(some):,} real epochs: relative difference of logits"
+    as_well = f"int8 stages as well ({kind}): accuracy {accuracy['int8']:.2f} %, float {accuracy['float']:.2f} %"
     return [
-        (
-            f"ONNX equals PyTorch on {len(some):,} real epochs: relative difference of logits",
-            f"at most {TOLERANCE:g}",
-            f"{difference:.1e}",
-            difference <= TOLERANCE,
-        ),
-        (
-            f"int8 stages as well ({kind}): accuracy {accuracy['int8']:.2f} %, float {accuracy['float']:.2f} %",
-            f"within {POINTS:g} point",
-            f"{lost:+.2f} points lost",
-            abs(lost) <= POINTS,
-        ),
+        (equal, f"at most {TOLERANCE:g}", f"{difference:.1e}", difference <= TOLERANCE),
+        (as_well, f"within {POINTS:g} point", f"{lost:+.2f} points lost", abs(lost) <= POINTS),
     ]

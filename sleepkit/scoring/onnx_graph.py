@@ -1,8 +1,8 @@
 """An ONNX graph under construction, whose channels fill the vectors that the processor computes with.
 
-On x86 onnxruntime keeps values in blocks of channels: between two of them a convolution of 4 filters takes as long as
-one of 16. So the channels of several convolutions share a block where they can, and filters of zeros fill what is left:
-else the channels would be put from one layout into another at every step.
+On x86 onnxruntime keeps values in blocks of channels: a convolution of 4 filters takes as long as one of 16. So the
+channels of several convolutions share a block where they can, and filters of zeros fill what is left; else the channels
+would be put from one layout into another at every step.
 """
 
 from typing import NamedTuple
@@ -18,8 +18,8 @@ def processor_block():
 
 
 class Value(NamedTuple):
-    """A value of the graph that holds channels of the network: at `places` among its `width` channels. What the other
-    channels hold is finite and counts for nothing: whoever reads the value gives them zero weight."""
+    """A value of the graph that holds channels of the network, at `places` among its `width` channels. The others are
+    finite and count for nothing: whoever reads the value gives them zero weight."""
 
     name: str
     places: np.ndarray
@@ -43,13 +43,8 @@ class Step(NamedTuple):
     weight: np.ndarray
     bias: np.ndarray | None
     stride: int = 1
-    before: int = 0  # zeros put before the signal
-    behind: int = 0
+    padding: int | tuple = 0  # zeros on either side, or before and behind
     dilation: int = 1
-
-    @property
-    def geometry(self):
-        return self.stride, self.before, self.behind, self.dilation
 
     @property
     def whole(self):
@@ -79,8 +74,8 @@ class Graph:
         return name
 
     def value(self, name, places, width, halved):
-        """A Value, whose shape the graph tells: onnxruntime adds two values while it convolves where it sees that they
-        are equally long, and does not see it by itself where a convolution is dilated."""
+        """A Value whose shape the graph states: onnxruntime adds two values while it convolves where it knows that both
+        are equally long, which it does not find out by itself behind a dilated convolution."""
         shape = ["batch", width, 1, "samples" + halved * "/2"]
         self.shapes[name] = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         return Value(name, places, width, halved)
@@ -93,9 +88,6 @@ class Graph:
             self.made[asked] = self.value(name, x.places, x.width, x.halved + stride // 2)
         return self.made[asked]._replace(places=x.places)
 
-    def relu(self, x):
-        return self.change("Relu", x)
-
     def filled(self, filters):
         """Channels of a value that is made by so many filters."""
         return -(-filters // self.block) * self.block
@@ -103,28 +95,20 @@ class Graph:
     def convolve(self, step):
         """The value that a Step makes; its channels come first."""
         n = len(step.weight)
-        made = Value("", np.arange(n), self.filled(n), step.x.halved + step.stride // 2)
-        return self._convolution(step.whole, made, groups=1)
+        return self._convolution(step.whole, Value("", np.arange(n), self.filled(n), step.x.halved), groups=1)
 
     def convolve_depthwise(self, step):
         """The value that a Step with one filter a channel makes: weight (channels of the network in x, 1, taps)."""
-        made = step.x._replace(halved=step.x.halved + step.stride // 2)
-        return self._convolution(step, made, groups=step.x.width)
+        return self._convolution(step, step.x, groups=step.x.width)
 
-    def _convolution(self, step, made, groups):
-        inputs = [self.constant(made.spread(step.weight, axis=0)[:, :, None])]
-        inputs += [] if step.bias is None else [self.constant(made.spread(step.bias, axis=0))]
-        name = self.add(
-            "Conv",
-            step.x.name,
-            *inputs,
-            kernel_shape=[1, step.weight.shape[2]],
-            strides=[1, step.stride],
-            pads=[0, step.before, 0, step.behind],
-            dilations=[1, step.dilation],
-            group=groups,
-        )
-        return self.value(name, *made[1:])
+    def _convolution(self, step, like, groups):
+        inputs = [self.constant(like.spread(step.weight, axis=0)[:, :, None])]
+        inputs += [] if step.bias is None else [self.constant(like.spread(step.bias, axis=0))]
+        attributes = {"kernel_shape": [1, step.weight.shape[2]], "strides": [1, step.stride], "group": groups}
+        before, behind = np.broadcast_to(step.padding, 2).tolist()
+        attributes |= {"pads": [0, before, 0, behind], "dilations": [1, step.dilation]}
+        name = self.add("Conv", step.x.name, *inputs, **attributes)
+        return self.value(name, like.places, like.width, like.halved + step.stride // 2)
 
     def total(self, values):
         """The sum of several values whose channels lie in the same places."""

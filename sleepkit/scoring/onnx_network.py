@@ -1,9 +1,8 @@
 """The ONNX graph of a trained network, written node by node: what onnxruntime computes instead of PyTorch.
 
-The graph is written here, not traced, because the network consists of a dozen kinds of layers: so the length of the
-signal stays free (a tracer fixes it), BatchNorm is part of the convolution before it, a ReLU or a pool that several
-operations share is computed once, narrow nodes are computed side by side, and nothing but `onnx` is needed.
-Convolutions are given a height of one sample: onnxruntime has fast paths for pictures, not for signals.
+Written here, not traced: so the length of the signal stays free, BatchNorm is part of the convolution before it, a ReLU
+or a pool that several operations share is computed once, narrow nodes are computed side by side, and nothing but `onnx`
+is needed. Convolutions are given a height of one sample: onnxruntime has fast paths for pictures, not for signals.
 """
 
 import json
@@ -11,10 +10,8 @@ import json
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
-from torch import nn
 
 from sleepkit.epochs import STAGES
-from sleepkit.network.operations import DepthwisePointwise, FactorizedReduce, Pool, ReluConvBn, Separable
 from sleepkit.scoring.onnx_graph import Graph, Step, Value, processor_block
 
 OPSET, IR_VERSION = 17, 8  # what onnxruntime 1.13 of 2022 and later read
@@ -30,44 +27,37 @@ def network_graph(net, samples, normalisation=None, facts=None, block=None):
     normalisation : object with mean and sd in µV; (x - mean) / sd, clipped to +-3 and divided by 3, is then the first
         step of the graph, whose input is in µV; None where the input is normalised already
     facts : dict that json can hold, kept in the file (metadata `facts`)
-    block : channels that the processor computes at once, 8 or 16; None is this one's. On another the graph computes the
-        same in more time
+    block : channels that the processor computes at once, 8 or 16; None is this one's
     """
     graph = Graph(block or processor_block())
     x = graph.add("Identity", INPUT) if normalisation is None else _normalise(graph, INPUT, normalisation)
     x = Value(graph.add("Unsqueeze", x, graph.constant([2], np.int64)), np.arange(1), width=1, halved=0)
-    before_last = last = graph.convolve(_convolution(x, net.stem[0], net.stem[1]))
-    for cell, widths in zip(net.cells, net.widths.cells, strict=True):
-        before_last, last = last, _cell(graph, cell, widths, before_last, last)
+    conv, bn, _ = net.stem
+    before_last = last = graph.convolve(_folded(x, conv.weight, bn, conv.geometry))
+    for cell in net.cells:
+        before_last, last = last, _cell(graph, cell, before_last, last)
     mean = graph.add("Flatten", graph.add("GlobalAveragePool", last.name))
     weight, bias = (_array(tensor) for tensor in (net.classifier.weight, net.classifier.bias))
     graph.add("Gemm", mean, graph.constant(last.spread(weight, axis=1)), graph.constant(bias), transB=1, output=OUTPUT)
     by_position = normalisation is not None and np.ndim(normalisation.mean) > 0
-    shapes = ["batch", 1, samples if by_position else "samples"], ["batch", net.classifier.out_features]
-    model = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "sleepkit",
-            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shapes[0])],
-            [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shapes[1])],
-            graph.constants,
-            value_info=list(graph.shapes.values()),
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="sleepkit",
-    )
     about = {"stages": STAGES, "samples": samples, "input": "normalised" if normalisation is None else "µV"}
-    helper.set_model_props(model, {"facts": json.dumps((facts or {}) | about)})
+    return _model(graph, samples if by_position else "samples", net.classifier.out_features, (facts or {}) | about)
+
+
+def _model(graph, samples, classes, facts):
+    shapes = {INPUT: ["batch", 1, samples], OUTPUT: ["batch", classes]}
+    ends = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)] for name, shape in shapes.items()]
+    made = helper.make_graph(graph.nodes, "sleepkit", *ends, graph.constants, value_info=list(graph.shapes.values()))
+    opset = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(made, opset_imports=opset, ir_version=IR_VERSION, producer_name="sleepkit")
+    helper.set_model_props(model, {"facts": json.dumps(facts)})
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
 def shorten_names(model):
-    """The same model with a few letters for every name but those of input and output, and without notes on shapes.
-
-    In a network of a thousand small nodes, as quantisation makes them, names take up half of the file.
-    """
+    """The same model with short names, but for input and output, and without the shapes of values: else they take up
+    half of the file of a thousand small nodes that quantisation makes."""
     graph, short = model.graph, {"": ""} | {name: name for name in (INPUT, OUTPUT)}
     for tensor in graph.initializer:
         tensor.name = short.setdefault(tensor.name, f"{len(short):x}")
@@ -88,14 +78,16 @@ def _normalise(graph, x, normalisation):
     return graph.add("Clip", shifted, graph.constant(-1), graph.constant(1))
 
 
-def _cell(graph, cell, widths, before_last, last):
-    """All nodes of a cell, side by side in one value; widths : CellWidths."""
-    edges = list(zip(cell.operations, cell.sources, strict=True))
+def _cell(graph, cell, before_last, last):
+    """All nodes of a cell, side by side in one value."""
+    edges, widths = cell.edges, cell.widths
     fit = max(1, graph.block // widths.states[0]) if len(set(widths.states)) == 1 else 1
     layers = _layers(edges, widths.states[0], fit)
     states, steps, values = {}, {}, []
     for source, (x, module) in enumerate(((before_last, cell.preprocess0), (last, cell.preprocess1))):
-        copied = graph.convolve(_repeated(_step(graph, x, module), fit))
+        step = _step(graph, x, module)
+        step = step._replace(weight=np.tile(step.weight, (fit, 1, 1)), bias=np.tile(step.bias, fit))
+        copied = graph.convolve(step)  # the state, `fit` times
         states[source] = copied._replace(places=np.arange(widths.states[source]))
         operations = {number: operation for number, (operation, read) in enumerate(edges) if read == source}
         steps |= _separable_steps(graph, copied, fit, operations)
@@ -104,28 +96,27 @@ def _cell(graph, cell, widths, before_last, last):
         value = _layer(graph, edges, layer, states, steps, graph.filled(n))
         states |= {2 + node: value._replace(places=first + np.arange(n)) for first, node in layer.items()}
         values.append(value)
-    starts = dict(zip((value.name for value in values), np.cumsum([0, *(value.width for value in values)]).tolist()))
+    wide = [value.width for value in values]
+    starts = dict(zip((value.name for value in values), np.cumsum([0, *wide[:-1]]).tolist(), strict=True))
     places = [starts[states[2 + node].name] + states[2 + node].places for node in range(len(edges) // 2)]
     name = graph.add("Concat", *starts, axis=1)
-    return graph.value(name, np.concatenate(places), sum(value.width for value in values), values[0].halved)
+    return graph.value(name, np.concatenate(places), sum(wide), values[0].halved)
 
 
 def _layers(edges, n, fit):
-    """Which nodes of a cell are computed side by side in one value: a list of {place of its first channel: node}, in an
-    order in which a node comes after those that it reads.
+    """Which nodes of a cell are computed side by side in one value: a list of {place of its first channel: node}, nodes
+    after those that they read.
 
     A block of channels holds several nodes. A pool leaves channels where they are and takes all of a value: a node lies
-    where what it pools lies, and nodes that lie in one value pool the same. Where a node pools from two places, every
-    node has a value of its own.
-
+    where what it pools lies, and nodes of one value pool the same. Where one pools from two places, each has its own.
     edges : (operation, source), two of every node;  n : channels of every state;  fit : states that share a block
     """
     layers, pools = [], []
     value, place = [0, 1], [0, 0]  # of every state: the two inputs are values 0 and 1, layers those from 2 on
     for node in range(len(edges) // 2):
         own = edges[2 * node : 2 * node + 2]
-        kept = [(operation, source) for operation, source in own if _keeps(operation)]
-        pooled = sorted((value[source], _kind(operation)) for operation, source in kept)
+        kept = [(operation, source) for operation, source in own if operation.keeps_channels]
+        pooled = sorted((value[source], operation.kind) for operation, source in kept)
         suited = {place[source] for _, source in kept} or {n * k for k in range(fit)}
         if kept and len(suited) > 1:
             return [{0: each} for each in range(len(edges) // 2)]
@@ -148,37 +139,31 @@ def _layer(graph, edges, layer, states, steps, width):
     for first, node in layer.items():
         for number in (2 * node, 2 * node + 1):
             operation, source = edges[number]
-            if not _keeps(operation):
+            if not operation.keeps_channels:
                 step = steps.get(number) or _step(graph, states[source], operation)
                 own = step.whole
-                asked = (own.x.name, own.weight.shape[2], own.geometry)
+                asked = (own.x.name, own.weight.shape[2], *own[3:])  # with stride, zeros and dilation
                 empty = own._replace(weight=np.zeros((width, *own.weight.shape[1:])), bias=np.zeros(width))
                 total = joined.setdefault(asked, empty)
                 total.weight[first : first + len(own.weight)] += own.weight
                 total.bias[first : first + len(own.weight)] += own.bias
     node = min(layer.values())
-    kept = [(operation, source) for operation, source in edges[2 * node : 2 * node + 2] if _keeps(operation)]
-    pooled = [_keep(graph, states[source], operation) for operation, source in kept]
+    kept = [(operation, source) for operation, source in edges[2 * node : 2 * node + 2] if operation.keeps_channels]
+    pooled = [_pooled(graph, states[source], operation) for operation, source in kept]
     # In this order onnxruntime adds while it convolves as often as it can.
     return graph.total([*pooled, *(graph.convolve(step) for step in joined.values())])
-
-
-def _repeated(step, copies):
-    """The step that makes the same channels so many times."""
-    return step._replace(weight=np.tile(step.weight, (copies, 1, 1)), bias=np.tile(step.bias, copies))
 
 
 def _separable_steps(graph, copied, copies, operations):
     """The last convolution of every separable or dilated one among a state's operations, as {number: Step}.
 
-    Depthwise convolutions of one kind take a copy of the state each: several are one, and what follows them, too.
-
+    Several of one kind are computed as one, each on a copy of the state.
     copied : the state, `copies` times one after another;  operations : {number: operation}
     """
     steps, groups = {}, {}
     for number, operation in operations.items():
-        if isinstance(operation, (Separable, DepthwisePointwise)):
-            groups.setdefault(type(operation), []).append(number)
+        if operation.pairs:
+            groups.setdefault(len(operation.pairs), []).append(number)
     for group in groups.values():
         for start in range(0, len(group), copies):
             numbers = group[start : start + copies]
@@ -190,84 +175,47 @@ def _separable_steps(graph, copied, copies, operations):
 def _side_by_side(graph, x, operations):
     """The last convolutions of operations that all are separable or all are dilated; those before them are put into the
     graph, those of all operations as one. x : the state, a copy for every operation."""
-    rounds = zip(*operations, strict=True) if isinstance(operations[0], Separable) else [operations]
     steps = []
-    for modules in rounds:
+    for modules in zip(*(operation.pairs for operation in operations), strict=True):
         if steps:
-            weight, bias = (np.concatenate(parts) for parts in zip(*((step.whole.weight, step.bias) for step in steps)))
-            x = graph.convolve(steps[0].whole._replace(weight=weight, bias=bias))
+            wholes = [step.whole for step in steps]
+            weight, bias = (np.concatenate([getattr(step, part) for step in wholes]) for part in ("weight", "bias"))
+            x = graph.convolve(wholes[0]._replace(weight=weight, bias=bias))
         convs = [module.depthwise for module in modules]
         taps = max(conv.kernel_size[0] for conv in convs)
-        weight = np.concatenate([_widened(_array(conv.weight), taps) for conv in convs])
-        padding = convs[0].dilation[0] * (taps // 2)
-        x = graph.relu(x)._replace(places=x.places[: len(weight)])
-        x = graph.convolve_depthwise(Step(x, weight, None, convs[0].stride[0], padding, padding, convs[0].dilation[0]))
+        beyond = [(taps - conv.kernel_size[0]) // 2 for conv in convs]  # zeros on either side, so that all have `taps`
+        weights = [np.pad(_array(conv.weight), ((0, 0), (0, 0), (n, n))) for conv, n in zip(convs, beyond, strict=True)]
+        weight = np.concatenate(weights)
+        stride, _, dilation = convs[0].geometry
+        x = graph.change("Relu", x)._replace(places=x.places[: len(weight)])
+        x = graph.convolve_depthwise(Step(x, weight, None, stride, dilation * (taps // 2), dilation))
         ends = np.cumsum([len(conv.weight) for conv in convs])[:-1]
         parts = [x._replace(places=places) for places in np.split(x.places, ends)]
-        steps = [_pointwise(part, module) for part, module in zip(parts, modules, strict=True)]
+        steps = [_folded(part, module.pointwise.weight, module.bn) for part, module in zip(parts, modules, strict=True)]
     return steps
 
 
-def _widened(weight, taps):
-    """The same filters with zeros around them, so that they have `taps` taps."""
-    beyond = (taps - weight.shape[2]) // 2
-    return np.pad(weight, ((0, 0), (0, 0), (beyond, beyond)))
-
-
-def _step(graph, x, module):
+def _step(graph, x, operation):
     """The last convolution of an operation or of a cell's preprocessing; those before it are put into the graph."""
-    if isinstance(module, (Separable, DepthwisePointwise)):
-        return _side_by_side(graph, x, [module])[0]
-    x = graph.relu(x)
-    if isinstance(module, ReluConvBn):
-        return _convolution(x, module[1], module[2])
-    if isinstance(module, FactorizedReduce):
-        # Its two 1x1 convolutions, on x and on x shifted by a sample, are one of two taps; a length that is odd is
-        # padded right with a zero, and one that is even ends before it.
-        scale, bias = _batch_norm(module.bn)
-        convs = ((module.conv_1, (0, 1)), (module.conv_2, (1, 0)))
-        halves = [np.pad(_array(conv.weight), ((0, 0), (0, 0), zeros)) for conv, zeros in convs if conv is not None]
-        return Step(x, np.concatenate(halves) * scale, bias, stride=2, behind=1)
-    raise TypeError(f"{type(module).__name__}: no ONNX form of this layer; add it to sleepkit.scoring.onnx_network")
+    if operation.pairs:
+        return _side_by_side(graph, x, [operation])[0]
+    weight, bn, geometry = operation.fused()
+    return _folded(graph.change("Relu", x), weight, bn, geometry)
 
 
-def _pointwise(x, module):
-    scale, bias = _batch_norm(module.bn)
-    return Step(x, _array(module.pointwise.weight) * scale, bias)
+def _folded(x, weight, bn, geometry=()):
+    """The Step of a convolution that includes the BatchNorm after it, in eval mode, float64."""
+    scale = _array(bn.weight) / np.sqrt(_array(bn.running_var) + bn.eps)
+    bias = _array(bn.bias) - scale * _array(bn.running_mean)
+    return Step(x, _array(weight) * scale[:, None, None], bias, *geometry)
 
 
-def _convolution(x, conv, bn):
-    scale, bias = _batch_norm(bn)
-    return Step(x, _array(conv.weight) * scale, bias, *_geometry(conv))
-
-
-def _keeps(operation):
-    """Whether an operation has no weights: it leaves channels where they are."""
-    return isinstance(operation, (nn.Identity, Pool))
-
-
-def _kind(operation):
-    """The ONNX operator of an operation without weights."""
-    return "Identity" if isinstance(operation, nn.Identity) else "MaxPool" if operation.largest else "AveragePool"
-
-
-def _keep(graph, x, operation):
+def _pooled(graph, x, operation):
     """What an operation without weights makes of a value."""
-    if isinstance(operation, nn.Identity):
+    if operation.kind == "Identity":
         return x
     stride = operation.stride
-    return graph.change(_kind(operation), x, stride, kernel_shape=[1, 3], strides=[1, stride], pads=[0, 1, 0, 1])
-
-
-def _geometry(conv):
-    """Stride, padding on both sides and dilation of a convolution over time."""
-    return conv.stride[0], conv.padding[0], conv.padding[0], conv.dilation[0]
-
-
-def _batch_norm(bn):
-    """Scale (filters, 1, 1) and bias (filters,) of a BatchNorm in eval mode, float64."""
-    scale = _array(bn.weight) / np.sqrt(_array(bn.running_var) + bn.eps)
-    return scale[:, None, None], _array(bn.bias) - scale * _array(bn.running_mean)
+    return graph.change(operation.kind, x, stride, kernel_shape=[1, 3], strides=[1, stride], pads=[0, 1, 0, 1])
 
 
 def _array(tensor):

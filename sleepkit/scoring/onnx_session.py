@@ -6,10 +6,7 @@ BATCH = 16  # windows at a time: at 500 samples 1.1 to 1.2 times as fast as 64, 
 
 
 def open_session(path):
-    """onnxruntime's session of an ONNX file, on one thread of the processor.
-
-    Raises ValueError for a file that is missing or not a network, ImportError where onnxruntime is not installed.
-    """
+    """onnxruntime's session of an ONNX file, on one thread; ValueError for a file that is no network."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

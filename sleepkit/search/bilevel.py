@@ -14,39 +14,31 @@ from torch.nn import functional as F
 from sleepkit.epochs import STAGES
 from sleepkit.execution.checkpoint import Deadline, fingerprint, load_checkpoint, save_checkpoint
 from sleepkit.execution.paths import progress
-from sleepkit.genotype import OPERATIONS, Genotype
+from sleepkit.genotype import OPERATION_NAMES, Genotype
 from sleepkit.pruning.data import class_limits, prediction_errors, select_samples, variance_of_error
 from sleepkit.pruning.operations import discretise, temperature, weak_operations
+from sleepkit.results import COLUMNS
 from sleepkit.search.supernet import KINDS, SuperNet
 
 HALVES = ("train", "valid")
-PLAIN = ("history", "removed_samples", "removed_operations")  # lists of dicts of numbers and names
+REMOVED_SAMPLES, REMOVED_OPERATIONS = COLUMNS["removed_samples.csv"], COLUMNS["removed_operations.csv"]
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search leaves behind.
-
-    genotype : the architecture
-    history : data frame, one row per epoch
-    removed_samples, removed_operations : data frames, what each round took away
-    weights : dict with epoch, temperature (T,), normal and reduce (T, edges, 10), operation weights at the end of
-    each epoch
-    kept : dict with the permanent ids that are left in either half, train and valid
-    voe : data frame with a row per sample and round: epoch, half, id, voe, removed
-    """
+    """What a search leaves behind."""
 
     genotype: Genotype
-    history: pd.DataFrame
-    removed_samples: pd.DataFrame
+    history: pd.DataFrame  # a row per epoch
+    removed_samples: pd.DataFrame  # a row per round, half and stage
     removed_operations: pd.DataFrame
-    weights: dict
-    kept: dict
-    voe: pd.DataFrame
+    weights: dict  # epoch, temperature (T,), normal, reduce (T, edges, 10): operation weights as each epoch ends
+    kept: dict  # half -> permanent ids of the samples that are left
+    voe: pd.DataFrame  # a row per round and sample: its variance of error, and whether it was removed
 
 
 @dataclass
-class _Run:
+class _Search:
     """A search under way: the network, its optimisers, the data on the device, and everything recorded so far."""
 
     net: SuperNet
@@ -65,15 +57,14 @@ class _Run:
 
 
 def run_search(epochs, settings, folder, deadline=Deadline(), device="cpu"):
-    """Search an architecture on an EpochSet; resumes from `folder`, which holds a checkpoint of the last whole epoch.
+    """SearchResult of a search on an EpochSet; resumed from `folder`, which holds a checkpoint of the last whole epoch.
 
-    returns a SearchResult. Raises TimeOver when the deadline came first (call again to go on), ValueError for a checkpoint of another configuration, FloatingPointError when the loss becomes NaN.
+    Raises TimeOver when the deadline came first, ValueError for a checkpoint of another configuration,
+    FloatingPointError when the loss becomes NaN.
     """
-    key = search_key(epochs, settings)
-    path = Path(folder) / "search.pt"
+    path, key = Path(folder) / "search.pt", search_key(epochs, settings)
     run = _start(epochs, settings, device)
-    state = load_checkpoint(path, key, device)
-    if state is not None:
+    if (state := load_checkpoint(path, key, device)) is not None:
         _restore(run, state)
     first = len(run.history)
     bar = progress(range(first, settings.epochs), initial=first, total=settings.epochs, desc="search", unit="epoch")
@@ -82,7 +73,7 @@ def run_search(epochs, settings, folder, deadline=Deadline(), device="cpu"):
         _search_epoch(run, epochs, settings, epoch, bar)
         save_checkpoint(path, key, _state(run))
     run.net.temperature = temperature(settings.epochs - 1)
-    return _result(run, epochs, settings)
+    return _result(run, epochs)
 
 
 def search_key(epochs, settings):
@@ -93,15 +84,14 @@ def search_key(epochs, settings):
 def split_halves(y, seed):
     """Positions of the training and the validation half, stratified by stage: (n,) -> two sorted (n / 2,) arrays."""
     halves = train_test_split(np.arange(len(y)), test_size=0.5, stratify=y, random_state=seed)
-    return dict(zip(HALVES, map(np.sort, halves)))
+    return dict(zip(HALVES, map(np.sort, halves), strict=True))
 
 
 def _start(epochs, settings, device):
     torch.manual_seed(settings.seed)
     net = SuperNet(settings.channels, settings.cells, settings.nodes).to(device)
-    halves = split_halves(epochs.y, settings.split_seed)
-    rounds = len(settings.rounds)
-    return _Run(
+    halves, rounds = split_halves(epochs.y, settings.split_seed), len(settings.rounds)
+    return _Search(
         net=net,
         sgd=torch.optim.SGD(net.weight_parameters(), settings.lr, momentum=0.9, weight_decay=3e-4),
         adam=torch.optim.Adam(net.arch_parameters(), settings.alpha_lr, betas=(0.5, 0.999), weight_decay=1e-3),
@@ -114,33 +104,30 @@ def _start(epochs, settings, device):
 
 
 def _search_epoch(run, epochs, settings, epoch, bar):
-    """One pass over both halves, then in this order: validation curve, data pruning, operation pruning (method
-    section 1)."""
+    """One pass over both halves, then validation curve, data pruning, operation pruning (method section 1)."""
     started, net = time.monotonic(), run.net
     net.temperature = temperature(epoch)
     for group in run.sgd.param_groups:
         group["lr"] = settings.lr * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
-    operations = sum(int(net.alive(kind).sum()) for kind in KINDS)
-    entropy = float(net.entropy().detach())
+    operations, entropy = net.operations_left(), float(net.entropy().detach())
     row = {"epoch": epoch + 1, "temperature": net.temperature}
-    row |= _bilevel_pass(run, settings, epoch, bar)
-    row |= dict(zip(("valid_loss", "valid_acc"), _evaluate(net, run.x, run.y, run.kept["valid"], settings.batch)))
-    if not math.isfinite(row["valid_loss"]):
-        # The last step of the epoch broke the weights: they must not reach the checkpoint.
-        raise FloatingPointError(
-            f"search epoch {epoch + 1}, after its last step: the validation loss is {row['valid_loss']}; "
-            f"the epochs before it are kept. Lower lr ({settings.lr}) or look for extreme samples"
-        )
-    row |= {"n_train": len(run.kept["train"]), "n_valid": len(run.kept["valid"])}
-    row |= {"operations": operations, "entropy": entropy}
+    row["train_loss"], row["train_acc"] = _bilevel_pass(run, settings, epoch, bar)
+    row["valid_loss"], row["valid_acc"] = _evaluate(net, run.x, run.y, run.kept["valid"], settings.batch)
+    # Where the last step of the epoch broke the weights, they must not reach the checkpoint.
+    _require_finite(row["valid_loss"], f"search epoch {epoch + 1}, after its last step: the validation loss", settings)
+    row |= {f"n_{half}": len(run.kept[half]) for half in HALVES} | {"operations": operations, "entropy": entropy}
     run.weights.append({kind: net.operation_weights(kind).detach().cpu().numpy() for kind in KINDS})
-    in_round = epoch + 1 in settings.rounds
-    row |= _prune_data(run, epochs, settings, epoch + 1, in_round and settings.data_pruning)
-    row["removed_operations"] = _prune_operations(run, epoch + 1) if in_round and settings.operation_pruning else 0
+    due = epoch + 1 in settings.rounds
+    for half in HALVES:
+        removed = _prune_data(run, epochs, settings, epoch + 1, half) if due and settings.data_pruning else 0
+        row[f"removed_{half}"] = removed
+    row["removed_operations"] = _prune_operations(run, epoch + 1) if due and settings.operation_pruning else 0
     run.history.append(row | {"seconds": time.monotonic() - started})
 
 
 def _bilevel_pass(run, settings, epoch, bar):
+    """A step of alpha on the validation half and one of the weights on the training half, in turns, until the longer
+    half is through; returns mean loss and accuracy of the training steps."""
     net, x, y = run.net, run.x, run.y
     order, batches = np.random.default_rng((settings.seed, epoch)), {}
     for half in HALVES:
@@ -152,38 +139,40 @@ def _bilevel_pass(run, settings, epoch, bar):
     total = torch.zeros(3, dtype=torch.float64, device=x.device)
     net.train()
     for step in range(steps):
-        rows = {half: torch.from_numpy(batches[half][step % len(batches[half])]).to(x.device) for half in HALVES}
         for half, optimiser in (("valid", run.adam), ("train", run.sgd)):
-            labels = y[rows[half]]
-            logits = net(x[rows[half]].unsqueeze(1))
+            rows = torch.from_numpy(batches[half][step % len(batches[half])]).to(x.device)
+            labels = y[rows]
+            logits = net(x[rows].unsqueeze(1))
             loss = F.cross_entropy(logits, labels)
             objective = loss + settings.entropy_weight * net.entropy() if half == "valid" else loss
-            if not torch.isfinite(objective):
-                raise FloatingPointError(
-                    f"search epoch {epoch + 1}, step {step + 1} of {steps} ({half} half): the loss is "
-                    f"{objective.item()}; the epochs before it are kept. Lower lr ({settings.lr}) or look for extreme "
-                    "samples"
-                )
+            where = f"search epoch {epoch + 1}, step {step + 1} of {steps} ({half} half): the loss"
+            _require_finite(objective.item(), where, settings)
             _descend(objective, optimiser)
-            errors[rows[half]] = prediction_errors(logits.detach(), labels)
+            errors[rows] = prediction_errors(logits.detach(), labels)
         correct = (logits.detach().argmax(1) == labels).sum()
         n = torch.tensor(len(labels), device=x.device)
         total += torch.stack([loss.detach() * n, correct, n]).double()
         if step % 10 == 0:
-            operations = sum(int(net.alive(kind).sum()) for kind in KINDS)
-            bar.set_postfix_str(
-                f"step {step + 1}/{steps}, loss {total[0] / total[2]:.3f}, acc {total[1] / total[2]:.3f}, "
-                f"{sum(map(len, run.kept.values()))} samples, {operations} operations"
-            )
+            left = f"{sum(map(len, run.kept.values()))} samples, {net.operations_left()} operations"
+            loss, acc, _ = total / total[2]
+            bar.set_postfix_str(f"step {step + 1}/{steps}, loss {loss:.3f}, acc {acc:.3f}, {left}")
     run.errors = np.column_stack([run.errors, errors.cpu().numpy()])
-    return {"train_loss": float(total[0] / total[2]), "train_acc": float(total[1] / total[2])}
+    return float(total[0] / total[2]), float(total[1] / total[2])
+
+
+def _require_finite(loss, where, settings):
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"{where} is {loss}; the epochs before it are kept. Lower lr ({settings.lr}) or look for extreme samples"
+        )
 
 
 def _descend(objective, optimiser):
     """One step of an optimiser on its own parameters; gradients of the others are not computed."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    gradients = torch.autograd.grad(objective, parameters, allow_unused=True)
     # The weights of a pruned operation take no part: their gradient stays None and the optimiser leaves them alone.
-    for parameter, gradient in zip(parameters, torch.autograd.grad(objective, parameters, allow_unused=True)):
+    for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     optimiser.step()
 
@@ -196,34 +185,27 @@ def _evaluate(net, x, y, rows, batch):
     return float(F.cross_entropy(logits, y[rows])), float((logits.argmax(1) == y[rows]).double().mean())
 
 
-def _prune_data(run, epochs, settings, epoch, due):
-    removed_rows = {}
-    for half in HALVES:
-        rows, removed = run.kept[half], np.empty(0, dtype=int)
-        if due:
-            voe = variance_of_error(run.errors[rows], settings.prune_every)
-            removed = select_samples(
-                voe, epochs.y[rows], epochs.id[rows], settings.data_fraction, half == "train", run.allowance[half]
-            )
-            gone = np.isin(np.arange(len(rows)), removed)
-            run.voe.append(
-                pd.DataFrame(
-                    {"epoch": epoch, "half": half, "id": epochs.id[rows], "voe": voe.astype(float), "removed": gone}
-                )
-            )
-            run.kept[half] = rows[~gone]
-            lost = np.bincount(epochs.y[rows[removed]], minlength=len(STAGES))
-            left = np.bincount(epochs.y[rows[~gone]], minlength=len(STAGES))
-            run.allowance[half] = run.allowance[half] - lost
-            run.removed_samples += [
-                {"epoch": epoch, "half": half, "stage": stage, "removed": int(lost[k]), "left": int(left[k])}
-                for k, stage in enumerate(STAGES)
-            ]
-        removed_rows[f"removed_{half}"] = len(removed)
-    return removed_rows
+def _prune_data(run, epochs, settings, epoch, half):
+    """A round of data pruning on one half; returns how many samples went."""
+    rows = run.kept[half]
+    y, ids = epochs.y[rows], epochs.id[rows]
+    voe = variance_of_error(run.errors[rows], settings.prune_every)
+    removed = select_samples(voe, y, ids, settings.data_fraction, half == "train", run.allowance[half])
+    gone = np.isin(np.arange(len(rows)), removed)
+    columns = {"epoch": epoch, "half": half, "id": ids, "voe": voe.astype(float), "removed": gone}
+    run.voe.append(pd.DataFrame(columns))
+    run.kept[half] = rows[~gone]
+    lost, left = (np.bincount(y[chosen], minlength=len(STAGES)) for chosen in (gone, ~gone))
+    run.allowance[half] = run.allowance[half] - lost
+    run.removed_samples += [
+        dict(zip(REMOVED_SAMPLES, (epoch, half, stage, int(lost[k]), int(left[k])), strict=True))
+        for k, stage in enumerate(STAGES)
+    ]
+    return len(removed)
 
 
 def _prune_operations(run, epoch):
+    """A round of operation pruning; returns how many operations went."""
     net, before = run.net, len(run.removed_operations)
     for kind in KINDS:
         weights, alive = run.weights[-1][kind], net.alive(kind)
@@ -231,24 +213,19 @@ def _prune_operations(run, epoch):
         alive &= ~torch.from_numpy(weak).to(alive.device)
         for edge, column in np.argwhere(weak):
             node, source = net.cells[0].edges[edge]
-            run.removed_operations.append(
-                {"epoch": epoch, "kind": kind, "edge": int(edge), "source": source, "node": node}
-                | {"operation": OPERATIONS[column], "weight": float(weights[edge, column])}
-            )
+            values = epoch, kind, int(edge), source, node, OPERATION_NAMES[column], float(weights[edge, column])
+            run.removed_operations.append(dict(zip(REMOVED_OPERATIONS, values, strict=True)))
     return len(run.removed_operations) - before
 
 
 def _state(run):
-    """The run as tensors and plain values; the voe frames become columns of arrays."""
-    plain = {name: getattr(run, name) for name in PLAIN}
-    return plain | {
-        "net": run.net.state_dict(),
-        "sgd": run.sgd.state_dict(),
-        "adam": run.adam.state_dict(),
-        "kept": {half: torch.from_numpy(rows) for half, rows in run.kept.items()},
-        "allowance": {half: torch.from_numpy(rows) for half, rows in run.allowance.items()},
+    """The search as tensors and plain values; the voe frames become columns of lists."""
+    return {
+        **{name: getattr(run, name).state_dict() for name in ("net", "sgd", "adam")},
+        **{name: getattr(run, name) for name in ("history", "removed_samples", "removed_operations")},
+        **{name: _tensors(getattr(run, name)) for name in ("kept", "allowance")},
         "errors": torch.from_numpy(run.errors),
-        "weights": [{kind: torch.from_numpy(w) for kind, w in weights.items()} for weights in run.weights],
+        "weights": list(map(_tensors, run.weights)),
         "voe": [frame.to_dict("list") for frame in run.voe],
     }
 
@@ -256,33 +233,32 @@ def _state(run):
 def _restore(run, state):
     for name in ("net", "sgd", "adam"):
         getattr(run, name).load_state_dict(state[name])
-    for name in PLAIN:
+    for name in ("history", "removed_samples", "removed_operations"):
         setattr(run, name, state[name])
-    run.kept = {half: rows.cpu().numpy() for half, rows in state["kept"].items()}
-    run.allowance = {half: rows.cpu().numpy() for half, rows in state["allowance"].items()}
+    run.kept, run.allowance, *run.weights = map(_arrays, (state["kept"], state["allowance"], *state["weights"]))
     run.errors = state["errors"].cpu().numpy()
-    run.weights = [{kind: w.cpu().numpy() for kind, w in weights.items()} for weights in state["weights"]]
     run.voe = [pd.DataFrame(columns) for columns in state["voe"]]
 
 
-def _result(run, epochs, settings):
-    weights = {kind: np.stack([w[kind] for w in run.weights]) for kind in KINDS}
-    history = pd.DataFrame(run.history)
-    return SearchResult(
-        genotype=_final_genotype(run.net, settings.released_rules),
-        history=history,
-        removed_samples=pd.DataFrame(run.removed_samples, columns=["epoch", "half", "stage", "removed", "left"]),
-        removed_operations=pd.DataFrame(
-            run.removed_operations, columns=["epoch", "kind", "edge", "source", "node", "operation", "weight"]
-        ),
-        weights={"epoch": history["epoch"].to_numpy(), "temperature": history["temperature"].to_numpy(), **weights},
-        kept={half: epochs.id[rows] for half, rows in run.kept.items()},
-        voe=pd.concat(run.voe, ignore_index=True)
-        if run.voe
-        else pd.DataFrame(columns=["epoch", "half", "id", "voe", "removed"]),
-    )
+def _tensors(arrays):
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _arrays(tensors):
+    return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
 
 
 @torch.no_grad()
-def _final_genotype(net, released_rules):
-    return discretise(*(net.operation_weights(kind).cpu().numpy() for kind in KINDS), released_rules)
+def _result(run, epochs):
+    history = pd.DataFrame(run.history)
+    voe = run.voe or [pd.DataFrame(columns=["epoch", "half", "id", "voe", "removed"])]
+    weights = {name: history[name].to_numpy() for name in ("epoch", "temperature")}
+    return SearchResult(
+        genotype=discretise(*(run.net.operation_weights(kind).cpu().numpy() for kind in KINDS)),
+        history=history,
+        removed_samples=pd.DataFrame(run.removed_samples, columns=REMOVED_SAMPLES),
+        removed_operations=pd.DataFrame(run.removed_operations, columns=REMOVED_OPERATIONS),
+        weights=weights | {kind: np.stack([by_kind[kind] for by_kind in run.weights]) for kind in KINDS},
+        kept={half: epochs.id[rows] for half, rows in run.kept.items()},
+        voe=pd.concat(voe, ignore_index=True),
+    )

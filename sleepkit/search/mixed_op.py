@@ -1,22 +1,22 @@
-"""All candidate operations that leave one source of a search cell, computed together.
+"""The mixed operations on all edges that leave one source of a search cell, computed together.
 
 The plain way computes every operation of every edge, normalises it and adds it with its weight. Here
-- the source is rectified once, and pooled once, whatever number of edges leave it;
+- the source is rectified once and pooled once, whatever number of edges leave it;
 - a depthwise and its pointwise convolution, with nothing non-linear between them, are one dense kernel;
-- statistics of all convolutions that read the source come from one covariance (sleepkit.search.window_statistics), so that BatchNorm is
-  a scale and a shift of their kernels; and as the operations that consist of nothing but that (dilated and plain
-  convolutions, factorized reduction) are linear, their weighted sum on an edge is one convolution with one kernel.
-What is left to be computed and normalised one by one are the second halves of the separable convolutions.
+- statistics of all convolutions that read the source come from one covariance (see window_statistics), so BatchNorm is
+  a scale and a shift of their kernels, and the weighted sum of an edge's linear ones (dilated and plain convolutions,
+  factorized reduction) is one convolution.
+Only the second halves of the separable convolutions are computed and normalised one by one.
 """
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sleepkit.genotype import OPERATIONS
+from sleepkit.genotype import OPERATION_NAMES
 from sleepkit.network.batch_norm import batch_norm
 from sleepkit.network.operations import convolve
-from sleepkit.search.window_statistics import window_moments
+from sleepkit.search.window_statistics import WindowStatistics
 
 # Offsets in samples of the kernel's columns.
 TAPS = {
@@ -28,14 +28,14 @@ TAPS = {
     "conv_1x1": range(0, 1),
     "conv_3x3": range(-1, 2),
 }
-COLUMN = {name: column for column, name in enumerate(OPERATIONS)}
+COLUMN = {name: column for column, name in enumerate(OPERATION_NAMES)}
 LINEAR = ("skip_connect", "dil_conv_1x3", "dil_conv_1x5", "conv_1x1", "conv_3x3")
 SEPARABLE = ("sep_conv_1x3", "sep_conv_1x5")
 EPS, MOMENTUM = 1e-5, 0.1  # of BatchNorm, PyTorch's defaults
 
 
 class Convolutions(nn.Module):
-    """The same operation on several edges: convolution without bias, then BatchNorm; an edge is a row of each parameter.
+    """The same operation on several edges: convolution, then BatchNorm; an edge is a row of each parameter.
 
     depthwise (edges, channels, taps) and pointwise (edges, channels, channels), or dense (edges, channels, channels,
     taps); gain, shift, running_mean and running_var (edges, channels)
@@ -65,26 +65,25 @@ class Convolutions(nn.Module):
             return self.pointwise[rows].unsqueeze(-1) * self.depthwise[rows].unsqueeze(1)
         return self.dense[rows] * self.halves if hasattr(self, "halves") else self.dense[rows]
 
-    def normalised(self, rows, moments):
+    def normalised(self, rows, statistics):
         """Kernels (rows, channels, channels, taps) and biases (rows, channels) that include BatchNorm.
 
-        moments : of the windows of the source in training, which also updates the running statistics; None in
-            evaluation
+        statistics : WindowStatistics of the source in training, which also updates the running ones; None in evaluation
         """
         kernels = self.kernels(rows)
-        if moments is None:
+        if statistics is None:
             mean, variance = self.running_mean[rows], self.running_var[rows]
         else:
-            mean, variance = moments.of_outputs(kernels, self.taps)
+            mean, variance = statistics.of_outputs(kernels, self.taps)
             with torch.no_grad():
-                unbiased = variance * (moments.count / max(moments.count - 1, 1))
+                unbiased = variance * (statistics.count / max(statistics.count - 1, 1))
                 self.running_mean[rows] = torch.lerp(self.running_mean[rows], mean, MOMENTUM)
                 self.running_var[rows] = torch.lerp(self.running_var[rows], unbiased, MOMENTUM)
         scale = self.gain[rows] * torch.rsqrt(variance + EPS)
         return kernels * scale[..., None, None], self.shift[rows] - mean * scale
 
 
-class Fan(nn.Module):
+class MixedOperations(nn.Module):
     """The mixed operations on all edges that leave one source, an edge for every node after it.
 
     (batch, channels, 1, samples), weights (edges, 10), alive (edges, 10) nested list of bool
@@ -94,25 +93,21 @@ class Fan(nn.Module):
     def __init__(self, channels, edges, stride):
         super().__init__()
         self.stride, self.edges = stride, edges
-        linear = LINEAR if stride == 2 else LINEAR[1:]
-        self.linear = nn.ModuleDict({name: Convolutions(name, edges, channels) for name in linear})
-        self.first = nn.ModuleDict({name: Convolutions(name, edges, channels) for name in SEPARABLE})
-        self.second = nn.ModuleDict({name: Convolutions(name, edges, channels) for name in SEPARABLE})
+        parts = LINEAR if stride == 2 else LINEAR[1:], SEPARABLE, SEPARABLE
+        self.linear, self.first, self.second = (
+            nn.ModuleDict({name: Convolutions(name, edges, channels) for name in names}) for names in parts
+        )
 
     def forward(self, x, weights, alive):
-        rows = {
-            name: [edge for edge in range(self.edges) if alive[edge][column]]
-            for name, column in COLUMN.items()
-            if column
-        }
+        rows = {name: [edge for edge in range(self.edges) if alive[edge][k]] for name, k in COLUMN.items() if k}
         weights = {name: weights[:, column] for name, column in COLUMN.items()}
-        rectified, moments = F.relu(x), None
+        rectified, statistics = F.relu(x), None
         if self.training:
             read = [max(map(abs, TAPS[name])) for name in (*self.linear, *self.first) if rows[name]]
-            moments = window_moments(rectified, max(read), self.stride) if read else None
+            statistics = WindowStatistics.of(rectified, max(read), self.stride) if read else None
         terms = self._pooled(x, rows, weights)
-        self._add_linear(terms, rectified, rows, weights, moments)
-        self._add_separable(terms, rectified, rows, weights, moments)
+        self._add_linear(terms, rectified, rows, weights, statistics)
+        self._add_separable(terms, rectified, rows, weights, statistics)
         return terms
 
     def _pooled(self, x, rows, weights):
@@ -124,7 +119,7 @@ class Fan(nn.Module):
             outputs["max_pool_3x3"] = F.max_pool2d(x, (1, 3), (1, self.stride), (0, 1))
         if rows["skip_connect"] and self.stride == 1:
             outputs["skip_connect"] = x
-        shape = (self.edges, x.shape[0], -(-x.shape[3] // self.stride), x.shape[1])
+        shape = (self.edges, len(x), -(-x.shape[3] // self.stride), x.shape[1])
         if not outputs:
             return list(x.new_zeros(shape).permute(0, 1, 3, 2).unsqueeze(3))
         # The weight of a pruned operation is 0. As a product of matrices, nothing is read or written twice.
@@ -132,7 +127,7 @@ class Fan(nn.Module):
         mixed = torch.stack([weights[name] for name in outputs], 1) @ stacked.flatten(1)
         return list(mixed.reshape(shape).transpose(2, 3).unsqueeze(3).unbind())
 
-    def _add_linear(self, terms, rectified, rows, weights, moments):
+    def _add_linear(self, terms, rectified, rows, weights, statistics):
         """Everything that is linear in the rectified source: one convolution per edge, whatever it is made of."""
         used = [name for name in self.linear if rows[name]]
         if not used:
@@ -140,17 +135,21 @@ class Fan(nn.Module):
         widest = max(max(TAPS[name]) for name in used)
         kernels = biases = 0
         for name in used:
-            chosen = _rows(rows[name], self.edges)
-            kernel, bias = self.linear[name].normalised(chosen, moments)
+            chosen = self._chosen(rows[name])
+            kernel, bias = self.linear[name].normalised(chosen, statistics)
             weight = weights[name][chosen]
             kernel = _spread(kernel * weight[:, None, None, None], TAPS[name], widest)
             kernels = kernels + self._scattered(kernel, rows[name])
             biases = biases + self._scattered(bias * weight[:, None], rows[name])
-        for edge, (kernel, bias) in enumerate(zip(kernels.unbind(), biases.unbind())):
+        for edge, (kernel, bias) in enumerate(zip(kernels.unbind(), biases.unbind(), strict=True)):
             reach = max((max(TAPS[name]) for name in used if edge in rows[name]), default=None)
             if reach is not None:
                 kernel = kernel[..., widest - reach : widest + reach + 1]
                 terms[edge] = terms[edge] + convolve(rectified, kernel, bias, self.stride, kernel.shape[2] // 2)
+
+    def _chosen(self, rows):
+        # All edges as a slice: indexing by a list copies, and its gradient is slow.
+        return slice(None) if len(rows) == self.edges else rows
 
     def _scattered(self, values, rows):
         """Values of some edges, zeros on the others: (rows, ...) -> (edges, ...)."""
@@ -159,26 +158,21 @@ class Fan(nn.Module):
         zeros = values.new_zeros(self.edges, *values.shape[1:])
         return zeros.index_copy(0, torch.tensor(rows, device=values.device), values)
 
-    def _add_separable(self, terms, rectified, rows, weights, moments):
+    def _add_separable(self, terms, rectified, rows, weights, statistics):
         for name, first in self.first.items():
             if not rows[name]:
                 continue
-            second, chosen = self.second[name], _rows(rows[name], self.edges)
+            second, chosen = self.second[name], self._chosen(rows[name])
             weight = weights[name][chosen].unsqueeze(1)
-            kernels, biases = first.normalised(chosen, moments)
+            kernels, biases = first.normalised(chosen, statistics)
             gains, shifts = second.gain[chosen] * weight, second.shift[chosen] * weight
-            parts = (kernels, biases, second.kernels(chosen), gains, shifts)
-            for edge, kernel, bias, again, gain, shift in zip(rows[name], *(part.unbind() for part in parts)):
+            parts = (part.unbind() for part in (kernels, biases, second.kernels(chosen), gains, shifts))
+            for edge, kernel, bias, again, gain, shift in zip(rows[name], *parts, strict=True):
                 middle = F.relu_(convolve(rectified, kernel, bias, self.stride, kernel.shape[2] // 2))
                 output = convolve(middle, again, padding=again.shape[2] // 2)
-                statistics = second.running_mean[edge], second.running_var[edge]
-                output = batch_norm(output, *statistics, gain, shift, self.training, MOMENTUM, EPS)
+                running = second.running_mean[edge], second.running_var[edge]
+                output = batch_norm(output, *running, gain, shift, self.training, MOMENTUM, EPS)
                 terms[edge] = terms[edge] + output
-
-
-def _rows(rows, edges):
-    """All edges as a slice: indexing by a list copies, and its gradient is slow."""
-    return slice(None) if len(rows) == edges else rows
 
 
 def _spread(kernel, taps, reach):

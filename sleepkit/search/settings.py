@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sleepkit.pruning.data import pruning_rounds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchSettings:
     """Settings of one search; the defaults are the paper's (method section 1)."""
 
@@ -22,7 +22,6 @@ class SearchSettings:
     data_fraction: float = 0.05  # share of each half that a round removes
     data_pruning: bool = True
     operation_pruning: bool = True
-    released_rules: bool = False  # change the genotype found by the authors' hand rules
     split_seed: int = 47
     seed: int = 42
 

@@ -3,11 +3,11 @@
 import torch
 from torch import nn
 
-from sleepkit.genotype import OPERATIONS, edges
+from sleepkit.genotype import OPERATION_NAMES, edges
 from sleepkit.network.batch_norm import BatchNorm
 from sleepkit.network.operations import Conv, FactorizedReduce, ReluConvBn, as_image
 from sleepkit.network.sleepnet import cell_stride, is_reduction
-from sleepkit.search.mixed_op import Fan
+from sleepkit.search.mixed_op import MixedOperations
 
 KINDS = ("normal", "reduce")
 CONCATENATED = 4  # a search cell's output is its last four nodes (method section 1)
@@ -16,31 +16,28 @@ CONCATENATED = 4  # a search cell's output is its last four nodes (method sectio
 class SearchCell(nn.Module):
     """A cell in which node i sums the mixed operations of its 2 + i incoming edges.
 
-    (batch, inputs[0], 1, samples), (batch, inputs[1], 1, samples), (edges, 10) weights -> (batch, 4 * channels, 1,
-    samples or half)
+    (batch, inputs[0], 1, samples), (batch, inputs[1], 1, samples), weights and alive as those of SuperNet
+    -> (batch, 4 * channels, 1, samples or half)
     """
 
     def __init__(self, inputs, channels, nodes, reduction, reduction_before):
         super().__init__()
         self.kind = KINDS[reduction]
-        if reduction_before:
-            self.preprocess0 = FactorizedReduce(inputs[0], channels // 2, channels - channels // 2)
-        else:
-            self.preprocess0 = ReluConvBn(inputs[0], channels)
+        self.preprocess0 = (FactorizedReduce if reduction_before else ReluConvBn)(inputs[0], channels)
         self.preprocess1 = ReluConvBn(inputs[1], channels)
         self.nodes, self.edges = nodes, edges(nodes)
         # Rows of alpha, by the source that their edges leave, in the order of the nodes they reach.
         self.leaving = [[row for row, (_, s) in enumerate(self.edges) if s == source] for source in range(nodes + 1)]
-        self.fans = nn.ModuleList(
-            Fan(channels, len(rows), cell_stride(source, reduction)) for source, rows in enumerate(self.leaving)
-        )
+        sizes = [(len(rows), cell_stride(source, reduction)) for source, rows in enumerate(self.leaving)]
+        self.mixed = nn.ModuleList(MixedOperations(channels, *size) for size in sizes)
 
     def forward(self, before_last, last, weights, alive):
         states, waiting = [self.preprocess0(before_last), self.preprocess1(last)], [None] * self.nodes
-        for source, (rows, fan) in enumerate(zip(self.leaving, self.fans)):
+        for source, (rows, mixed) in enumerate(zip(self.leaving, self.mixed, strict=True)):
             if source > 1:
                 states.append(waiting[source - 2])
-            for row, term in zip(rows, fan(states[source], weights[rows], [alive[row] for row in rows])):
+            terms = mixed(states[source], weights[rows], [alive[row] for row in rows])
+            for row, term in zip(rows, terms, strict=True):
                 node = self.edges[row][0]
                 waiting[node] = term if waiting[node] is None else waiting[node] + term
         return torch.cat([*states[2:], waiting[-1]][-CONCATENATED:], dim=1)
@@ -57,9 +54,7 @@ class SuperNet(nn.Module):
     def __init__(self, channels=16, cells=6, nodes=7, n_classes=5):
         super().__init__()
         if nodes < CONCATENATED:
-            raise ValueError(
-                f"nodes={nodes}: a search cell concatenates its last {CONCATENATED} nodes, so it needs that many"
-            )
+            raise ValueError(f"nodes={nodes}: a search cell concatenates its last {CONCATENATED} nodes")
         width = 3 * channels
         self.stem = nn.Sequential(Conv(1, width, 3, padding=1, bias=False), BatchNorm(width))
         self.cells = nn.ModuleList()
@@ -70,7 +65,7 @@ class SuperNet(nn.Module):
             self.cells.append(SearchCell(inputs, channels, nodes, reduction, reduction_before))
             inputs, reduction_before = (inputs[1], CONCATENATED * channels), reduction
         self.classifier = nn.Linear(inputs[1], n_classes)
-        shape = (len(edges(nodes)), len(OPERATIONS))
+        shape = (len(edges(nodes)), len(OPERATION_NAMES))
         self.alpha = nn.ParameterDict({kind: nn.Parameter(1e-3 * torch.randn(shape)) for kind in KINDS})
         for kind in KINDS:
             self.register_buffer(f"alive_{kind}", torch.ones(shape, dtype=torch.bool))
@@ -83,6 +78,10 @@ class SuperNet(nn.Module):
         """softmax(alpha / T) over the surviving operations of each edge, (edges, 10); 0 for pruned ones."""
         return torch.softmax((self.alpha[kind] / self.temperature).masked_fill(~self.alive(kind), -torch.inf), dim=1)
 
+    def operations_left(self):
+        """How many operations are alive, on the edges of both kinds."""
+        return sum(int(self.alive(kind).sum()) for kind in KINDS)
+
     def entropy(self):
         """Sum over the edges of both kinds of the entropy of the operation weights, in nats."""
         return sum(-torch.xlogy(w, w.clamp_min(1e-30)).sum() for w in map(self.operation_weights, KINDS))
@@ -91,8 +90,7 @@ class SuperNet(nn.Module):
         return list(self.alpha.values())
 
     def weight_parameters(self):
-        architecture = {id(parameter) for parameter in self.arch_parameters()}
-        return [parameter for parameter in self.parameters() if id(parameter) not in architecture]
+        return [parameter for name, parameter in self.named_parameters() if not name.startswith("alpha.")]
 
     def forward(self, x):
         weights = {kind: self.operation_weights(kind) for kind in KINDS}

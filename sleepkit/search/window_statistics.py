@@ -1,9 +1,8 @@
 """Mean and covariance of the windows that a convolution sees.
 
-A convolution is linear, so the mean and variance of its outputs, which are all that BatchNorm needs of them, follow
-from the mean and covariance of its input windows: mean = k.m and variance = k'Ck for a kernel k. Many convolutions of
-one source then share one covariance, and none of their outputs has to be computed, stored and read again for statistics
-alone. Along time a covariance depends on the lag but for the ends of the signal, so a few lags suffice.
+A convolution is linear, so mean and variance of its outputs, all that BatchNorm needs of them, follow from mean and
+covariance of its input windows: k.m and k'Ck for a kernel k. The convolutions of one source share one covariance. But
+for the ends of the signal it depends on the lag in time alone, so a few lags suffice.
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 
 
 @dataclass(frozen=True)
-class Moments:
+class WindowStatistics:
     """Of windows of a signal with c channels at offsets -reach ... in samples.
 
     mean : (offsets, c);  covariance : (offsets, c, offsets, c), biased;  count : number of windows
@@ -24,11 +23,29 @@ class Moments:
     reach: int
     count: int
 
+    @classmethod
+    def of(cls, x, reach, stride=1):
+        """Of the windows that a convolution of stride 1 or 2 reads, zeros beyond the ends: (batch, c, 1, samples).
+
+        reach : largest offset that the windows need, in samples
+        """
+        c = x.shape[1]
+        if stride == 2:
+            # Two neighbouring samples become channels: windows two samples apart are neighbours again.
+            x = F.pad(x, (0, x.shape[3] % 2)).permute(0, 3, 2, 1)
+            x = x.reshape(len(x), -1, 1, 2 * c).permute(0, 3, 2, 1)
+            reach = (reach + 1) // 2
+        sums, squares = _sums(x, reach)
+        count = x.shape[0] * x.shape[3]
+        mean, second = sums / count, squares / count
+        covariance = second - mean[:, :, None, None] * mean
+        offsets = len(mean) * stride
+        return cls(mean.reshape(-1, c), covariance.reshape(offsets, c, offsets, c), reach * stride, count)
+
     def of_outputs(self, kernel, taps):
-        """Mean and biased variance of the outputs of convolutions.
+        """Mean and biased variance of the outputs of convolutions, two tensors (..., outputs).
 
         kernel : (..., outputs, c, len(taps));  taps : range, the offset in samples of each column of the kernel
-        returns two tensors (..., outputs)
         """
         chosen = slice(taps.start + self.reach, taps.stop + self.reach, taps.step)
         rows = kernel.transpose(-1, -2).flatten(-2)  # (..., outputs, taps * c)
@@ -37,39 +54,13 @@ class Moments:
         return rows @ mean, ((rows @ covariance) * rows).sum(-1).clamp_min(0)
 
 
-def window_moments(x, reach, stride=1):
-    """Moments of the windows that a convolution of stride 1 or 2 reads, zeros beyond the ends: (batch, c, 1, samples).
-
-    reach : largest offset that the windows need, in samples
-    """
-    if stride == 2:
-        # Two neighbouring samples become channels: windows two samples apart are neighbours again.
-        x = _phases(x)
-        reach = (reach + 1) // 2
-    sums, squares = _raw_moments(x, reach)
-    count = x.shape[0] * x.shape[3]
-    mean, second = sums / count, squares / count
-    covariance = second - mean[:, :, None, None] * mean
-    if stride == 2:
-        c = x.shape[1] // 2
-        mean, covariance = mean.reshape(-1, c), covariance.reshape(len(mean) * 2, c, len(mean) * 2, c)
-        reach *= 2
-    return Moments(mean, covariance, reach, count)
-
-
-def _phases(x):
-    batch, c, _, samples = x.shape
-    x = F.pad(x, (0, samples % 2)).permute(0, 3, 2, 1)
-    return x.reshape(batch, -1, 1, 2 * c).permute(0, 3, 2, 1)
-
-
-def _raw_moments(x, reach):
+def _sums(x, reach):
     """Sums over the windows of x, (offsets, c), and of x x', (offsets, c, offsets, c), offsets -reach ... reach."""
     c, offsets = x.shape[1], 2 * reach + 1
     reach_of_lags = min(2 * reach, x.shape[3] - 1)
     lags = _Lags.apply(x, reach_of_lags)
     lags = F.pad(lags, (0, 0, 0, 0, 0, 2 * reach - reach_of_lags))
-    # second[a, :, b, :] is the lag b - a: laid out along the diagonals of the square of offsets.
+    # squares[a, :, b, :] is the lag b - a: laid out along the diagonals of the square of offsets.
     both = torch.cat([lags[1:].flip(0).transpose(1, 2), lags])
     at = torch.arange(offsets, device=x.device)
     squares = both[at - at[:, None] + 2 * reach].permute(0, 2, 1, 3)
@@ -79,10 +70,9 @@ def _raw_moments(x, reach):
     # A window at offset a > 0 never reads the first a samples, one at offset a < 0 never the last a.
     first = F.pad(x[..., :reach], (0, max(reach - x.shape[3], 0)))[:, :, 0].transpose(1, 2)
     last = F.pad(x[..., -reach:].flip(3), (0, max(reach - x.shape[3], 0)))[:, :, 0].transpose(1, 2)
-    missed = [(_missed(end.reshape(len(x), -1), reach, c), end.sum(0).cumsum(0)) for end in (last, first)]
-    (late, late_sum), (early, early_sum) = missed
-    zero = total.new_zeros(1, c)
-    total = total - torch.cat([late_sum.flip(0), zero, early_sum])
+    late, early = (_missed(end.reshape(len(x), -1), reach, c) for end in (last, first))
+    late_sum, early_sum = (end.sum(0).cumsum(0) for end in (last, first))
+    total = total - torch.cat([late_sum.flip(0), total.new_zeros(1, c), early_sum])
     early = F.pad(early, (0, 0, reach + 1, 0, 0, 0, reach + 1, 0))
     late = F.pad(late.flip(0, 2), (0, 0, 0, reach + 1, 0, 0, 0, reach + 1))
     return total, squares - early - late
@@ -90,8 +80,7 @@ def _raw_moments(x, reach):
 
 def _missed(end, reach, c):
     """Sums of x x' at one end of the signal that windows at offsets a and b both miss, (reach, c, reach, c)."""
-    products = (end.T @ end).reshape(reach, c, reach, c)
-    missed = products
+    missed = products = (end.T @ end).reshape(reach, c, reach, c)
     for shift in range(1, reach):
         missed = missed + F.pad(products[:-shift, :, :-shift], (0, 0, shift, 0, 0, 0, shift, 0))
     return missed

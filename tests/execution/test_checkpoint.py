@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sleepkit.execution import checkpoint
-from sleepkit.execution.checkpoint import Deadline, fingerprint, load_checkpoint, save_checkpoint
+from sleepkit.execution.checkpoint import Deadline, TimeOver, fingerprint, load_checkpoint, save_checkpoint
 from sleepkit.execution.paths import written
 
 STATE = {"weights": torch.arange(6.0), "history": [{"epoch": 1, "loss": 0.5}], "best": None}
@@ -112,3 +112,6 @@ def test_deadline(monkeypatch):
     assert not soon.over()
     now[0] += 1
     assert soon.over() and not never.over() and not Deadline.after(None).over()
+    never.check()
+    with pytest.raises(TimeOver, match="max_minutes are over; what is done is kept"):
+        soon.check()

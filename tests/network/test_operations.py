@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from sleepkit.genotype import OPERATIONS
-from sleepkit.network.operations import PRIMITIVES, DepthwisePointwise, FactorizedReduce, as_image
+from sleepkit.genotype import OPERATION_NAMES
+from sleepkit.network.operations import OPERATIONS, DepthwisePointwise, FactorizedReduce, as_image
 from sleepkit.network.operations import convolve as convolve_over_time
 
 CHANNELS = 4
@@ -14,7 +14,7 @@ CHANNELS = 4
 
 def build(name, stride, inputs=CHANNELS):
     torch.manual_seed(0)
-    operation = PRIMITIVES[name](inputs, stride).double()
+    operation = OPERATIONS[name](inputs, inputs, stride).double()
     for module in operation.modules():
         if isinstance(module, nn.BatchNorm1d):
             nn.init.normal_(module.weight)
@@ -73,9 +73,9 @@ def plain(name, operation, x, stride):
     return normalise(convolve(relu, weights[0], stride), bns[0])
 
 
-def test_the_primitives_are_those_of_the_paper_in_its_order():
-    assert tuple(PRIMITIVES) == OPERATIONS
-    assert OPERATIONS == tuple(
+def test_the_operations_are_those_of_the_paper_in_its_order():
+    assert tuple(OPERATIONS) == OPERATION_NAMES
+    assert OPERATION_NAMES == tuple(
         "none avg_pool_3x3 max_pool_3x3 skip_connect sep_conv_1x3 sep_conv_1x5 "
         "dil_conv_1x3 dil_conv_1x5 conv_1x1 conv_3x3".split()
     )
@@ -83,7 +83,7 @@ def test_the_primitives_are_those_of_the_paper_in_its_order():
 
 @pytest.mark.parametrize("samples", [16, 17])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", OPERATION_NAMES)
 def test_operation_equals_its_formula(name, stride, samples):
     operation, x = build(name, stride), signal(samples)
     y = operation(x).detach().numpy()
@@ -130,9 +130,26 @@ def test_wide_convolutions_stay_a_pair(channels, pair):
     torch.testing.assert_close(first, module(x), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", OPERATION_NAMES[1:])
+def test_an_operation_says_which_channels_its_layers_make_and_read(name, stride):
+    """Producers make every channel of the output once; depthwise readers read every channel; so inside."""
+    operation = OPERATIONS[name](6, 4, stride, 3)
+    layers = dict(operation.named_modules())
+    made = np.zeros(4, int)
+    for layer, first in operation.producers:
+        made[first : first + layers[layer].out_channels] += 1
+    assert made.tolist() == [0 if operation.keeps_channels else 1] * 4
+    assert all(layers[layer].groups == 6 and first == 0 for layer, first in operation.readers)
+    inside = [*operation.inner_producers, *operation.inner_readers]
+    assert all(layers[layer].out_channels == operation.inner_width == 3 and first == 0 for layer, first in inside)
+    convs = {layer for layer, module in layers.items() if isinstance(module, nn.Conv1d)}
+    assert convs == {layer for layer, _ in (*operation.producers, *operation.readers, *inside)}
+
+
 @pytest.mark.parametrize(("first", "second"), [(3, 0), (0, 3), (1, 2)])
 def test_factorized_reduction_with_a_pruned_half(first, second):
-    reduce = FactorizedReduce(2, first, second)
+    reduce = FactorizedReduce(2, first + second, first)
     assert reduce(torch.randn(2, 2, 9)).shape == (2, 3, 5)
     assert sum(isinstance(module, nn.Conv1d) for module in reduce.modules()) == (first > 0) + (second > 0)
 

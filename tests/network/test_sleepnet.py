@@ -10,7 +10,7 @@ from torch import nn
 from sleepkit.genotype import Genotype, random_genotype
 from sleepkit.network.saved import load_network, save_network
 from sleepkit.network.size import count_macs, count_parameters
-from sleepkit.network.sleepnet import SleepNet, full_widths, is_reduction
+from sleepkit.network.sleepnet import SleepNet, is_reduction
 from sleepkit.paper.published import published_genotype
 from sleepkit.pruning.filters import prune_filters
 
@@ -116,7 +116,7 @@ def test_dropout_and_stem_are_as_specified():
 
 def test_full_widths_name_the_inner_width_of_every_operation():
     genotype = Genotype((("sep_conv_1x3", 0), ("skip_connect", 1)), (("skip_connect", 0), ("conv_1x1", 1)))
-    widths = full_widths(genotype, 3, 3)
+    widths = SleepNet(genotype, 3, 3).widths
     assert [cell.states for cell in widths.cells] == [(3, 3, 3), (6, 6, 6), (12, 12, 12)]
     assert [cell.inner for cell in widths.cells] == [(3, None), (3, None), (6, None)]
 

@@ -19,7 +19,7 @@ from sleepkit.epochs import STAGES
 from sleepkit.evaluation.crossval import CONTEXTS
 from sleepkit.execution import paths
 from sleepkit.execution.notebooks import NAMES
-from sleepkit.genotype import OPERATIONS, Genotype
+from sleepkit.genotype import OPERATION_NAMES, Genotype
 from sleepkit.paper import display, figures, items, show, tables
 from sleepkit.paper.display import write_index
 from sleepkit.paper.figures import (
@@ -50,7 +50,7 @@ def random_genotype(nodes, seed):
         for node in range(nodes):
             for _ in range(2):
                 source = 1 + node if node and random.random() < 0.4 else random.integers(0, 2 + node)
-                yield OPERATIONS[random.integers(1, len(OPERATIONS))], int(source)
+                yield OPERATION_NAMES[random.integers(1, len(OPERATION_NAMES))], int(source)
 
     return Genotype(tuple(cell()), tuple(cell()))
 

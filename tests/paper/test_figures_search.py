@@ -7,7 +7,7 @@ from figure_checks import NOTE, assert_readable
 from matplotlib.colors import to_rgba
 
 from sleepkit.epochs import STAGES, EpochSet
-from sleepkit.genotype import OPERATIONS, edges, random_genotype
+from sleepkit.genotype import OPERATION_NAMES, edges, random_genotype
 from sleepkit.paper.figures import plot_removed, plot_sharpening
 from sleepkit.paper.figures.style import HYPNOGRAM, STAGE_COLOURS
 from sleepkit.pruning.data import removed_examples, sample_variances
@@ -21,7 +21,7 @@ def annealed_search(nodes, epochs, every, until):
     """weights.npz, removed_operations.csv and history.csv of a search whose α drifts at random: true softmax, true
     pruning."""
     random = np.random.default_rng(nodes)
-    alive = {kind: np.ones((len(edges(nodes)), len(OPERATIONS)), dtype=bool) for kind in KINDS}
+    alive = {kind: np.ones((len(edges(nodes)), len(OPERATION_NAMES)), dtype=bool) for kind in KINDS}
     alpha = {kind: np.zeros(alive[kind].shape) for kind in KINDS}
     weights, removed, gone = {"normal": [], "reduce": []}, [], []
     for epoch in range(1, epochs + 1):
@@ -36,7 +36,7 @@ def annealed_search(nodes, epochs, every, until):
                 alive[kind] &= ~weak
                 for edge, column in np.argwhere(weak):
                     node, source = edges(nodes)[edge]
-                    removed.append((epoch, kind, edge, source, node, OPERATIONS[column], now[edge, column]))
+                    removed.append((epoch, kind, edge, source, node, OPERATION_NAMES[column], now[edge, column]))
                     gone[-1] += 1
     history = pd.DataFrame(0, index=range(epochs), columns=COLUMNS["history.csv"])
     history = history.assign(epoch=range(1, epochs + 1), removed_operations=gone)
@@ -67,12 +67,12 @@ def test_sharpening_has_a_map_per_round_and_marks_what_is_removed(nodes, epochs,
         assert np.allclose(drawn, weights[kind][epoch - 1].T)
         assert (weights[kind][epoch - 1].T[drawn.mask] == 0).all()
         crosses = ax.collections[0].get_offsets()
-        assert crosses.tolist() == [[row.edge, OPERATIONS.index(row.operation)] for row in here.itertuples()]
+        assert crosses.tolist() == [[row.edge, OPERATION_NAMES.index(row.operation)] for row in here.itertuples()]
         assert any(word.startswith(f"epoch {epoch}, T = {weights['temperature'][epoch - 1]:.2f}") for word in words)
-    assert set(OPERATIONS) <= set(words) and "softmax(α/T)" in " ".join(words)
+    assert set(OPERATION_NAMES) <= set(words) and "softmax(α/T)" in " ".join(words)
     for ax, cell in zip(maps[-2:], (genotype.normal, genotype.reduce), strict=True):
         assert len(ax.lines) == len(cell) == 2 * nodes, "a ring for every operation of the genotype"
-        rings = {(round(float(line.get_xdata()[0])), OPERATIONS[int(line.get_ydata()[0])]) for line in ax.lines}
+        rings = {(round(float(line.get_xdata()[0])), OPERATION_NAMES[int(line.get_ydata()[0])]) for line in ax.lines}
         places = [edges(nodes).index((entry // 2, source)) for entry, (_, source) in enumerate(cell)]
         assert rings == {(edge, operation) for edge, (operation, _) in zip(places, cell, strict=True)}
 

@@ -1,29 +1,35 @@
 """Filter pruning: the scores, the tied sets, and a smaller network that computes what the masked one would."""
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
+from sleepkit import pruning
+from sleepkit.execution.paths import ROOT
 from sleepkit.genotype import Genotype, random_genotype
 from sleepkit.network.size import count_parameters
-from sleepkit.network.sleepnet import SleepNet, is_reduction
+from sleepkit.network.sleepnet import Cell, CellWidths, SleepNet, is_reduction
 from sleepkit.paper.published import published_genotype
 from sleepkit.pruning.filters import (
     capacity,
     filter_scores,
     importance,
     independence,
-    joined_states,
     kept_channels,
     l1_scores,
     prune_filters,
     random_scores,
     released_mask,
-    tied_sets,
+    with_kept,
 )
+from sleepkit.pruning.methods import METHODS
+from sleepkit.pruning.tied_sets import joined_states, tied_sets
 
 # Strides 1 and 2 of skip_connect, both plain convolutions, every kind of operation that ties or reads channels.
 MIXED = Genotype(
@@ -156,7 +162,8 @@ def test_every_filter_of_every_convolution_is_scored():
 
 
 def groups(entries, reduction):
-    label = joined_states(entries, reduction)
+    widths = CellWidths((2,) * (2 + len(entries) // 2), (None,) * len(entries))
+    label = joined_states(Cell(entries, (2, 2), widths, reduction, reduction_before=False))
     return {frozenset(k for k, other in enumerate(label) if other == state) for state in label}
 
 
@@ -192,8 +199,8 @@ def test_tied_sets_cover_every_filter_once(name):
             assert convs[layer].groups == 1
             assert first + convs[layer].out_channels <= tied.width
             covered[layer] += 1
-        for layer in tied.readers:
-            assert convs[layer].groups == convs[layer].out_channels == tied.width
+        for layer, first in tied.readers:
+            assert convs[layer].groups == convs[layer].out_channels == tied.width and first == 0
             covered[layer] += 1
     assert all((count == 1).all() for count in covered.values())
 
@@ -239,7 +246,7 @@ def union_find(net):
 @pytest.mark.parametrize("name", GENOTYPES)
 def test_tied_sets_equal_those_of_an_independent_walk(name):
     net = trained(GENOTYPES[name])
-    ours = {frozenset([layer for layer, _ in tied.producers] + list(tied.readers)) for tied in tied_sets(net)}
+    ours = {frozenset(layer for layer, _ in tied.producers + tied.readers) for tied in tied_sets(net)}
     assert ours == union_find(net)
 
 
@@ -323,7 +330,7 @@ def test_the_share_that_stays_and_the_kept_above_the_removed(name, ratio):
                 for layer, first in tied.producers
                 if (layer, channel - first) in by_filter
             ]
-            terms += [by_filter[layer, channel] for layer in tied.readers]
+            terms += [by_filter[layer, channel] for layer, _ in tied.readers]
             assert mean[channel] == pytest.approx(np.mean(terms), abs=1e-12)
         removed = np.setdiff1d(np.arange(tied.width), kept)
         if len(removed):
@@ -331,6 +338,21 @@ def test_the_share_that_stays_and_the_kept_above_the_removed(name, ratio):
             level = mean[removed].max()
             tied_kept, tied_removed = kept[mean[kept] == level], removed[mean[removed] == level]
             assert not len(tied_kept) or tied_kept.max() < tied_removed.min()
+
+
+@pytest.mark.parametrize("name", GENOTYPES)
+def test_the_filters_marked_as_kept_are_those_of_the_smaller_network(name):
+    """As many per layer; and where a filter reads one channel, those very filters."""
+    net = trained(GENOTYPES[name])
+    scores = filter_scores(net)
+    marked = with_kept(net, scores, 0.5)
+    pd.testing.assert_frame_equal(marked.drop(columns="kept"), scores)
+    layers = {layer: module for layer, module in prune_filters(net, 0.5, scores=scores).named_modules()}
+    for layer, rows in marked.groupby("layer"):
+        assert rows["kept"].sum() == (layers[layer].out_channels if layers.get(layer) is not None else 0)
+        full = net.get_submodule(layer).weight
+        if rows["kept"].any() and full.shape[1] == 1:
+            assert torch.equal(layers[layer].weight, full[rows["kept"].tolist()])
 
 
 def test_ties_keep_the_lower_channels():
@@ -362,6 +384,16 @@ def test_the_network_that_is_pruned_is_left_alone_and_the_copy_trains():
 def test_an_impossible_ratio_is_refused(ratio):
     with pytest.raises(ValueError, match="ratio="):
         prune_filters(SleepNet(MIXED, 2, 3), ratio)
+
+
+def test_the_face_needs_torch_for_what_prunes_alone():
+    """Figures read the list of methods where torch is not installed."""
+    code = "import sys; sys.modules['torch'] = None; from sleepkit.pruning.methods import METHODS; print(*METHODS)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == list(METHODS)
+    assert (pruning.prune_filters, pruning.released_mask) == (prune_filters, released_mask)
+    with pytest.raises(AttributeError, match="no attribute 'prune'"):
+        pruning.prune  # noqa: B018
 
 
 # The authors' mask

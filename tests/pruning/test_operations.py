@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sleepkit.genotype import OPERATIONS
+from sleepkit.genotype import OPERATION_NAMES
 from sleepkit.paper.published import published_genotype
 from sleepkit.pruning.operations import discretise, temperature, weak_operations
 
@@ -33,7 +33,7 @@ def plain_cell(weights, nodes):
             for k in range(2, 10):
                 if weights[edge, k] > weights[edge, operation]:
                     operation = k
-            candidates.append((weights[edge, operation], source, OPERATIONS[operation]))
+            candidates.append((weights[edge, operation], source, OPERATION_NAMES[operation]))
             edge += 1
         for _ in range(2):
             strongest = candidates[0]
@@ -67,7 +67,7 @@ def test_the_rule_equals_plain_loops(seed):
 def test_the_threshold_itself_stays_and_none_goes_like_any_other():
     weights = np.array([[0.04, 0.05, 0.0499, 0.81, 0.01, 0.01, 0.01, 0.01, 0.0, 0.0001]])
     weak = weak_operations(weights, np.full((1, 10), True))
-    assert [OPERATIONS[k] for k in np.flatnonzero(~weak[0])] == ["avg_pool_3x3", "skip_connect"]
+    assert [OPERATION_NAMES[k] for k in np.flatnonzero(~weak[0])] == ["avg_pool_3x3", "skip_connect"]
 
 
 def test_the_best_operation_other_than_none_stays():
@@ -113,17 +113,6 @@ def test_none_is_never_chosen_and_the_stronger_edge_comes_first():
         ("conv_1x1", 0),
         ("dil_conv_1x5", 2),
     )
-
-
-def test_the_authors_hand_rules():
-    """Nodes 0 to 4 of 7; two dilated convolutions appended where there is none; the first pools replaced."""
-    weights = np.full((35, 10), 0.05)
-    weights[:, OPERATIONS.index("max_pool_3x3")] = 0.5
-    plain, ruled = discretise(weights, weights), discretise(weights, weights, released_rules=True)
-    assert len(plain.normal) == len(plain.reduce) == 14
-    assert ruled.normal == plain.normal[:10] + (("dil_conv_1x5", 0), ("dil_conv_1x5", 0))
-    assert ruled.reduce[:2] == (("sep_conv_1x5", plain.reduce[0][1]), ("dil_conv_1x5", plain.reduce[1][1]))
-    assert ruled.reduce[2:] == plain.reduce[2:10]
 
 
 @pytest.mark.parametrize("name", ["edf20", "edf78"])

@@ -61,7 +61,7 @@ POOLS = Genotype(
 )
 # Two nodes that must not share a block, as what one pools would count in the other: they pool in different ways, or
 # different values, or one of them pools twice.
-APART = {
+SEPARATE = {
     "kinds": (("max_pool_3x3", 2), ("conv_1x1", 4), ("avg_pool_3x3", 3), ("conv_1x1", 4)),
     "sources": (("max_pool_3x3", 2), ("conv_1x1", 5), ("max_pool_3x3", 5), ("conv_1x1", 5)),
     "numbers": (("max_pool_3x3", 2), ("max_pool_3x3", 2), ("max_pool_3x3", 3), ("conv_1x1", 4)),
@@ -100,7 +100,7 @@ NETWORKS = {
     "widths that do not divide a block": lambda: SleepNet(MIXED, 3, 5),
     **{
         f"pools of other {what}": lambda ends=ends: SleepNet(Genotype(BEFORE + ends, BEFORE + ends), 4, 5)
-        for what, ends in APART.items()
+        for what, ends in SEPARATE.items()
     },
     **{f"random {seed}": lambda seed=seed: SleepNet(random_genotype(4, seed), 3 + 2 * seed, 5) for seed in range(5)},
     **{f"random, half a block {seed}": lambda seed=seed: SleepNet(random_genotype(5, seed), 4, 3) for seed in range(6)},

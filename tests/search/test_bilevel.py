@@ -13,9 +13,9 @@ import torch
 from torch.nn import functional as F
 
 from sleepkit.epochs import STAGES, EpochSet
-from sleepkit.execution.checkpoint import Deadline
+from sleepkit.execution.checkpoint import Deadline, TimeOver
 from sleepkit.execution.paths import ROOT
-from sleepkit.genotype import OPERATIONS, edges
+from sleepkit.genotype import OPERATION_NAMES, edges
 from sleepkit.pruning.data import class_limits
 from sleepkit.pruning.operations import discretise
 from sleepkit.search import bilevel as search
@@ -87,7 +87,7 @@ def test_the_defaults_are_the_papers():
         "split_seed": 47,
         "seed": 42,
     }
-    paper |= {"data_pruning": True, "operation_pruning": True, "released_rules": False}
+    paper |= {"data_pruning": True, "operation_pruning": True}
     assert asdict(SearchSettings()) == paper
 
 
@@ -262,7 +262,7 @@ def test_a_class_may_lose_its_limit_over_all_rounds_together(tmp_path, monkeypat
     def no_training(run, *_):
         drawn = np.random.default_rng(run.errors.shape[1]).random((len(run.y), 1))
         run.errors = np.column_stack([run.errors, drawn.astype(np.float32)])
-        return {"train_loss": 0.0, "train_acc": 0.0}
+        return 0.0, 0.0
 
     monkeypatch.setattr(search, "_bilevel_pass", no_training)
     monkeypatch.setattr(search, "class_limits", lambda counts, rounds: np.array([1, 0, 2, 0, 1]))
@@ -289,7 +289,7 @@ def test_removed_operations_are_gone_from_the_weights(whole):
     assert not table.duplicated(["kind", "edge", "operation"]).any()
     for row in table.itertuples():
         assert edges(4)[row.edge] == (row.node, row.source)
-        column = OPERATIONS.index(row.operation)
+        column = OPERATION_NAMES.index(row.operation)
         assert whole.weights[row.kind][row.epoch - 1, row.edge, column] == pytest.approx(row.weight)
         assert (whole.weights[row.kind][row.epoch :, row.edge, column] == 0).all()
     for kind in KINDS:
@@ -364,20 +364,16 @@ def test_killed_in_the_middle_and_started_again(whole, tmp_path, monkeypatch, st
     assert len(calls) - done == 16 - 4 * ((step - 1) // 4)  # four error measurements an epoch
 
 
-def test_a_deadline_stops_between_epochs_and_the_next_call_goes_on(whole, tmp_path):
-    assert run_search(toy_epochs(), TOY, tmp_path, Deadline.after(0)) is None
+def test_a_deadline_stops_between_epochs_and_the_next_call_goes_on(whole, tmp_path, monkeypatch):
+    with pytest.raises(TimeOver, match="max_minutes are over; what is done is kept, run again"):
+        run_search(toy_epochs(), TOY, tmp_path, Deadline.after(0))
     assert not (tmp_path / "search.pt").exists()
-
-    class OneEpoch:
-        def __init__(self):
-            self.asked = 0
-
-        def over(self):
-            self.asked += 1
-            return self.asked > 1
-
     for _ in range(3):
-        assert run_search(toy_epochs(), TOY, tmp_path, OneEpoch()) is None
+        asked = iter((False, True))
+        monkeypatch.setattr(Deadline, "over", lambda self, asked=asked: next(asked))
+        with pytest.raises(TimeOver):
+            run_search(toy_epochs(), TOY, tmp_path, Deadline())
+    monkeypatch.undo()
     same(run_search(toy_epochs(), TOY, tmp_path), whole)
 
 
@@ -426,7 +422,8 @@ def test_a_nan_loss_names_epoch_and_step_and_keeps_what_was_before(whole, tmp_pa
     monkeypatch.setattr(
         search, "_restore", lambda run, state: restore(run, state) or seen.append(pd.DataFrame(run.history))
     )
-    assert run_search(toy_epochs(), TOY, tmp_path, Deadline.after(0)) is None
+    with pytest.raises(TimeOver):
+        run_search(toy_epochs(), TOY, tmp_path, Deadline.after(0))
     plain = [frame.drop(columns="seconds") for frame in (seen[0], whole.history.iloc[:2])]
     pd.testing.assert_frame_equal(*plain, check_exact=True)
 
@@ -461,14 +458,14 @@ def test_a_mapped_signal_is_searched_alike(tmp_path, whole):
 FULL_SIZE = """
 import sys
 import numpy as np, torch
-from sleepkit.search import bilevel as search
 from sleepkit.epochs import EpochSet
+from sleepkit.search import SearchSettings, bilevel as search
 
 n, samples = 195_479, 3000
 x = np.lib.format.open_memmap(sys.argv[1], "w+", np.float32, (n, samples))  # sparse: zeros take no room on the disk
 y = np.arange(n) % 5
 epochs = EpochSet(x, y, np.zeros(n, int), np.full(n, "SC4001E0"), np.arange(n), 100.0)
-settings = search.SearchSettings(channels=2, cells=3, nodes=4, batch=32)
+settings = SearchSettings(channels=2, cells=3, nodes=4, batch=32)
 search.search_key(epochs, settings)
 run = search._start(epochs, settings, "cpu")
 rows = torch.randperm(n)

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sleepkit.bench.plain import PlainSuperNet, same
-from sleepkit.genotype import OPERATIONS
+from sleepkit.genotype import OPERATION_NAMES
 from sleepkit.network.size import count_parameters
 from sleepkit.network.sleepnet import is_reduction
 from sleepkit.search.supernet import KINDS, SuperNet
@@ -143,7 +143,7 @@ def test_pruned_operations_are_not_computed(training):
     for cell in net.cells:
         alive = net.alive(cell.kind)
         for source, rows in enumerate(cell.leaving):
-            linear = [6, 7, 8, 9] + ([3] if cell.fans[source].stride == 2 else [])
+            linear = [6, 7, 8, 9] + ([3] if cell.mixed[source].stride == 2 else [])
             conv += int(alive[rows][:, linear].any(1).sum()) + 2 * int(alive[rows][:, [4, 5]].sum())
             average += int(alive[rows, 1].any())
             largest += int(alive[rows, 2].any())
@@ -162,9 +162,9 @@ def test_a_pruned_operation_changes_nothing():
         for cell in net.cells:
             alive = net.alive(cell.kind)
             for source, rows in enumerate(cell.leaving):
-                fan = cell.fans[source]
-                for part in (*fan.linear.items(), *fan.first.items(), *fan.second.items()):
-                    gone = ~alive[rows, OPERATIONS.index(part[0])]
+                mixed = cell.mixed[source]
+                for part in (*mixed.linear.items(), *mixed.first.items(), *mixed.second.items()):
+                    gone = ~alive[rows, OPERATION_NAMES.index(part[0])]
                     for parameter in part[1].parameters():
                         parameter[gone] = 1e6
     torch.testing.assert_close(net(x), before, rtol=0, atol=0)

@@ -7,7 +7,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from sleepkit.epochs import IDS_PER_NIGHT, STAGES
-from sleepkit.genotype import OPERATIONS, edges, nodes_with
+from sleepkit.genotype import OPERATION_NAMES, edges, nodes_with
 from sleepkit.paper.figures import style
 from sleepkit.paper.figures.style import HYPNOGRAM, INK, PAGE, PUBLISHED, STAGE_COLOURS, TRAIN, VALID, styled
 
@@ -154,16 +154,16 @@ def draw_weights(ax, weights, before, here, strongest):
     """One (edges, 10) map into `ax`, transposed; `before` and `here` are rows of removed_operations.csv. Returns the
     image."""
     gone = np.zeros(weights.shape, dtype=bool)
-    gone[before.edge, before.operation.map(OPERATIONS.index)] = True
+    gone[before.edge, before.operation.map(OPERATION_NAMES.index)] = True
     look = {"cmap": SHADES.with_extremes(bad=REMOVED), "vmin": 0, "vmax": strongest, "interpolation": "nearest"}
     image = ax.imshow(np.ma.masked_array(weights, gone).T, aspect="auto", **look)
-    columns = here.operation.map(OPERATIONS.index)
+    columns = here.operation.map(OPERATION_NAMES.index)
     ax.scatter(here.edge, columns, marker="x", s=9, color=LEAVING, linewidth=0.8, zorder=3)
     into = np.array([node for node, _ in edges(nodes_with(len(weights)))])
-    ax.vlines(np.flatnonzero(np.diff(into)) + 0.5, -0.5, len(OPERATIONS) - 0.5, color=INK, linewidth=0.6)
+    ax.vlines(np.flatnonzero(np.diff(into)) + 0.5, -0.5, len(OPERATION_NAMES) - 0.5, color=INK, linewidth=0.6)
     nodes = np.unique(into)
     ax.set_xticks([np.flatnonzero(into == node).mean() for node in nodes], [f"{node}" for node in nodes])
-    ax.set_yticks(range(len(OPERATIONS)), OPERATIONS)
+    ax.set_yticks(range(len(OPERATION_NAMES)), OPERATION_NAMES)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(True)
     return image
@@ -173,7 +173,7 @@ def _ring(ax, cell):
     """Mark the operations that a cell of the genotype consists of."""
     places = {edge: number for number, edge in enumerate(edges(len(cell) // 2))}
     for entry, (operation, source) in enumerate(cell):
-        ax.plot(places[entry // 2, source], OPERATIONS.index(operation), **RING)
+        ax.plot(places[entry // 2, source], OPERATION_NAMES.index(operation), **RING)
 
 
 def _sharpening_key(ringed):

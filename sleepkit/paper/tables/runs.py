@@ -4,7 +4,7 @@ import pandas as pd
 
 from sleepkit.epochs import STAGES
 from sleepkit.evaluation.protocols import EPOCHWISE
-from sleepkit.genotype import OPERATIONS
+from sleepkit.genotype import OPERATION_NAMES
 from sleepkit.metrics import per_class, scores
 from sleepkit.paper.published import PREPARED_COUNTS, published, published_confusion
 from sleepkit.paper.tables.formats import HEADS, factor
@@ -17,7 +17,7 @@ DATASETS = {"edf20": "EDF-20", "edf78": "EDF-78"}
 # Setting, value in the paper (or in the authors' run where its text is not at hand), name in settings.json; None is
 # fixed in the code at the paper's value.
 SEARCH_SETTINGS = (
-    ("operations on an edge", len(OPERATIONS), None),
+    ("operations on an edge", len(OPERATION_NAMES), None),
     ("channels of the search network", 16, "channels"),
     ("cells of the search network", 6, "cells"),
     ("nodes of a cell", 7, "nodes"),
