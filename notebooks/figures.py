@@ -13,9 +13,9 @@
 # ---
 
 # %% [markdown]
-# # Figures and tables
+# # What do all tables and figures say?
 #
-# **Claim.** Every table and figure of the paper is drawn from result files: published numbers beside those of this run, each with the
+# **What this does.** Every table and figure of the paper is drawn from result files: published numbers beside those of this run, each with the
 # data, protocol and seeds that made it.
 #
 # Nothing is computed here and no network is loaded; the notebook reads `results/<profile>/` and the authors' published numbers, and

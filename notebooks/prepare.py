@@ -13,9 +13,9 @@
 # ---
 
 # %% [markdown]
-# # Prepare: from recordings to labelled epochs
+# # Do four rules give the paper's epochs?
 #
-# **Claim.** Sleep-EDF's recordings, cut by four rules, give exactly the epochs that the paper was trained on: 42,308 from the 39
+# **The paper's claim.** Sleep-EDF's recordings, cut by four rules, give exactly the epochs that the paper was trained on: 42,308 from the 39
 # nights of EDF-20 and 195,479 from the 153 nights of EDF-78.
 #
 # A polysomnogram (PSG) runs for about 20 hours; beside it lies a *hypnogram*, in which an expert has named every 30 s. The rules:
@@ -84,8 +84,9 @@ print(f"{len(epochs):,} epochs of {len(set(epochs.night))} nights, {epochs.x.sha
 plot_recording(epochs, note="Simulated nights." if settings.simulated else "Sleep-EDF Expanded, sleep cassette.")
 
 # %% [markdown]
-# Alpha waves around 10 Hz tell wakefulness, spindles and K-complexes N2, slow waves above 75 µV N3; REM looks like N1, but for
-# the saw-toothed waves. The prepared nights lie under `runs/<profile>/nights`, one `.npz` each in the layout that sleep-staging
+# **What is to be seen.** The hypnogram of one night, and of each stage the epoch of median amplitude. In real nights alpha waves around
+# 10 Hz mark quiet wakefulness, spindles and K-complexes N2, slow waves of more than 75 µV from peak to peak N3, and REM looks like N1. The
+# simulated nights of the demo have these waves too, but no single epoch has to show them. The prepared nights lie under `runs/<profile>/nights`, one `.npz` each in the layout that sleep-staging
 # projects exchange (`x`, `y`, `fs`, `ch_label`), and their table in `results/<profile>/nights.csv`.
 #
 # ## Checks

@@ -13,9 +13,9 @@
 # ---
 
 # %% [markdown]
-# # Stage 1 on EDF-20: search an architecture while pruning data and operations
+# # Which network does the search find, and how good is it on new people? (EDF-20)
 #
-# **Claim.** A differentiable search that drops uninformative samples and weak operations on its way finds a network for sleep staging:
+# **The paper's claim.** A differentiable search that drops uninformative samples and weak operations on its way finds a network for sleep staging:
 # 86.5 % accuracy on EDF-20, by the authors' protocol.
 #
 # Designing a network means choosing, for every connection inside it, one operation out of ten. The search makes that choice
@@ -123,12 +123,16 @@ found.removed_samples.pivot_table(index=["epoch", "half"], columns="stage", valu
 #
 # An epoch of quiet wake is right from the start and stays right: its VoE is low, and the weights learn nothing more from it. An epoch
 # between N1 and N2 is called now one, now the other: its VoE is high, and in the validation half it would push $\alpha$ to and fro. A
-# *mislabelled* epoch is wrong and stays wrong, so VoE does not find label errors, whatever its reputation. Left in each pair below are
-# the two distributions, right the removed epoch at the far end of each.
+# *mislabelled* epoch is wrong and stays wrong, so VoE does not find label errors.
 
 # %% tags=["nbval-ignore-output"]
 voe, examples = (read(profile, f"{run.stage1}/{name}.npz") for name in ("voe", "examples"))
 figures.plot_removed(voe, examples, note)
+
+# %% [markdown]
+# **What is to be seen.** Above, how VoE is distributed in either half, a row for each stage, with the number of epochs that left; below, one
+# removed epoch of each stage where there is one. Removed epochs lie at the lower end in the training half and at the upper end in the
+# validation half. Which stages they are of depends on the run: in a search as short as the demo's, chance decides more than sleep does.
 
 # %% [markdown]
 # **How $\alpha$ sharpens.** At the start all ten operations of an edge weigh the same. Two forces pull them apart: the gradient of the

@@ -13,9 +13,9 @@
 # ---
 
 # %% [markdown]
-# # Stage 1 on EDF-78: does the search carry over to four times as many nights?
+# # Does the search carry over to four times as many nights? (EDF-78)
 #
-# **Claim.** The same search, on the 153 nights of 78 people between 25 and 101 years old, finds a network with 83.1 % accuracy on
+# **The paper's claim.** The same search, on the 153 nights of 78 people between 25 and 101 years old, finds a network with 83.1 % accuracy on
 # EDF-78, by the authors' protocol.
 #
 # EDF-78 contains EDF-20 and adds older sleepers, whose slow waves are lower and whose nights are more broken: every method loses some

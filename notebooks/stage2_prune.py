@@ -13,9 +13,9 @@
 # ---
 
 # %% [markdown]
-# # Stage 2: half of the filters go, the accuracy stays
+# # What does half of the filters cost?
 #
-# **Claim.** Removing the half of the filters that carry least information and resemble others most costs next to no accuracy: on EDF-20
+# **The paper's claim.** Removing the half of the filters that carry least information and resemble others most costs next to no accuracy: on EDF-20
 # 86.4 to 86.5 % before and 86.3 to 86.4 % after.
 #
 # A trained convolution has filters that do little and filters that do what others do. Two scores tell them apart (after Tang et al.

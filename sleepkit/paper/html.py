@@ -110,7 +110,7 @@ def read_executed(path):
 def opening(notebook):
     """Title and claim of a notebook, from its first cell."""
     text = notebook.cells[0].source
-    claim = re.search(r"\*\*Claim\.\*\* (.+?)(\n\n|$)", text, re.DOTALL)
+    claim = re.search(r"\*\*(?:The paper's claim|What this does)\.\*\* (.+?)(\n\n|$)", text, re.DOTALL)
     return heading(text), claim[1] if claim else ""
 
 

@@ -4,14 +4,21 @@ What differs from run to run without meaning anything (cell ids, times, paths, v
 runs are the same bytes, except in cells tagged `nbval-ignore-output`.
 """
 
+import base64
+import io
+import json
 import tempfile
 from pathlib import Path
 
 import nbformat
+from PIL import Image
 
 from sleepkit.execution import notebooks
 from sleepkit.execution.jobs import environment
 from sleepkit.execution.paths import written
+
+LARGEST = 490e3  # bytes of a notebook: its pictures are shown with as many dots and colours as leave it below
+LOOKS = ((1.0, 256), (1.0, 64), (0.85, 64), (0.75, 48), (0.65, 32), (0.55, 32), (0.5, 16))  # share of the dots, colours
 
 
 def golden():
@@ -22,7 +29,7 @@ def golden():
             print(f"{name}: running", flush=True)
             notebooks.execute(notebooks.source(name), executed, {})
             with written(notebooks.FOLDER / f"{name}.ipynb") as temporary:
-                nbformat.write(cleaned(nbformat.read(executed, as_version=4)), temporary)
+                nbformat.write(light(cleaned(nbformat.read(executed, as_version=4))), temporary)
 
 
 def cleaned(notebook):
@@ -33,6 +40,28 @@ def cleaned(notebook):
         kept = {**cell, "id": f"cell-{number}", "metadata": {"tags": tags} if tags else {}}
         clean.cells.append(nbformat.from_dict(kept))
     return clean
+
+
+def light(notebook):
+    """The notebook with pictures that leave it below LARGEST bytes; the executed copy in runs/ has them whole."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = [output for output in outputs if "image/png" in output.get("data", {})]
+    whole = [base64.b64decode(output.data["image/png"]) for output in shown]
+    for share, colours in LOOKS:
+        for output, picture in zip(shown, whole, strict=True):
+            output.data["image/png"] = base64.b64encode(_smaller(picture, share, colours)).decode() + "\n"
+        if len(json.dumps(notebook)) < LARGEST:
+            break
+    return notebook
+
+
+def _smaller(picture, share, colours):
+    with Image.open(io.BytesIO(picture), formats=["PNG"]) as image:
+        size = [round(side * share) for side in image.size]
+        image = image.convert("RGB") if share == 1 else image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    image.quantize(colours, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
+    return content.getvalue()
 
 
 if __name__ == "__main__":
