@@ -72,7 +72,7 @@ from sleepkit.evaluation.training import TrainSettings
 from sleepkit.experiments import (
     Networks, Run, evaluation_checks, load_epochs, nested_report, search_architecture, search_checks, train_networks,
 )
-from sleepkit.paper import figures
+from sleepkit.paper import answer, figures
 from sleepkit.paper.published import SEARCH_SAMPLES, published, published_genotype
 from sleepkit.results import read
 from sleepkit.search.settings import SearchSettings
@@ -191,6 +191,14 @@ pooled[["protocol", "genotype", "cells", "context", "seed", "acc", "mf1", "kappa
 
 # %% tags=["nbval-ignore-output"]
 nested_report(run).style.hide(axis="index")
+
+# %% [markdown]
+# ## The answer
+#
+# Published, this run, and the committed run on real nights (profile `first5s-cpu`: first 5 s of every epoch, 42,308 epochs of 20 people).
+
+# %% tags=["nbval-ignore-output"]
+answer("stage1", run)
 
 # %% [markdown]
 # ## Checks

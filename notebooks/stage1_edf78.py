@@ -62,7 +62,7 @@ from sleepkit.evaluation.training import TrainSettings
 from sleepkit.experiments import (
     Networks, Run, evaluation_checks, load_epochs, search_architecture, search_checks, train_networks,
 )
-from sleepkit.paper import figures
+from sleepkit.paper import answer, figures
 from sleepkit.paper.published import SEARCH_SAMPLES, published, published_genotype
 from sleepkit.results import read
 from sleepkit.search.settings import SearchSettings
@@ -144,6 +144,14 @@ pooled[["protocol", "genotype", "cells", "context", "seed", "acc", "mf1", "kappa
 # %% [markdown]
 # Rows with `context` smooth each night's probabilities by a hidden Markov model: beyond the paper, and always apart.
 #
+# ## The answer
+#
+# Published, this run, and the committed run on real nights (profile `first5s-cpu`: first 5 s of every epoch, EDF-20 alone).
+
+# %% tags=["nbval-ignore-output"]
+answer("stage1", run)
+
+# %% [markdown]
 # ## Checks
 
 # %%

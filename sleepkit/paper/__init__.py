@@ -1,6 +1,6 @@
 """The paper's side: published numbers, tables and figures."""
 
-FACE = {"published_genotype": "sleepkit.paper.published", "show": "sleepkit.paper.display"}
+FACE = {"answer": "sleepkit.paper.answers", "published_genotype": "sleepkit.paper.published", "show": "sleepkit.paper.display"}
 
 
 def __getattr__(name):

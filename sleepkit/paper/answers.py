@@ -1,0 +1,90 @@
+"""The answer at a notebook's end: published, this run, the committed real run, and a verdict in words."""
+
+import pandas as pd
+
+from sleepkit.evaluation.protocols import SUBJECTWISE
+from sleepkit.metrics import scores
+from sleepkit.paper.published import PREPARED_COUNTS, published, published_confusion
+from sleepkit.results import find, gather
+
+REAL = "first5s-cpu"  # the profile whose results on real nights are committed
+NEXT_TO_NONE = 0.5  # points of accuracy; the paper reports 0.1 to 0.2
+SIMULATED = "simulated nights: says nothing about people"
+
+
+def answer(notebook, run):
+    """A data frame with a row per question of a notebook ("prepare", "stage1", "stage2"). Nothing is asserted: an
+    outcome is what it is.
+
+    run : name of the profile, or an object with `profile` and perhaps `dataset`
+    """
+    profile, dataset = getattr(run, "profile", run), getattr(run, "dataset", "edf20")
+    rows = {"prepare": _epochs, "stage1": _accuracy, "stage2": _pruning}[notebook](profile, dataset)
+    table = pd.DataFrame(rows, columns=["question", "published", "this run", "real nights", "verdict"])
+    facts = find(profile, "preparation.json")
+    return table.assign(verdict=SIMULATED) if facts and facts["simulated"] else table
+
+
+def _epochs(profile, dataset):
+    def counted(name):
+        nights = find(name, "nights.csv")
+        n = 0 if nights is None else nights[nights.dataset == dataset].n_epochs.sum()
+        return f"{n:,}" if n else "–"
+
+    known = f"{sum(PREPARED_COUNTS[dataset].values()):,}"
+    verdict = "the paper's epochs" if counted(profile) == known else "other nights, or not all of them"
+    return [(f"epochs of EDF-{dataset[3:]}", known, counted(profile), counted(REAL), verdict)]
+
+
+def _accuracy(profile, dataset):
+    matrix = published_confusion(f"{dataset}_L7_full")
+    rows = []
+    for name, words in (("acc", "accuracy on new people, %"), ("mf1", "macro-F1 on new people, %")):
+        ours, real = (_of_first_network(one, dataset, name) for one in (profile, REAL))
+        verdict = (
+            "–"
+            if ours is None
+            else f"{100 * scores(matrix)[name] - ours:.1f} points below, by a protocol that keeps people apart"
+        )
+        rows.append((words, f"{100 * scores(matrix)[name]:.1f}, epochwise", _shown(ours), _shown(real), verdict))
+    return rows
+
+
+def _of_first_network(profile, dataset, score):
+    """Per cent, mean over seeds, of the shallowest full network, each epoch for itself; None where there is none."""
+    rows = gather(profile, "crossval.csv")
+    if rows is None:
+        return None
+    rows = rows[(rows.fold == "pooled") & (rows.context == "none") & (rows.protocol == SUBJECTWISE.name)]
+    rows = rows[(rows.dataset == dataset) & (rows.pruned == 0) & (rows.variant == "") & (rows.origin != "nested")]
+    return None if rows.empty else 100 * rows[rows.cells == rows.cells.min()][score].mean()
+
+
+def _pruning(profile, dataset):
+    size = published("parameters").query("dataset == @dataset and layers == 7").iloc[0]
+    lost, share = zip(*(_of_pruning(one, dataset) for one in (profile, REAL)), strict=True)
+    verdict = "–"
+    if lost[0] is not None:
+        verdict = "as the paper says" if lost[0][0] <= NEXT_TO_NONE else "more than the paper says"
+    intervals = ["–" if one is None else "{:.1f} ({:.1f} to {:.1f})".format(*one) for one in lost]
+    zeroed = f"{100 * size.params_nonzero_after_pruning / size.params_total:.0f}, set to zero"
+    return [
+        ("accuracy lost, points (95 % interval)", "0.1 to 0.2", *intervals, verdict),
+        ("parameters left, %", zeroed, *map(_shown, share), "removed for good"),
+    ]
+
+
+def _of_pruning(profile, dataset):
+    """(points of accuracy lost and its interval, share of parameters left in per cent) of the shallowest network."""
+    stage2 = "stage2_prune" if dataset == "edf20" else f"stage2_prune_{dataset}"
+    rows, sizes = find(profile, f"{stage2}/differences.csv"), gather(profile, "parameters.csv")
+    if rows is None:
+        return None, None
+    row = rows[(rows.comparison == "pruned - full") & (rows.metric == "acc") & (rows.dataset == dataset)]
+    row = row.sort_values("cells", kind="stable").iloc[0]
+    params = sizes[(sizes.genotype == row.genotype) & (sizes.cells == row.cells)].groupby("pruned").params.first()
+    return (-100 * row.difference, -100 * row.high, -100 * row.low), 100 * params.iloc[-1] / params.iloc[0]
+
+
+def _shown(value):
+    return "–" if value is None else f"{value:.1f}"
