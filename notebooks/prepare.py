@@ -43,13 +43,13 @@ seed = 0                           # of the simulation
 # %%
 from sleepkit.epochs import EpochSet
 from sleepkit.experiments import Preparation, obtain_recordings, preparation_checks, prepare_nights, stage_counts
-from sleepkit.paper import answer
+from sleepkit.paper import answer, settings_table
 from sleepkit.paper.figures import plot_recording
 from sleepkit.results import read
 
 settings = Preparation(profile=profile, source=source, channel=channel, seconds=seconds, wake_margin_minutes=wake_margin_minutes,
                        subjects=subjects, hours=hours, seed=seed)
-settings
+settings_table(settings)
 
 # %% [markdown]
 # ## Nights

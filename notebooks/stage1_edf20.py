@@ -72,7 +72,7 @@ from sleepkit.evaluation.training import TrainSettings
 from sleepkit.experiments import (
     Networks, Run, evaluation_checks, load_epochs, nested_report, search_architecture, search_checks, train_networks,
 )
-from sleepkit.paper import answer, figures
+from sleepkit.paper import answer, figures, settings_table
 from sleepkit.paper.published import SEARCH_SAMPLES, published, published_genotype
 from sleepkit.results import read
 from sleepkit.search.settings import SearchSettings
@@ -84,7 +84,7 @@ search = SearchSettings(channels=search_channels, cells=search_cells, nodes=sear
 training = TrainSettings(schedule=schedule, batch=train_batch, epochs=train_epochs)
 networks = Networks(origins=origins, channels=network_channels, cells=network_cells, lr=lr, protocols=protocols, folds=folds,
                     validation_subjects=validation_subjects, seeds=seeds, nested=nested)
-run, search, training, networks
+settings_table(search, training, networks)
 
 # %% [markdown]
 # ## The search

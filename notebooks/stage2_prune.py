@@ -56,7 +56,7 @@ from sleepkit.experiments import (
     Ablation, Pruning, Run, Sweep, ablate, accuracy_claim, calibrate, filter_importance, full_and_pruned, inference_cost, load_networks,
     paired_differences, prune_and_finetune, prune_other_dataset, pruning_checks, regrowth, sweep_ratios,
 )
-from sleepkit.paper import answer, figures, tables
+from sleepkit.paper import answer, figures, settings_table, tables
 from sleepkit.paper.display import show_table
 
 # %%
@@ -64,7 +64,7 @@ run = Run(profile=profile, dataset=dataset, subjects=subjects, device=device, wh
 pruning = Pruning(ratio=ratio, balance=balance, finetune_epochs=finetune_epochs, variants=variants)
 ablation = Ablation(seeds=ablation_seeds, search=ablation_search)
 sweep = Sweep(ratios=ratios, methods=methods, folds=sweep_folds)
-run, pruning, ablation, sweep
+settings_table(pruning, ablation, sweep)
 
 # %% [markdown]
 # ## Which filters are worth keeping

@@ -1,6 +1,7 @@
 """The paper's side: published numbers, tables and figures."""
 
-FACE = {"answer": "sleepkit.paper.answers", "published_genotype": "sleepkit.paper.published", "show": "sleepkit.paper.display"}
+FACE = {"answer": "sleepkit.paper.answers", "settings_table": "sleepkit.paper.answers"}
+FACE |= {"published_genotype": "sleepkit.paper.published", "show": "sleepkit.paper.display"}
 
 
 def __getattr__(name):

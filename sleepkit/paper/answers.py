@@ -1,4 +1,6 @@
-"""The answer at a notebook's end: published, this run, the committed real run, and a verdict in words."""
+"""What stands at a notebook's beginning and end: its settings next to the paper's, and the answer to its question."""
+
+from dataclasses import MISSING, fields
 
 import pandas as pd
 
@@ -10,6 +12,20 @@ from sleepkit.results import find, gather
 REAL = "first5s-cpu"  # the profile whose results on real nights are committed
 NEXT_TO_NONE = 0.5  # points of accuracy; the paper reports 0.1 to 0.2
 SIMULATED = "simulated nights: says nothing about people"
+
+
+def settings_table(*settings):
+    """Settings (frozen dataclasses, whose defaults are the paper's) as a data frame setting, paper, this run."""
+    rows = [
+        (
+            f"{type(one).__name__}: {field.name}",
+            "–" if field.default is MISSING else field.default,
+            getattr(one, field.name),
+        )
+        for one in settings
+        for field in fields(one)
+    ]
+    return pd.DataFrame(rows, columns=["setting", "paper", "this run"]).astype(str).set_index("setting")
 
 
 def answer(notebook, run):

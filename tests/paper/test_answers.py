@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 
 from sleepkit import results
+from sleepkit.evaluation.training import TrainSettings
 from sleepkit.execution import paths
-from sleepkit.paper import answer
+from sleepkit.experiments import Pruning
+from sleepkit.paper import answer, settings_table
 
 CPU = SimpleNamespace(profile="first5s-cpu", dataset="edf20")
 
@@ -47,3 +49,9 @@ def test_half_a_point_is_next_to_none(tmp_path, monkeypatch, difference, words):
     results.write_table(sizes, folder / "stage2_prune" / "parameters.csv")
     shown = answer("stage2", SimpleNamespace(profile="toy", dataset="edf20"))
     assert shown.verdict[0] == words and shown["this run"][1] == "30.0"
+
+
+def test_settings_stand_next_to_the_papers():
+    table = settings_table(Pruning(finetune_epochs=4), TrainSettings())
+    assert table.loc["Pruning: finetune_epochs"].tolist() == ["25", "4"]
+    assert (table.filter(like="TrainSettings", axis=0).paper == table.filter(like="TrainSettings", axis=0)["this run"]).all()
