@@ -74,7 +74,7 @@ search = SearchSettings(channels=search_channels, cells=search_cells, nodes=sear
 training = TrainSettings(schedule=schedule, batch=train_batch, epochs=train_epochs, patience=patience)
 networks = Networks(origins=origins, channels=network_channels, cells=network_cells, lr=lr, protocols=protocols, folds=folds,
                     validation_subjects=validation_subjects, seeds=seeds)
-settings_table(search, training, networks)
+settings_table(search, training, networks, paper={"TrainSettings: patience": 10, "Networks: channels": 9, "Networks: lr": 0.005})
 
 # %% [markdown]
 # ## The search

@@ -14,18 +14,17 @@ NEXT_TO_NONE = 0.5  # points of accuracy; the paper reports 0.1 to 0.2
 SIMULATED = "simulated nights: says nothing about people"
 
 
-def settings_table(*settings):
-    """Settings (frozen dataclasses, whose defaults are the paper's) as a data frame setting, paper, this run."""
-    rows = [
-        (
-            f"{type(one).__name__}: {field.name}",
-            "–" if field.default is MISSING else field.default,
-            getattr(one, field.name),
-        )
-        for one in settings
-        for field in fields(one)
-    ]
-    return pd.DataFrame(rows, columns=["setting", "paper", "this run"]).astype(str).set_index("setting")
+def settings_table(*settings, paper=None):
+    """Settings (frozen dataclasses, whose defaults are the paper's for EDF-20) as a data frame setting, paper, this run;
+    paper : dict setting -> value in the paper where that is not the default."""
+    rows = {}
+    for one in settings:
+        for field in fields(one):
+            default = "–" if field.default is MISSING else field.default
+            rows[f"{type(one).__name__}: {field.name}"] = {"paper": default, "this run": getattr(one, field.name)}
+    for name, value in (paper or {}).items():
+        rows[name]["paper"] = value
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("setting").map(str)
 
 
 def answer(notebook, run):
