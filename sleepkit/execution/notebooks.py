@@ -5,6 +5,7 @@ papermill takes a second to import, hence inside the functions: whether a notebo
 """
 
 import ast
+import contextlib
 import difflib
 import os
 import sys
@@ -13,6 +14,7 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
+from sleepkit.execution import WorkFailed
 from sleepkit.execution.jobs import environment, here
 from sleepkit.execution.paths import PACKAGE, ROOT, figures, plain, results, run_time, runs, written
 
@@ -22,7 +24,7 @@ KERNEL = {"name": "python3", "language": "python", "display_name": "Python 3"}
 KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", dict: "a mapping", list: "a list"}
 
 
-class NotebookFailed(Exception):
+class NotebookFailed(WorkFailed):
     """A cell of a notebook raised an error, or its kernel died; the message says where the failed run is kept."""
 
 
@@ -37,8 +39,7 @@ def run(name, profile=None, parameters_file=None, parameters=None):
     """
     notebook = source(name)
     chosen = profile_parameters(name, profile) if profile else {}
-    chosen |= _read_yaml(parameters_file) if parameters_file else {}
-    chosen |= parameters or {}
+    chosen |= (_read_yaml(parameters_file) if parameters_file else {}) | (parameters or {})
     defaults = default_parameters(notebook)
     check_parameters(name, chosen, defaults)
     profile = plain((defaults | chosen)["profile"])
@@ -119,7 +120,9 @@ def check_parameters(name, chosen, defaults):
             problems.append(f"{name} has no parameter {key!r}{hint} (it has {', '.join(defaults)})")
         elif (default := defaults[key]) is not None and _kind(value) != _kind(default):
             words = f"{name}: {key} = {value!r} is {_kind(value)}, but its default {default!r} is {_kind(default)}"
-            problems.append(words + _as_number(value))
+            with contextlib.suppress(ArithmeticError):  # YAML takes 1e-3 for text
+                words += f": write {Decimal(value):f}" if isinstance(value, str) else ""
+            problems.append(words)
     if problems:
         raise ValueError("\n".join(problems))
 
@@ -128,19 +131,9 @@ def _kind(value):
     return KINDS.get(type(value), "nothing")
 
 
-def _as_number(value):
-    """YAML takes 1e-3 for text; say how to write it."""
-    try:
-        return f": write {Decimal(value):f}" if isinstance(value, str) else ""
-    except ArithmeticError:
-        return ""
-
-
 def kernel_environment(folder):
     """Variables for a process that starts kernels: this Python and this sleepkit, inline figures, no progress bars.
-
-    folder : an empty one, where the description of the kernel is written
-    """
+    folder : an empty one, where the description of the kernel is written"""
     from ipykernel.kernelspec import write_kernel_spec
 
     # the level keeps the kernel's note on unencrypted local sockets away from the reader's terminal
@@ -151,10 +144,8 @@ def kernel_environment(folder):
     # glibc would give a training step's memory back and take it anew for the next: a tenth of the time of a step.
     wanted = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
     variables |= {key: os.environ.get(key, value) for key, value in wanted.items()}
-    for key in ("SLEEPKIT_RUNS", "SLEEPKIT_DATA"):
-        if os.environ.get(key):
-            variables[key] = str(Path(os.environ[key]).absolute())  # kernels work in `notebooks/`
-    return variables
+    ours = {key: os.environ[key] for key in ("SLEEPKIT_RUNS", "SLEEPKIT_DATA") if os.environ.get(key)}
+    return variables | {key: str(Path(value).absolute()) for key, value in ours.items()}  # kernels work in `notebooks/`
 
 
 def _run_whole(name, notebook, parameters, output):

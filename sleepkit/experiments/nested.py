@@ -62,7 +62,8 @@ def nested_network(epochs, folds, *, search, training, networks, run):
 
 def nested_plans(epochs, folds, *, search, training, networks, run):
     """The plans of `nested_network`, one a fold: a search of `networks.nested` on its training and validation
-    subjects, then training on the training epochs that data pruning left.
+    subjects, then training on the training epochs that data pruning left. What a fold's run is called depends on what
+    this fold found and on nothing of the others.
 
     Writes nested.json: per fold the genotype, the epochs searched on, left in either half of the search, and trained
     on, and the operations removed. Raises TimeOver.
@@ -71,39 +72,35 @@ def nested_plans(epochs, folds, *, search, training, networks, run):
     data, deadline = epochs if run.where == "inline" else share(epochs, work / "folds"), run.deadline()
     todo = [FoldSearch(data, fold, search, work / "nested", run.device, deadline) for fold in folds]
     found = jobs.map(search_fold, todo, run.where, work / "jobs", gpus=run.gpus, label="searches")
-    found = {fold.number: one for fold, one in zip(folds, found, strict=True)}
-    _write(found, search, epochs, folds, run)
     cells, seed = networks.cells[0], networks.seeds[0]
     key = NetworkKey(SUBJECTWISE.name, run.dataset, "nested", networks.channels, cells, seed=seed)
-    how = replace(training, lr=networks.lr_of(cells), select_by=SUBJECTWISE.select_by, seed=seed)
-    return [_plan(key, epochs, fold, found[fold.number], how, work / "folds") for fold in folds]
+    training = replace(training, lr=networks.lr_of(cells), select_by=SUBJECTWISE.select_by)
+    plans, report = [], {}
+    for fold, one in zip(folds, found, strict=True):
+        left = left_by(one, fold, epochs)
+        plans.append(full_plan(key, epochs, (left,), one.genotype, training, work))
+        report[str(fold.number)] = {
+            "genotype": json.loads(one.genotype.to_json()),
+            "searched_on": len(fold.train) + len(fold.valid),
+            "left": {half: len(ids) for half, ids in one.kept.items()},
+            "trained_on": len(left.train),
+            "removed_operations": len(one.removed_operations),
+        }
+    write_json({"search": asdict(search), "folds": report}, run.results(run.stage1) / "nested.json")
+    return plans
 
 
-def _plan(key, epochs, fold, found, training, folder):
-    """The plan of one fold's network, whose name depends on what this fold found and on nothing of the others."""
-    start = partial(new_network, found.genotype, key.channels, key.cells)
-    facts = {"architecture": json.loads(found.genotype.to_json())}
-    return Plan(key, epochs, (left_by(found, fold, epochs),), start, training, folder, facts)
+def full_plan(key, data, folds, genotype, training, work):
+    """The plan of a genotype at full width; work : folder of stage 1."""
+    start = partial(new_network, genotype, key.channels, key.cells)
+    facts = {"architecture": json.loads(genotype.to_json())}
+    return Plan(key, data, folds, start, replace(training, seed=key.seed), work / "folds", facts)
 
 
 def left_by(found, fold, epochs):
     """The fold without the training epochs that data pruning removed."""
     left = np.concatenate(list(found.kept.values()))
     return replace(fold, train=fold.train[np.isin(epochs.id[fold.train], left)])
-
-
-def _write(found, search, epochs, folds, run):
-    report = {
-        str(fold.number): {
-            "genotype": json.loads(found[fold.number].genotype.to_json()),
-            "searched_on": len(fold.train) + len(fold.valid),
-            "left": {half: len(ids) for half, ids in found[fold.number].kept.items()},
-            "trained_on": len(left_by(found[fold.number], fold, epochs).train),
-            "removed_operations": len(found[fold.number].removed_operations),
-        }
-        for fold in folds
-    }
-    write_json({"search": asdict(search), "folds": report}, run.results(run.stage1) / "nested.json")
 
 
 def nested_report(run):
@@ -114,8 +111,7 @@ def nested_report(run):
     report = json.loads(file.read_text())["folds"] if file.exists() else {}
     for number, found in report.items():
         row = {"fold": int(number), "searched on": found["searched_on"], "left": sum(found["left"].values())}
-        row["trained on"] = found["trained_on"]
-        row["operations removed"] = found["removed_operations"]
+        row |= {"trained on": found["trained_on"], "operations removed": found["removed_operations"]}
         for kind, entries in found["genotype"].items():
             counts = Counter(name for name, _ in entries).most_common()
             row[f"{kind} cell"] = ", ".join(f"{n} {name}" for name, n in counts)

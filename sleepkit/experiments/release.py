@@ -14,7 +14,7 @@ from sleepkit.evaluation.crossval import CrossValidated, cross_validate, fold_pr
 from sleepkit.evaluation.protocols import Fold
 from sleepkit.evaluation.scores import fold_context
 from sleepkit.experiments.settings import Pruning, Run
-from sleepkit.experiments.stage1 import full_plan
+from sleepkit.experiments.nested import full_plan
 from sleepkit.experiments.stage2 import load_networks, load_pruned, pruning_plan, subjectwise
 from sleepkit.network.saved import load_network, save_network
 from sleepkit.paper.provenance import searched_on_all

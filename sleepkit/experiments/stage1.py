@@ -1,19 +1,16 @@
 """Stage 1 of the paper: search an architecture, then train and test the network it describes. Files in, files out."""
 
-import json
 from dataclasses import asdict, replace
-from functools import partial
+from itertools import product
 
 import numpy as np
 
 from sleepkit.epochs import EpochSet, parse_night
-from sleepkit.evaluation.crossval import Plan, cross_validate
+from sleepkit.evaluation.crossval import cross_validate
 from sleepkit.evaluation.protocols import PROTOCOLS, manifest
 from sleepkit.evaluation.scores import write_scores
 from sleepkit.execution import paths
-from sleepkit.experiments.nested import nested_network
-from sleepkit.experiments.settings import nights_folder
-from sleepkit.network.sleepnet import new_network
+from sleepkit.experiments.nested import full_plan, nested_network
 from sleepkit.paper.published import published_genotype
 from sleepkit.pruning.data import removed_examples, sample_variances
 from sleepkit.recordings import nights_of
@@ -23,16 +20,14 @@ from sleepkit.search.bilevel import run_search, search_key
 
 def load_epochs(run):
     """The prepared nights of the profile that belong to the run's data set and subjects, as an EpochSet."""
-    folder = nights_folder(run)
+    folder = paths.runs(run.profile) / "nights"
     there = {path.stem for path in folder.glob("[!.]*.npz")}
     nights = [night for night in nights_of(run.dataset) if night in there]
     if run.subjects:
         nights = [night for night in nights if parse_night(night)[0] in run.subjects]
     if not nights:
-        whose = f"{run.dataset}, subjects {run.subjects or 'all'}"
-        raise ValueError(
-            f"{folder}: no prepared night of {whose}; run the prepare notebook of profile {run.profile} first"
-        )
+        what = f"no prepared night of {run.dataset}, subjects {run.subjects or 'all'}"
+        raise ValueError(f"{folder}: {what}; run the prepare notebook of profile {run.profile} first")
     return EpochSet.load(folder, nights)
 
 
@@ -41,9 +36,8 @@ def search_architecture(epochs, search, run):
 
     Also writes settings.json, from which tables say what this run was. Returns a SearchResult; raises TimeOver.
     """
-    work = run.work(run.stage1) / f"search-{search_key(epochs, search)}"
+    folder, work = run.results(run.stage1), run.work(run.stage1) / f"search-{search_key(epochs, search)}"
     found = run_search(epochs, search, work, run.deadline(), run.device)
-    folder = run.results(run.stage1)
     with paths.written(folder / "genotype.json") as path:
         path.write_text(found.genotype.to_json() + "\n")
     facts = {"profile": run.profile, "dataset": run.dataset, **asdict(search)}
@@ -71,15 +65,10 @@ def train_networks(epochs, found, *, search, training, networks, run):
     folds = {name: _folds(PROTOCOLS[name], data[name], networks, run) for name in networks.protocols}
     choices = {"searched": found.genotype, "published": published_genotype(run.dataset)}
     plans = []
-    for origin in networks.origins:
-        for protocol in networks.protocols:
-            for cells in networks.cells:
-                for seed in networks.seeds:
-                    key = NetworkKey(protocol, run.dataset, origin, networks.channels, cells, seed=seed)
-                    how = replace(training, lr=networks.lr_of(cells), select_by=PROTOCOLS[protocol].select_by)
-                    plans.append(
-                        full_plan(key, data[protocol], folds[protocol], choices[origin], how, run.work(run.stage1))
-                    )
+    for origin, name, cells, seed in product(networks.origins, networks.protocols, networks.cells, networks.seeds):
+        key = NetworkKey(name, run.dataset, origin, networks.channels, cells, seed=seed)
+        how = replace(training, lr=networks.lr_of(cells), select_by=PROTOCOLS[name].select_by)
+        plans.append(full_plan(key, data[name], folds[name], choices[origin], how, run.work(run.stage1)))
     done = cross_validate(plans, **run.places())
     list_networks(done, run.work(run.stage1), search=asdict(search))
     rows = write_scores(done, run.results(run.stage1))
@@ -106,25 +95,14 @@ def _folds(protocol, data, networks, run):
     return tuple(folds)
 
 
-def full_plan(key, data, folds, genotype, training, work, only=()):
-    """The plan of a genotype at full width; work : folder of stage 1."""
-    start = partial(new_network, genotype, key.channels, key.cells)
-    facts = {"architecture": json.loads(genotype.to_json())}
-    return Plan(key, data, folds, start, replace(training, seed=key.seed), work / "folds", facts, tuple(only))
-
-
 def list_networks(networks, work, **facts):
     """Write the list of a notebook's CrossValidated networks, networks.json: which they are, where they lie and how
     they were trained. Stage 2 starts from those of stage 1."""
-    listed = [
-        {
-            "key": asdict(network.key),
-            "networks": {number: str(path) for number, path in network.networks.items()},
-            "training": asdict(network.training),
-            "data": network.data.content,
-        }
-        for network in networks
-    ]
-    by_subject = next((network for network in networks if network.protocol.by_subject), None)
-    folds = None if by_subject is None else manifest(by_subject.data, by_subject.folds)
+    listed, folds = [], None
+    for network in networks:
+        files = {number: str(path) for number, path in network.networks.items()}
+        named = {"key": asdict(network.key), "networks": files, "training": asdict(network.training)}
+        listed.append(named | {"data": network.data.content})
+        if network.protocol.by_subject and folds is None:
+            folds = manifest(network.data, network.folds)
     write_json(facts | {"folds": folds, "networks": listed}, work / "networks.json")
