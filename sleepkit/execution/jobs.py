@@ -26,7 +26,7 @@ QUEUE_CHECK = 60  # seconds: also how long a shared folder may take to show the 
 
 
 class JobFailed(WorkFailed):
-    """One or several jobs failed; the message names each item, what went wrong and the log file."""
+    """Jobs failed; the message names each item, what went wrong and the log file."""
 
 
 def map(fn, items, where="inline", folder=None, gpus=0, minutes=24 * 60, partition=None, label="jobs"):

@@ -25,15 +25,14 @@ KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text",
 
 
 class NotebookFailed(WorkFailed):
-    """A cell of a notebook raised an error, or its kernel died; the message says where the failed run is kept."""
+    """A cell raised an error, or the kernel died; the message says where the failed run is kept."""
 
 
 def run(name, profile=None, parameters_file=None, parameters=None):
     """Run one notebook through papermill and return the path of the executed copy, `runs/<profile>/NAME.ipynb`.
 
     profile : whose `notebooks/profiles/<profile>/NAME.yaml` is read; None or "demo": the notebook's own defaults
-    parameters_file : yaml of further parameters, which override those of the profile
-    parameters : dict that overrides both
+    parameters_file : yaml of parameters that override the profile's;  parameters : dict that overrides both
     The notebook appears under its name only when it has finished. Raises ValueError before anything runs when the
     notebook, the profile or a parameter is unknown or of another kind; NotebookFailed when a cell fails.
     """
@@ -58,9 +57,7 @@ def run(name, profile=None, parameters_file=None, parameters=None):
 
 def is_stale(name, profile="demo"):
     """Whether a notebook of a profile never ran, what it reads is newer than that run, or what it leaves was removed.
-
-    Result files have no say by their time: that of committed ones is git's.
-    """
+    Result files have no say by their time: that of committed ones is git's."""
     output = runs(profile) / f"{name}.ipynb"
     left = {"prepare": results(profile) / "nights.csv", "figures": figures(profile) / "index.md"}
     if not output.exists() or not left.get(name, results(profile) / name).exists():
@@ -91,10 +88,9 @@ def default_parameters(notebook):
 
     cells, found = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])], {}
     for parameter in (parameter for cell in cells for parameter in PythonTranslator.inspect(cell)):
-        try:
+        found[parameter.name] = None
+        with contextlib.suppress(ValueError, SyntaxError):  # papermill cuts a text at its first #
             found[parameter.name] = ast.literal_eval(parameter.default)
-        except (ValueError, SyntaxError):  # papermill cuts a text at its first #
-            found[parameter.name] = None
     return found
 
 
@@ -171,10 +167,10 @@ def execute(notebook, output, parameters):
     import nbformat
     import papermill
 
+    how = {"cwd": FOLDER, "progress_bar": sys.stderr.isatty(), "coalesce_streams": True}
     with tempfile.TemporaryDirectory() as folder, environment(kernel_environment(folder)):
         nbformat.write(notebook, path := Path(folder, "source.ipynb"))
-        bar = sys.stderr.isatty()
-        papermill.execute_notebook(path, output, parameters, cwd=FOLDER, progress_bar=bar, coalesce_streams=True)
+        papermill.execute_notebook(path, output, parameters, **how)
 
 
 def from_yaml(text, where):

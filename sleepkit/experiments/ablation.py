@@ -4,7 +4,6 @@ A network is trained on the epochs of the fold that the data pruning of its sear
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from sleepkit.search.settings import SearchSettings
 
 # Variant -> (data pruning, operation pruning) of its search. The other variants start from the last one's network.
 SEARCHES = {"DARTS": (False, False), "+ BDP": (True, False), "+ DOP": (False, True), "+ BDP + DOP": (True, True)}
+REMOVALS = {"both + filter pruning": "importance", "both + random filters": "random", "both + filters by L1": "l1"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,72 +74,42 @@ def ablate(networks, ablation, pruning, run):
     return frame
 
 
-@dataclass(frozen=True, eq=False)
-class Variant:
-    """A row of table 8.
+def ablate_seed(job):
+    """The rows of one seed as a list of dicts. Raises TimeOver."""
+    width, cells, seed, pruning = job.key.channels, job.key.cells, job.key.seed, job.pruning
+    epochs, work, rows = shared(job.data), job.run.work(job.run.stage2), []
+    for name, (data_pruning, operation_pruning) in SEARCHES.items():
+        search = replace(job.search, data_pruning=data_pruning, operation_pruning=operation_pruning)
+        found = search_fold(FoldSearch(epochs, job.fold, search, work, job.run.device, job.deadline))
+        make, left = partial(new_network, found.genotype, width, cells), left_by(found, job.fold, epochs)
+        row, networks = _tested(job, name, make, job.training, left)
+        rows.append(row)
+    (path,) = networks.values()  # of the last search, from which most of the others start
+    longer = replace(job.training, epochs=job.training.epochs + pruning.finetune_epochs)
+    half = partial(new_network, found.genotype, max(width // 2, 1), cells)
+    drawn = partial(new_network, random_genotype(job.search.nodes, seed), width, cells)
+    rows.append(_tested(job, "random architecture", drawn, job.training, job.fold)[0])
+    starts = {
+        name: (method, partial(pruned_network, networks, pruning.ratio, pruning.balance, method, seed))
+        for name, method in REMOVALS.items()
+    } | {"both, same extra epochs": ("full", lambda _: load_network(path)[0])}
+    for name, (start, trained) in starts.items():
+        rows.append(_tested(job, name, trained, finetuning(job.training, pruning), left, start, path.parent.name)[0])
+    masked = _tested(job, "both, released mask", lambda _: released_mask(make(0), pruning.ratio), longer, left, "mask")
+    return [*rows, masked[0], _tested(job, "both, half width from scratch", half, longer, left)[0]]
+
+
+def _tested(job, name, make, training, fold, start="fresh", base=""):
+    """The row of a variant, and its networks, a dict fold -> path.
 
     make : function of the fold's number that returns the network to train;  fold : with the training epochs to use
     start : names how it begins, for the name of its run. Searches that end at the same architecture and epochs share
         one training
     base : name of the run whose network it starts from, "" for none
     """
-
-    name: str
-    make: Callable
-    training: TrainSettings
-    fold: Fold
-    start: str = "fresh"
-    base: str = ""
-
-
-def ablate_seed(job):
-    """The rows of one seed as a list of dicts. Raises TimeOver."""
-    searched = list(_searched(job))
-    tested = [_tested(variant, job) for variant in searched]
-    base, (_, networks) = searched[-1], tested[-1]
-    tested += [_tested(variant, job) for variant in _from_base(job, base, networks)]
-    return [row for row, _ in tested]
-
-
-def _searched(job):
-    """The variants that differ in their search."""
-    epochs, work = shared(job.data), job.run.work(job.run.stage2)
-    for name, (data_pruning, operation_pruning) in SEARCHES.items():
-        search = replace(job.search, data_pruning=data_pruning, operation_pruning=operation_pruning)
-        found = search_fold(FoldSearch(epochs, job.fold, search, work, job.run.device, job.deadline))
-        make = partial(new_network, found.genotype, job.key.channels, job.key.cells)
-        yield Variant(name, make, job.training, left_by(found, job.fold, epochs))
-
-
-def _from_base(job, base, networks):
-    """The random architecture, and what starts from the last search's network; networks : dict fold -> its path"""
-    width, cells, seed, pruning = job.key.channels, job.key.cells, job.key.seed, job.pruning
-    extra, longer = finetuning(job.training, pruning), job.training.epochs + pruning.finetune_epochs
-    longer, left = replace(job.training, epochs=longer), base.fold
-    (path,) = networks.values()
-    genotype, run = load_network(path)[0].genotype, path.parent.name
-
-    def pruned(method):
-        return partial(pruned_network, networks, pruning.ratio, pruning.balance, method, seed)
-
-    drawn = partial(new_network, random_genotype(job.search.nodes, seed), width, cells)
-    yield Variant("random architecture", drawn, job.training, job.fold)
-    yield Variant("both + filter pruning", pruned("importance"), extra, left, "importance", run)
-    yield Variant("both + random filters", pruned("random"), extra, left, "random", run)
-    yield Variant("both + filters by L1", pruned("l1"), extra, left, "l1", run)
-    yield Variant("both, same extra epochs", lambda _: load_network(path)[0], extra, left, "full", run)
-    yield Variant("both, released mask", lambda _: released_mask(base.make(0), pruning.ratio), longer, left, "mask")
-    half = partial(new_network, genotype, max(width // 2, 1), cells)
-    yield Variant("both, half width from scratch", half, longer, left)
-
-
-def _tested(variant, job):
-    """The row of a variant, trained on its fold, and the path of its network in a dict fold -> path."""
-    net = variant.make(variant.fold.number)
-    facts = {"start": variant.start, "channels": net.channels, "ratio": job.pruning.ratio}
-    facts |= {"balance": job.pruning.balance, "architecture": json.loads(net.genotype.to_json()), "from": variant.base}
-    folder, epochs = job.run.work(job.run.stage2) / "ablation", shared(job.data)
-    plan = Plan(job.key, epochs, (variant.fold,), variant.make, variant.training, folder, facts)
+    net, epochs, folder = make(fold.number), shared(job.data), job.run.work(job.run.stage2) / "ablation"
+    facts = {"start": start, "channels": net.channels, "ratio": job.pruning.ratio, "balance": job.pruning.balance}
+    facts |= {"architecture": json.loads(net.genotype.to_json()), "from": base}
+    plan = Plan(job.key, epochs, (fold,), make, training, folder, facts)
     (done,) = cross_validate([plan], job.run.device, deadline=job.deadline)
-    named = {"variant": variant.name, "seed": job.key.seed, "trained_on": len(variant.fold.train)}
-    return named | measured(done), done.networks
+    return {"variant": name, "seed": job.key.seed, "trained_on": len(fold.train)} | measured(done), done.networks

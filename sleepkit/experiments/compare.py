@@ -1,5 +1,4 @@
-"""Full and pruned networks, and a peer, on the same epochs: differences paired by subject, and calibration. Files in,
-files out."""
+"""Full and pruned networks, and a peer, on the same epochs: differences paired by subject, and calibration."""
 
 import numpy as np
 import pandas as pd
@@ -34,7 +33,7 @@ def paired_differences(pruning, run):
     differences.csv and returns it as a data frame: comparison ("pruned - full", "distilled - full, context" ...),
     genotype of the full network, channels, cells, metric, difference (mean over seeds, pooled over folds), low and high
     (its 95 % bootstrap interval over subjects), seeds, subjects. Says why where AttnSleep is left out. Raises
-    MissingResult when a stage has not run, ValueError when nothing was pruned, or on other epochs than those of stage 1.
+    MissingResult when a stage has not run, ValueError when nothing was pruned, or on other epochs than stage 1.
     """
     file = run.results(run.stage2) / "confusion_by_night.csv"
     nights = [read(run.profile, f"{stage}/{file.name}") for stage in (run.stage1, run.stage2)]
@@ -71,24 +70,23 @@ def _pairs(first, pruned, again):
     many epochs as what was distilled after pruning
     """
     size = ["origin", "channels", "cells"]
+
+    def named(nights, origin, channels, cells, variant=""):
+        return nights[(nights[[*size, "variant"]] == [origin, channels, cells, variant]).all(axis=1)]
+
     for (origin, channels, cells), full in first.groupby(size, sort=False):
         network = full.iloc[0][["genotype", "channels", "cells"]].tolist()
-
-        def named(nights, variant="", origin=origin, cells=cells, channels=channels):
-            of_size = (nights[size] == [origin, channels, cells]).all(axis=1)
-            return nights[of_size & (nights.variant == variant)]
-
         yield "full - AttnSleep", network, [full]
         if origin != "published":
-            yield "full - published genotype", network, [full, named(first, origin="published")]
+            yield "full - published genotype", network, [full, named(first, "published", channels, cells)]
         fewest = first[(first.origin == origin) & (first.channels == channels)].cells.min()
         if cells > fewest:
-            yield f"full - L = {fewest}", network, [full, named(first, cells=fewest)]
-        small = {way: named(pruned, variant) for way, variant in SMALL.items()}
+            yield f"full - L = {fewest}", network, [full, named(first, origin, channels, fewest)]
+        small = {way: named(pruned, origin, channels, cells, variant) for way, variant in SMALL.items()}
         for way, nights in small.items():
             yield f"{way} - full", network, [nights, full]
             yield f"{way} - AttnSleep", network, [nights]
-        taught = named(again, "distilled")
+        taught = named(again, origin, channels, cells, "distilled")
         yield "ensemble - distilled", network, [small["ensemble"], small["distilled"]]
         yield "full distilled - full", network, [taught, full]
         yield "full distilled - AttnSleep", network, [taught]

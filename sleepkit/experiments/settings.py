@@ -1,4 +1,4 @@
-"""Settings of the notebooks, each about one thing, given by keyword. The search's and the training's are their rooms'."""
+"""Settings of the notebooks, each about one thing, given by keyword."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -34,7 +34,6 @@ class Run:
 
     @property
     def gpus(self):
-        """GPUs of a job."""
         return int(self.device.startswith("cuda"))
 
     @property
@@ -48,7 +47,7 @@ class Run:
         return "stage2_prune" if self.dataset == "edf20" else f"stage2_prune_{self.dataset}"
 
     def results(self, stage):
-        """Folder of the result files of a stage (`stage1` or `stage2`)."""
+        """Folder of the result files of `stage1` or `stage2`."""
         return paths.results(self.profile) / stage
 
     def work(self, stage):
@@ -136,8 +135,7 @@ class Pruning:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Figure 13: the pruning ratios (none leaves it out) and methods that are compared, on which folds (empty takes
-    all)."""
+    """Figure 13: the pruning ratios (none leaves it out) and methods, and the folds to train on (empty takes all)."""
 
     ratios: tuple = ()
     methods: tuple = tuple(name for name in METHODS if name != "ensemble")
@@ -164,8 +162,7 @@ class Ablation:
 
 
 def changed(search, changes, name):
-    """SearchSettings that differ from `search` in `changes`, a dict of some of its settings, which an error calls
-    `name`."""
+    """SearchSettings that differ from `search` in `changes`, a dict or None; an error calls it `name`."""
     known = [field.name for field in fields(SearchSettings)]
     if changes and (not isinstance(changes, dict) or set(changes) - set(known)):
         raise ValueError(f"{name}={changes!r}: expected a dict of some of the search's settings: {', '.join(known)}")
@@ -180,7 +177,7 @@ def as_tuples(settings):
 
 
 def require_distinct(name, values, known=None):
-    """ValueError where a setting names something twice, which would count twice in every mean, or what is not known."""
+    """ValueError where a setting names what is not known, or something twice: it would count twice in every mean."""
     if wrong := [value for value in values if known is not None and value not in known]:
         raise ValueError(f"{name}: {wrong} is not among {', '.join(known)}")
     if len(set(values)) < len(values):

@@ -26,12 +26,9 @@ NONE_SUBJECTWISE = 'stage 1 trained no network subject-wise; add "subjectwise" t
 
 
 def load_networks(run):
-    """The networks that stage 1 trained, as a list of CrossValidated, subject-wise ones first.
-
-    Raises ValueError when stage 1 of the profile has not run, or trained on other epochs than those that are there.
-    """
-    networks = _listed(run, run.stage1, run.stage1)
-    return sorted(networks, key=lambda network: not network.protocol.by_subject)
+    """The networks that stage 1 trained, as a list of CrossValidated, subject-wise ones first. Raises ValueError when
+    it has not run, or trained on other epochs than those that are there."""
+    return sorted(_listed(run, run.stage1, run.stage1), key=lambda network: not network.protocol.by_subject)
 
 
 def load_pruned(run):
@@ -121,10 +118,7 @@ def filter_importance(network, pruning, run):
 
 def prune_and_finetune(networks, pruning, run):
     """Prune every network by importance and in `pruning.variants`, train it on its folds, write the result files and
-    return crossval.csv.
-
-    Networks of one seed are left out of "ensemble". Raises ValueError when that leaves none, TimeOver.
-    """
+    return crossval.csv. Networks of one seed are left out of "ensemble". Raises ValueError when that leaves none."""
     families = [seeds_of(network, networks) for network in networks]
     if "ensemble" in pruning.variants and max(map(len, families)) < 2:
         raise ValueError(
@@ -179,11 +173,10 @@ def pruned_network(networks, ratio, balance, method, seed, fold):
 
 
 def soft_targets(teachers, fold, x, y, device):
-    """The mean of each epoch's stage and what the saved networks of the fold make of it (distillation after Hinton et
-    al. 2015, at temperature 1).
+    """The mean of each epoch's stage and what the saved networks of the fold make of it, (n, 5) float32 probabilities
+    (distillation after Hinton et al. 2015, at temperature 1).
 
-    teachers : list of dicts fold -> path of a network, whose probabilities are averaged
-    x : (n, samples) normalised;  y : (n,) stages.  returns (n, 5) float32 probabilities
+    teachers : list of dicts fold -> path of a network;  x : (n, samples) normalised;  y : (n,) stages
     """
     nets = (load_network(networks[fold])[0].to(device) for networks in teachers)
     prob = np.mean([softmax(predict_logits(net, x, device)) for net in nets], axis=0)
@@ -206,8 +199,8 @@ def prune_other_dataset(pruning, run):
 
 def full_and_pruned(run):
     """Data frame of the data set's subject-wise networks, full and pruned, with their pooled scores and sizes."""
-    rows = gather(run.profile, "crossval.csv")
-    rows = rows[(rows.fold == "pooled") & (rows.protocol == SUBJECTWISE.name) & (rows.dataset == run.dataset)]
+    rows, kind = gather(run.profile, "crossval.csv"), SUBJECTWISE.name
+    rows = rows[(rows.fold == "pooled") & (rows.protocol == kind) & (rows.dataset == run.dataset)]
     names = ["genotype", "channels", "cells", "pruned"]
     rows = rows.merge(gather(run.profile, "parameters.csv")[[*names, "params", "macs"]], on=names)
     columns = ["genotype", "cells", "pruned", "context", "seed", *SCORES, "params", "macs"]

@@ -1,5 +1,4 @@
-"""Figure 13, and the contrast with the released masks: scores over the share of filters removed, and how soon masked
-weights are back. Files in, files out."""
+"""Figure 13: scores over the share of filters removed; and how soon the weights under the released masks are back."""
 
 from dataclasses import replace
 from itertools import product
