@@ -96,11 +96,9 @@ def command(profile, notebook):
 
 
 def read(profile, name):
-    """A result file of a profile, e.g. read("demo", "stage1_edf20/history.csv").
-
-    returns a data frame (csv), a Genotype (genotype.json), a dict (other json) or a dict of arrays (npz)
-    Raises MissingResult when the file is not there and ValueError when it is not what its name says.
-    """
+    """A result file of a profile, e.g. read("demo", "stage1_edf20/history.csv"): a data frame (csv), a Genotype
+    (genotype.json), a dict (other json) or a dict of arrays (npz). Raises MissingResult, or ValueError when it is not
+    what its name says."""
     path = paths.results(profile) / name
     made = f"`{command(profile, _notebook_of(name))}`"
     if not path.exists():

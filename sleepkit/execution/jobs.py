@@ -1,7 +1,7 @@
-"""Where independent jobs run: one after the other in this process, in other processes, or on a Slurm cluster.
+"""Independent jobs, in this process, in others, or on a Slurm cluster (through submitit).
 
-`where` is an argument, so that the same call runs on a laptop and, through submitit, on a cluster. A job is a
-function of a module and one item of paths and settings; it writes files, so that what is done is not done again.
+A job is a function of a module and one item of paths and settings; it writes files, so that what is done is not done
+again.
 """
 
 import os
@@ -29,15 +29,14 @@ class JobFailed(WorkFailed):
     """Jobs failed; the message names each item, what went wrong and the log file."""
 
 
-def map(fn, items, where="inline", folder=None, gpus=0, minutes=24 * 60, partition=None, label="jobs"):
+def map(fn, items, where="inline", folder=None, gpus=0, minutes=24 * 60, label="jobs"):
     """[fn(item) for item in items], every item an independent job; the results in the order of the items.
 
-    fn : function of an importable module;  items : paths and settings, no signals
     where : "inline", in this process; "local", in processes of one thread each, as many at once as there are
         processors; "slurm", as jobs of a cluster whose nodes share `folder`
     folder : where "local" and "slurm" keep logs and results, each call in a folder of its own
     gpus : per job; "local" jobs share the first ones
-    minutes, partition : limits of a Slurm job; the SBATCH_... variables override them and say the rest (account ...)
+    minutes : limit of a Slurm job; the SBATCH_... variables override it and say the rest (partition, account ...)
     Raises JobFailed when jobs failed, and TimeOver when the time of some was over, after all others have ended; inline,
     the job's own error at once. ValueError for what cannot be carried out.
     """
@@ -58,7 +57,7 @@ def map(fn, items, where="inline", folder=None, gpus=0, minutes=24 * 60, partiti
     try:
         # small networks lose time with more threads than one
         with environment(here() | {"OMP_NUM_THREADS": "1"}), progress(total=len(items), desc=label, unit="job") as bar:
-            executor = _executor(where, folder, gpus, minutes, partition)
+            executor = _executor(where, folder, gpus, minutes)
             lost = (_run_local if where == "local" else _run_slurm)(work, items, executor, jobs, bar)
     except BaseException:  # Ctrl-C too: what nobody waits for any more must not go on
         for job in jobs.values():
@@ -76,7 +75,6 @@ def require_place(where):
 
 
 def _require_importable(fn):
-    """Other processes import a job's function by its name; what has none would only fail there."""
     module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", repr(fn))
     if module in (None, "__main__") or "<" in name:
         kinds = "a lambda, a function inside a function and one of a script or notebook are not"
@@ -101,7 +99,7 @@ def environment(variables):
         os.environ.update(before)
 
 
-def _executor(where, folder, gpus, minutes, partition):
+def _executor(where, folder, gpus, minutes):
     missing = " and ".join(command for command in ("sbatch", "srun", "squeue") if not shutil.which(command))
     if where == "slurm" and missing:
         raise ValueError(f'where="slurm" needs {missing}: run it on a login node of a cluster, or with where="local"')
@@ -111,7 +109,7 @@ def _executor(where, folder, gpus, minutes, partition):
         executor, wanted = submitit.LocalExecutor(folder), {"timeout_min": 60 * 24 * 365, "gpus_per_node": gpus}
     else:
         executor, wanted = submitit.SlurmExecutor(folder), {"job_name": "sleepkit", "time": minutes, "cpus_per_task": 1}
-        wanted |= {name: value for name, value in (("partition", partition), ("gpus_per_node", gpus)) if value}
+        wanted |= {"gpus_per_node": gpus} if gpus else {}
     executor.update_parameters(**wanted)
     return executor
 

@@ -33,10 +33,7 @@ REMOVALS = {"both + filter pruning": "importance", "both + random filters": "ran
 
 @dataclass(frozen=True, eq=False)
 class AblationJob:
-    """All variants with one seed, that of `key`, `training` and `search` (stage 1's, with the changes of table 8).
-
-    data : epochs, or where `share` wrote them
-    """
+    """All variants with one seed, that of `key`, `training` and `search`; data : epochs, or where `share` wrote them"""
 
     key: NetworkKey
     training: TrainSettings
@@ -51,11 +48,10 @@ class AblationJob:
 def ablate(networks, ablation, pruning, run):
     """Every variant of table 8 on the first fold of the first network, with each of the ablation seeds.
 
-    Searches see the fold's training and validation subjects alone. Seeds are independent jobs; within one the variants
-    follow one another, as most start from the network of another. Writes ablation.csv (variant, seed, acc, mf1,
-    kappa, mgm, params, macs, trained_on: training epochs of the fold that were used, n: its test epochs) and
-    ablation.json (what was searched and trained, and where), and returns the former as a data frame; without seeds
-    nothing is computed or written. Raises TimeOver.
+    Searches see the fold's training and validation subjects alone. Seeds are independent jobs. Writes ablation.csv
+    (variant, seed, acc, mf1, kappa, mgm, params, macs, trained_on: training epochs of the fold that were used, n: its
+    test epochs) and ablation.json (what was searched and trained, and where), and returns the former as a data frame;
+    without seeds nothing is computed or written. Raises TimeOver.
     """
     if not ablation.seeds:
         return pd.DataFrame(columns=COLUMNS["ablation.csv"])

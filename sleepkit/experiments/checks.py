@@ -91,13 +91,8 @@ def evaluation_checks(rows, epochs, networks, run):
 
 
 def accuracy_claim(differences):
-    """Whether pruning by importance cost at most LOSS of accuracy, a row per network, with its interval.
-
-    differences : data frame as differences.csv
-
-    Apart from `pruning_checks`, as what it says is a result: a run whose networks lose more has still done all it
-    should.
-    """
+    """Whether pruning by importance cost at most LOSS of accuracy, a row per network, with its interval. It is a result,
+    and no check: a run whose networks lose more has still done all it should. differences : as differences.csv"""
     claims = []
     for row in differences.query("metric == 'acc' and comparison == 'pruned - full'").itertuples():
         lost = f"{-100 * row.difference:.1f} points ({-100 * row.high:.1f} to {-100 * row.low:.1f})"
@@ -108,9 +103,7 @@ def accuracy_claim(differences):
 
 def pruning_checks(networks, rows, table_8, *, pruning, ablation, run):
     """Whether pruning removed what it should, and whether what is left still stages sleep.
-
-    networks : of stage 1;  rows : crossval.csv of stage 2;  table_8 : ablation.csv
-    """
+    networks : of stage 1;  rows : crossval.csv of stage 2;  table_8 : ablation.csv"""
     full = load_network(next(iter(networks[0].networks.values())))[0]
     pruned, samples = prune_filters(full, pruning.ratio, pruning.balance), networks[0].data.x.shape[1]
     wanted = [max(1, int((1 - pruning.ratio) * tied.width + 1e-9)) for tied in tied_sets(full)]

@@ -1,5 +1,4 @@
-"""Search and data pruning repeated inside every training fold, so that not even the architecture has seen whom it is
-tested on. Files in, files out."""
+"""Search and data pruning repeated inside every fold: not even the architecture has seen whom it is tested on."""
 
 import json
 from collections import Counter
@@ -24,10 +23,7 @@ from sleepkit.search.settings import SearchSettings
 
 @dataclass(frozen=True)
 class FoldSearch:
-    """The search of one fold, complete in itself.
-
-    data : the epochs, or the folder that `share` wrote them to;  folder : where the folders of searches lie
-    """
+    """The search of one fold. data : epochs, or where `share` wrote them;  folder : where folders of searches lie"""
 
     data: EpochSet | Path
     fold: Fold
@@ -40,8 +36,7 @@ class FoldSearch:
 def search_fold(job):
     """Search on the training and validation subjects of a fold: a SearchResult. Raises TimeOver.
 
-    The halves of the search are drawn as in that on everybody, stratified by stage: both hold epochs of every sleeper
-    but those of the fold's test.
+    Its halves are drawn stratified by stage, as in the search on everybody: both hold epochs of every such sleeper.
     """
     seen = shared(job.data).subset(np.sort(np.concatenate([job.fold.train, job.fold.valid])))
     folder = Path(job.folder) / f"search-{search_key(seen, job.search)}"
@@ -104,9 +99,8 @@ def left_by(found, fold, epochs):
 
 
 def nested_report(run):
-    """What the folds found, from nested.json, as a data frame with a row per fold: epochs searched on, left by data
-    pruning, and trained on, operations removed, and the operations of the normal and the reduction cell with their
-    numbers; empty without nested searches."""
+    """What the folds found, from nested.json, as a data frame: epochs searched on, left by data pruning, and trained on,
+    operations removed, and how often each is in the normal and the reduction cell; empty without nested searches."""
     file, rows = run.results(run.stage1) / "nested.json", []
     report = json.loads(file.read_text())["folds"] if file.exists() else {}
     for number, found in report.items():

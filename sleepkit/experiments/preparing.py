@@ -18,8 +18,7 @@ from sleepkit.results import write_json, write_table
 class Preparation:
     """Settings of the prepare notebook.
 
-    source : folder of recordings or of prepared .npz nights; "data" is SLEEPKIT_DATA; empty simulates the nights of
-    `subjects`
+    source : folder of recordings or of prepared .npz nights; "data" is SLEEPKIT_DATA; empty simulates `subjects`
     """
 
     profile: str

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sleepkit import results
-from sleepkit.evaluation.crossval import CrossValidated, cross_validate, fold_probabilities
+from sleepkit.evaluation.crossval import cross_validate, fold_probabilities
 from sleepkit.evaluation.protocols import Fold
 from sleepkit.evaluation.scores import fold_context
 from sleepkit.experiments.nested import full_plan
@@ -75,18 +75,11 @@ def prune(network, method, pruning, run):
 
 
 def cross_validation(key, epochs, profile):
-    """What cross-validation says of a network, mean over its seeds, as the weights' description quotes it: a dict that
-    json can hold."""
+    """What cross-validation says of a network, mean over its seeds: a dict that json can hold."""
     rows = _rows(key, profile)
-    pooled = rows[rows.fold == "pooled"]
-    facts = {
-        "data": spoken(epochs, profile),
-        "protocol": key.protocol,
-        "architecture_has_seen_test_subjects": bool(searched_on_all([key.label], _simulated(profile))),
-        "folds": rows[rows.fold != "pooled"].fold.nunique(),
-        "seeds": pooled.seed.nunique(),
-        "n": int(pooled.n.iloc[0]),
-    }
+    pooled, seen = rows[rows.fold == "pooled"], bool(searched_on_all([key.label], _simulated(profile)))
+    facts = {"data": spoken(epochs, profile), "protocol": key.protocol, "architecture_has_seen_test_subjects": seen}
+    facts |= {"folds": rows.fold.nunique() - 1, "seeds": pooled.seed.nunique(), "n": int(pooled.n.iloc[0])}
     means = pooled.groupby("context")[list(SCORES)].mean().round(5)
     return facts | means.loc["none"].to_dict() | {"context": means.loc["both"].to_dict()}
 
@@ -118,7 +111,7 @@ def _of_depth(networks, cells, profile):
     return chosen[0]
 
 
-def _carried_out(plan, run) -> CrossValidated:
+def _carried_out(plan, run):
     return cross_validate([plan], run.device, deadline=run.deadline())[0]
 
 

@@ -1,4 +1,4 @@
-"""Stage 2 of the paper: remove filters from the trained networks, fine-tune, test again. Files in, files out."""
+"""Stage 2 of the paper: remove filters from the trained networks, fine-tune, test again."""
 
 import json
 from dataclasses import replace
@@ -140,9 +140,7 @@ def prune_and_finetune(networks, pruning, run):
 
 def pruning_plan(network, method, pruning, run, only=(), teachers=()):
     """The plan of a trained network with the share `pruning.ratio` of its filters removed by one of METHODS.
-
-    teachers : CrossValidated networks of all seeds, for methods that an ensemble teaches
-    """
+    teachers : CrossValidated networks of all seeds, for methods that an ensemble teaches"""
     how, ratio = METHODS[method], pruning.ratio
     key = replace(network.key, pruned=ratio, variant=method if method in VARIANTS else "")
     training = network.training
