@@ -5,8 +5,7 @@ from importlib import import_module
 HOMES = {
     "settings": "Ablation Networks Pruning Run Sweep",
     "preparing": "Preparation obtain_recordings prepare_nights stage_counts",
-    "stage1": "load_epochs search_architecture train_networks",
-    "nested": "nested_report",
+    "stage1": "load_epochs nested_report search_architecture train_networks",
     "stage2": "filter_importance full_and_pruned load_networks load_pruned prune_and_finetune prune_other_dataset",
     "sweep": "regrowth sweep_ratios",
     "ablation": "ablate",

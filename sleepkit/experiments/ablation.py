@@ -16,8 +16,8 @@ from sleepkit.evaluation.protocols import Fold
 from sleepkit.evaluation.training import TrainSettings
 from sleepkit.execution import jobs
 from sleepkit.execution.checkpoint import Deadline
-from sleepkit.experiments.nested import FoldSearch, left_by, search_fold
 from sleepkit.experiments.settings import Pruning, Run, changed
+from sleepkit.experiments.stage1 import FoldSearch, left_by, search_fold
 from sleepkit.experiments.stage2 import finetuning, measured, pruned_network, subjectwise
 from sleepkit.genotype import random_genotype
 from sleepkit.network.saved import load_network

@@ -91,8 +91,8 @@ def evaluation_checks(rows, epochs, networks, run):
 
 
 def accuracy_claim(differences):
-    """Whether pruning by importance cost at most LOSS of accuracy, a row per network, with its interval. It is a result,
-    and no check: a run whose networks lose more has still done all it should. differences : as differences.csv"""
+    """Whether pruning by importance cost at most LOSS of accuracy, a row per network, with its interval. A result, no
+    check: a run whose networks lose more has still done all it should. differences : as differences.csv"""
     claims = []
     for row in differences.query("metric == 'acc' and comparison == 'pruned - full'").itertuples():
         lost = f"{-100 * row.difference:.1f} points ({-100 * row.high:.1f} to {-100 * row.low:.1f})"

@@ -13,8 +13,8 @@ from sleepkit import results
 from sleepkit.evaluation.crossval import cross_validate, fold_probabilities
 from sleepkit.evaluation.protocols import Fold
 from sleepkit.evaluation.scores import fold_context
-from sleepkit.experiments.nested import full_plan
 from sleepkit.experiments.settings import Pruning, Run
+from sleepkit.experiments.stage1 import full_plan
 from sleepkit.experiments.stage2 import load_networks, load_pruned, pruning_plan, subjectwise
 from sleepkit.network.saved import load_network, save_network
 from sleepkit.paper.provenance import searched_on_all
