@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sleepkit.execution import WorkFailed
+from sleepkit.execution import TimeOver
 from sleepkit.execution.paths import written
 
 
@@ -49,10 +49,6 @@ def load_checkpoint(path, key, device="cpu"):
         what = f"checkpoint of another configuration ({saved_key}, expected {key})"
         raise ValueError(f"{path}: {what}; remove it or choose another folder")
     return state
-
-
-class TimeOver(WorkFailed):
-    """The minutes that a run may take were over before all was done."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from sleepkit.execution import WorkFailed
-from sleepkit.execution.checkpoint import TimeOver
+from sleepkit.execution import TimeOver, WorkFailed
 from sleepkit.execution.extras import extras
 from sleepkit.execution.paths import PACKAGE, progress
 

@@ -73,9 +73,12 @@ def train_networks(epochs, found, *, search, training, networks, run):
     is the last of crossval.csv. Raises TimeOver.
     """
     data = {name: data_of(PROTOCOLS[name], epochs, found.kept) for name in networks.protocols}
-    folds = {name: _folds(PROTOCOLS[name], data[name], networks, run) for name in networks.protocols}
     choices = {"searched": found.genotype, "published": published_genotype(run.dataset)}
-    plans = []
+    folds, plans = {}, []
+    for name in networks.protocols:
+        folds[name] = tuple(PROTOCOLS[name].folds(data[name], networks.folds, networks.validation_subjects))
+        if PROTOCOLS[name].by_subject:
+            write_json(manifest(data[name], folds[name]), run.results(run.stage1) / "folds.json")
     for origin, name, cells, seed in product(networks.origins, networks.protocols, networks.cells, networks.seeds):
         key = NetworkKey(name, run.dataset, origin, networks.channels, cells, seed=seed)
         how = replace(training, lr=networks.lr_of(cells), select_by=PROTOCOLS[name].select_by)
@@ -86,8 +89,11 @@ def train_networks(epochs, found, *, search, training, networks, run):
     if not networks.nested:
         return rows
     # Not in the list above: stage 2 prunes networks that are one architecture over all folds.
-    by_subject = next(list(folds[name]) for name in networks.protocols if PROTOCOLS[name].by_subject)
-    own = nested_network(epochs, by_subject, search=search, training=training, networks=networks, run=run)
+    settings = {"search": search, "training": training, "networks": networks, "run": run}
+    parts = cross_validate(nested_plans(epochs, folds[SUBJECTWISE.name], **settings), **run.places())
+    files = {number: path for part in parts for number, path in part.networks.items()}
+    tested = tuple(fold for part in parts for fold in part.folds)
+    own = CrossValidated(parts[0].key, epochs, tested, files, parts[0].training)
     return write_scores([*done, own], run.results(run.stage1))
 
 
@@ -96,14 +102,6 @@ def data_of(protocol, epochs, kept):
     if protocol.by_subject:
         return epochs
     return epochs.subset(np.isin(epochs.id, np.concatenate([kept["train"], kept["valid"]])))
-
-
-def _folds(protocol, data, networks, run):
-    """Folds of a protocol; the subjects of subject-wise folds are written beside the results."""
-    folds = protocol.folds(data, networks.folds, networks.validation_subjects)
-    if protocol.by_subject:
-        write_json(manifest(data, folds), run.results(run.stage1) / "folds.json")
-    return tuple(folds)
 
 
 def list_networks(networks, work, **facts):
@@ -144,19 +142,10 @@ def search_fold(job):
         raise ValueError(f"the search inside fold {job.fold.number}: {error}") from error
 
 
-def nested_network(epochs, folds, *, search, training, networks, run):
-    """The network whose genotype every fold finds for itself, as one CrossValidated: of the first depth and the first
-    seed of `networks`. Raises TimeOver."""
-    plans = nested_plans(epochs, folds, search=search, training=training, networks=networks, run=run)
-    done = cross_validate(plans, **run.places())
-    paths = {number: path for network in done for number, path in network.networks.items()}
-    return CrossValidated(done[0].key, epochs, tuple(plan.folds[0] for plan in plans), paths, done[0].training)
-
-
 def nested_plans(epochs, folds, *, search, training, networks, run):
-    """The plans of `nested_network`, one a fold: a search of `networks.nested` on its training and validation
-    subjects, then training on the training epochs that data pruning left. What a fold's run is called depends on what
-    this fold found and on nothing of the others.
+    """The plans of the network whose genotype every fold finds for itself, one a fold: a search of `networks.nested` on
+    its training and validation subjects, then training on the epochs that data pruning left. What a fold's run is
+    called depends on what this fold found and on nothing of the others.
 
     Writes nested.json: per fold the genotype, the epochs searched on, left in either half of the search, and trained
     on, and the operations removed. Raises TimeOver.

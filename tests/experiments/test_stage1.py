@@ -40,7 +40,7 @@ def trained(profile, dataset="edf20", **changes):
 
 def test_the_published_protocol_alone(root):
     """It is checked and pruned; what needs subjects kept apart says so."""
-    run, networks, rows = trained("published protocol", protocols=["epochwise"])
+    run, networks, rows = trained("published_protocol", protocols=["epochwise"])
     assert set(rows.protocol) == {"epochwise"}
     checked = evaluation_checks(rows, toy(4, per_night=16, samples=32), networks, run)
     assert checked.claim.tolist() == ["better than chance: kappa of the merged predictions"]
