@@ -140,8 +140,7 @@ def merge_crossval(profile):
     if len(twice := frame[frame.duplicated([*NETWORK, "fold"], keep=False)]):
         rows = twice.to_string(index=False)
         raise ValueError(f"profile {profile}: notebooks disagree on the same network and fold:\n{rows}")
-    write_table(frame, paths.results(profile) / "crossval.csv")
-    return frame
+    return write_table(frame, paths.results(profile) / "crossval.csv")
 
 
 def with_parts(frame):
@@ -156,10 +155,11 @@ def of_stage_2(rows):
 
 
 def write_table(frame, path):
-    """Write a data frame as csv, whole or not at all; the parts of a label, which `read` adds, are left out."""
+    """Write a data frame as csv, whole or not at all, and return it; the parts of a label are left out of the file."""
     with paths.written(path) as temporary:
-        frame = frame.drop(columns=PARTS) if "genotype" in frame and "variant" in frame else frame
-        frame.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
+        kept = frame.drop(columns=PARTS) if "genotype" in frame and "variant" in frame else frame
+        kept.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
+    return frame
 
 
 def write_json(facts, path):

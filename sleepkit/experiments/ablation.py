@@ -28,7 +28,6 @@ from sleepkit.search.settings import SearchSettings
 
 # Variant -> (data pruning, operation pruning) of its search. The other variants start from the last one's network.
 SEARCHES = {"DARTS": (False, False), "+ BDP": (True, False), "+ DOP": (False, True), "+ BDP + DOP": (True, True)}
-REMOVALS = {"both + filter pruning": "importance", "both + random filters": "random", "both + filters by L1": "l1"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,18 +80,24 @@ def ablate_seed(job):
         row, networks = _tested(job, name, make, job.training, left)
         rows.append(row)
     (path,) = networks.values()  # of the last search, from which most of the others start
+    extra, run = finetuning(job.training, pruning), path.parent.name
     longer = replace(job.training, epochs=job.training.epochs + pruning.finetune_epochs)
-    half = partial(new_network, found.genotype, max(width // 2, 1), cells)
     drawn = partial(new_network, random_genotype(job.search.nodes, seed), width, cells)
-    rows.append(_tested(job, "random architecture", drawn, job.training, job.fold)[0])
-    starts = {
-        name: (method, partial(pruned_network, networks, pruning.ratio, pruning.balance, method, seed))
-        for name, method in REMOVALS.items()
-    } | {"both, same extra epochs": ("full", lambda _: load_network(path)[0])}
-    for name, (start, trained) in starts.items():
-        rows.append(_tested(job, name, trained, finetuning(job.training, pruning), left, start, path.parent.name)[0])
-    masked = _tested(job, "both, released mask", lambda _: released_mask(make(0), pruning.ratio), longer, left, "mask")
-    return [*rows, masked[0], _tested(job, "both, half width from scratch", half, longer, left)[0]]
+    half = partial(new_network, found.genotype, max(width // 2, 1), cells)
+
+    def pruned(method):
+        return partial(pruned_network, networks, pruning.ratio, pruning.balance, method, seed)
+
+    others = (
+        ("random architecture", drawn, job.training, job.fold),
+        ("both + filter pruning", pruned("importance"), extra, left, "importance", run),
+        ("both + random filters", pruned("random"), extra, left, "random", run),
+        ("both + filters by L1", pruned("l1"), extra, left, "l1", run),
+        ("both, same extra epochs", lambda _: load_network(path)[0], extra, left, "full", run),
+        ("both, released mask", lambda _: released_mask(make(0), pruning.ratio), longer, left, "mask"),
+        ("both, half width from scratch", half, longer, left),
+    )
+    return [*rows, *(_tested(job, *variant)[0] for variant in others)]
 
 
 def _tested(job, name, make, training, fold, start="fresh", base=""):

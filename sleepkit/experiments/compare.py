@@ -58,8 +58,7 @@ def paired_differences(pruning, run):
     if "pruned - full" not in set(frame.comparison):
         what = f"no network of {run.dataset} pruned by {pruning.ratio:g} with a seed of stage 1"
         raise ValueError(f"{file}: {what}; run the notebook stage2_prune again")
-    write_table(frame, file.with_name("differences.csv"))
-    return frame
+    return write_table(frame, file.with_name("differences.csv"))
 
 
 def _pairs(first, pruned, again):
@@ -163,8 +162,7 @@ def calibrate(networks, run):
             facts = {"network": name, "temperature_scaled": scaled, "temperature": np.mean(temperatures)}
             frames.append(reliability(y, prob).assign(ece=expected_calibration_error(y, prob), **facts))
     frame = pd.concat(frames, ignore_index=True)[COLUMNS["calibration.csv"]]
-    write_table(frame, run.results(run.stage2) / "calibration.csv")
-    return frame
+    return write_table(frame, run.results(run.stage2) / "calibration.csv")
 
 
 def _first_pair(networks, run):
@@ -175,6 +173,4 @@ def inference_cost(networks, run, repeats=200):
     """What an answer costs of the first network's first fold, full and pruned: cost.csv, written and returned as a data
     frame (sleepkit.experiments.cost.measure_cost);  repeats : timed answers of each network, runtime and length."""
     first = {name: next(iter(network.networks.values())) for name, network in _first_pair(networks, run).items()}
-    frame = measure_cost(first, repeats=repeats)
-    write_table(frame, run.results(run.stage2) / "cost.csv")
-    return frame
+    return write_table(measure_cost(first, repeats=repeats), run.results(run.stage2) / "cost.csv")

@@ -38,7 +38,7 @@ class Run:
 
     @property
     def stage1(self):
-        """Name of the notebook and of the folders of stage 1."""
+        """Name of the notebook and folders of stage 1."""
         return f"stage1_{self.dataset}"
 
     @property

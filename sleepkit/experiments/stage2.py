@@ -112,8 +112,7 @@ def filter_importance(network, pruning, run):
     whether its channel stays, judged by the mean over all filters tied to it. Also written as filters.csv."""
     net, _ = load_network(next(iter(network.networks.values())))
     frame = with_kept(net, filter_scores(net, pruning.balance), pruning.ratio)
-    write_table(frame, run.results(run.stage2) / "filters.csv")
-    return frame
+    return write_table(frame, run.results(run.stage2) / "filters.csv")
 
 
 def prune_and_finetune(networks, pruning, run):
@@ -121,9 +120,8 @@ def prune_and_finetune(networks, pruning, run):
     return crossval.csv. Networks of one seed are left out of "ensemble". Raises ValueError when that leaves none."""
     families = [seeds_of(network, networks) for network in networks]
     if "ensemble" in pruning.variants and max(map(len, families)) < 2:
-        raise ValueError(
-            'variants: "ensemble" learns from networks of several seeds, and stage 1 trained one: add seeds'
-        )
+        what = '"ensemble" learns from networks of several seeds, and stage 1 trained one'
+        raise ValueError(f"variants: {what}: add seeds")
     ways = [(method, pruning.ratio) for method in ("importance", *pruning.variants)]
     if "distilled" in pruning.variants and pruning.ratio:
         ways.append(("distilled", 0.0))

@@ -38,9 +38,7 @@ def sweep_ratios(networks, sweep, pruning, run):
         for (method, ratio, network), one in zip(cases, done, strict=True)
     ]
     frame = pd.DataFrame(rows, columns=COLUMNS["sweep.csv"])
-    if rows:
-        write_table(frame, run.results(run.stage2) / "sweep.csv")
-    return frame
+    return write_table(frame, run.results(run.stage2) / "sweep.csv") if rows else frame
 
 
 def regrowth(networks, pruning, run, steps=60):
@@ -59,8 +57,7 @@ def regrowth(networks, pruning, run, steps=60):
         net = pruned_network(network.networks, pruning.ratio, pruning.balance, "released", seed, fold.number)
         rows += [{"seed": seed} | row for row in count_regrowth(net, x, y, network.training, steps)]
     frame = pd.DataFrame(rows, columns=COLUMNS["regrowth.csv"])
-    write_table(frame, run.results(run.stage2) / "regrowth.csv")
-    return frame
+    return write_table(frame, run.results(run.stage2) / "regrowth.csv")
 
 
 def count_regrowth(net, x, y, training, steps):

@@ -126,7 +126,7 @@ def test_differences_with_context_are_those_of_the_smoothed_predictions(made):
 
 def test_differences_of_the_real_nights_follow_from_the_confusions_beside_them(monkeypatch):
     """Of the committed results of first5s-cpu; the confusions sum up to the scores in crossval.csv."""
-    monkeypatch.setattr(compare, "write_table", lambda frame, path: None)
+    monkeypatch.setattr(compare, "write_table", lambda frame, path: frame)
     monkeypatch.setattr(paths, "ROOT", Path(__file__).parents[2])
     frame = paired_differences(Pruning(), Run(profile="first5s-cpu"))
     written = results.read("first5s-cpu", "stage2_prune/differences.csv").drop(columns=results.PARTS)
