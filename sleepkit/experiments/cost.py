@@ -54,24 +54,6 @@ def measure_cost(networks, samples=(500, 3000), repeats=200):
     return frame
 
 
-def ratios(cost):
-    """The ratios of a cost data frame, of networks full and pruned, that have a target, and whether they meet it.
-
-    returns a data frame (samples, ratio, target, measured, met): the latency of pruned to full in onnxruntime, which
-        has a target at 3000 samples, and of PyTorch to onnxruntime
-    """
-    median = cost.set_index(["network", "runtime", "samples"]).median_ms
-    rows = []
-    for length in sorted(cost.samples.unique()):
-        share = median["pruned", "onnx", length] / median["full", "onnx", length]
-        target, met = ("at most 0.6", share <= 0.6) if length == 3000 else ("", None)
-        rows.append((length, "pruned / full, both ONNX", target, share, met))
-        for name in ("full", "pruned"):
-            gain = median[name, "pytorch", length] / median[name, "onnx", length]
-            rows.append((length, f"PyTorch / ONNX, {name}", "at least 2", gain, gain >= 2))
-    return pd.DataFrame(rows, columns=["samples", "ratio", "target", "measured", "met"])
-
-
 def _files(name, path, folder):
     """[(network, runtime, what it loads)]; the network takes normalised input, as it does in PyTorch."""
     from sleepkit.scoring import onnx_export  # here, so that to count multiplications takes torch alone
