@@ -108,7 +108,8 @@ def test_bench_prints_table_9_and_the_ratios(saved, capsys):
     printed = capsys.readouterr().out
     assert printed.count("pytorch") == 4 and "parameters" in printed
     assert printed.count("target at least 2") == 4 and printed.count("target at most 0.6") == 1
-    assert f"pruned / full, both ONNX, 3000 samples: {infer.ratios(frame).measured[3]:.2f} (target at most 0.6)" in printed
+    share = infer.ratios(frame).measured[3]
+    assert f"pruned / full, both ONNX, 3000 samples: {share:.2f} (target at most 0.6)" in printed
 
 
 def test_a_process_that_fails_says_why(saved, tmp_path):

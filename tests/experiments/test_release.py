@@ -71,7 +71,8 @@ def test_what_stage_2_has_trained_is_released_as_it_is(made, released):
 def test_released_weights_quote_the_cross_validation_of_their_kind(made, released):
     folder, _ = released
     pooled = made.rows.query("protocol == 'subjectwise' and fold == 'pooled' and pruned == 0.5")
-    kinds = {"pruned": pooled[pooled.genotype == "edf20-toy"], "distilled": pooled[pooled.genotype == "edf20-toy-distilled"]}
+    labels = {"pruned": "edf20-toy", "distilled": "edf20-toy-distilled"}
+    kinds = {name: pooled[pooled.genotype == label] for name, label in labels.items()}
     assert set(kinds) == set(RELEASED)
     assert {len(kind) for kind in kinds.values()} == {8}  # two seeds, four contexts
     kinds["full"] = kinds["pruned"].assign(acc=0.25)
