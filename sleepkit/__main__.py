@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from sleepkit import __version__
-from sleepkit.execution import paths
+from sleepkit.execution import WorkFailed, paths
 from sleepkit.execution.extras import extras
 
 
@@ -13,10 +13,10 @@ def main(argv=None):
     arguments = parser().parse_args(argv)
     try:
         with extras():
-            return arguments.command(arguments)
-    except (ValueError, OSError) as error:
+            return arguments.command(arguments) or 0
+    except (WorkFailed, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, WorkFailed) else 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what is missing", file=sys.stderr)
         return 130
@@ -29,9 +29,8 @@ def parser():
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(function, text):
-        sub = commands.add_parser(
-            function.__name__, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
+        defaults = argparse.ArgumentDefaultsHelpFormatter
+        sub = commands.add_parser(function.__name__, help=text, description=text, formatter_class=defaults)
         sub.set_defaults(command=function)
         return sub.add_argument
 
@@ -84,7 +83,8 @@ def parser():
     add("--output", default=paths.WEIGHTS, metavar="FOLDER", help="folder for the files")
     add("--cells", type=int, default=7, help="depth L of the network")
     add("--device", default="cpu", help="where to train")
-    add("--max-minutes", type=float, default=0, help="stop after the training epoch in which they are over, to go on later (0: no limit)")
+    what = "stop after the training epoch in which they are over, to go on later (0: no limit)"
+    add("--max-minutes", type=float, default=0, help=what)
 
     add = command(bench, "measure against the customary way, or what a network costs")
     add("name", choices=("prepare", "search", "train", "prune", "infer"), help="what to measure")
@@ -97,32 +97,29 @@ def simulate(arguments):
     subjects, nights = range(arguments.subjects), range(1, arguments.nights + 1)
     pairs = write(arguments.output, subjects=subjects, nights=nights, hours=arguments.hours, seed=arguments.seed)
     print(f"{len(pairs)} nights in {arguments.output}")
-    return 0
 
 
 def fetch(arguments):
     from sleepkit.recordings import download
 
-    try:
-        files = download.fetch(arguments.output, dataset=arguments.dataset)
-    except download.FetchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    files = download.fetch(arguments.output, dataset=arguments.dataset)
     print(f"{len(files)} files of {arguments.dataset} are in {arguments.output}, checked")
-    return 0
 
 
 def prepare(arguments):
     from sleepkit import recordings
 
-    settings = {name: getattr(arguments, name) for name in ("channel", "wake_margin_minutes", "seconds", "jobs")}
+    settings = _of(arguments, "channel", "wake_margin_minutes", "seconds", "jobs")
     nights = recordings.prepare(arguments.source, arguments.output, **settings)
     counts = nights.status.value_counts()
-    failed = nights[nights.status == "failed"]
     print(", ".join(f"{counts.get(status, 0)} nights {status}" for status in ("written", "unchanged", "failed")))
-    for night in failed.itertuples():
+    for night in nights[nights.status == "failed"].itertuples():
         print(f"{night.night}: {night.problem}", file=sys.stderr)
-    return int(len(failed) > 0)
+    return int("failed" in counts)
+
+
+def _of(arguments, *names):
+    return {name: getattr(arguments, name) for name in names}
 
 
 def run(arguments):
@@ -134,24 +131,17 @@ def run(arguments):
     if arguments.if_stale and (arguments.parameters_file or arguments.parameters):
         raise ValueError("--if-stale knows profiles only: it does not go with -f and -p")
     parameters = {name: notebooks.from_yaml(value, f"-p {name}") for name, value in arguments.parameters}
-    try:
-        for name in notebooks.NAMES if arguments.notebook == "all" else [arguments.notebook]:
-            if arguments.if_stale and not notebooks.is_stale(name, arguments.profile or "demo"):
-                print(f"{name}: nothing is newer than its last run")
-            else:
-                notebooks.run(name, arguments.profile, arguments.parameters_file, parameters)
-    except notebooks.NotebookFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    for name in notebooks.NAMES if arguments.notebook == "all" else [arguments.notebook]:
+        if arguments.if_stale and not notebooks.is_stale(name, arguments.profile or "demo"):
+            print(f"{name}: nothing is newer than its last run")
+        else:
+            notebooks.run(name, arguments.profile, arguments.parameters_file, parameters)
 
 
 def _require_checkout(what):
     if not paths.checkout():
-        raise ValueError(
-            f"{what} are in the repository and not in the installed package: "
-            "git clone --depth 1 ADDRESS sleepkit && cd sleepkit && make"
-        )
+        cure = "git clone --depth 1 ADDRESS sleepkit && cd sleepkit && make"
+        raise ValueError(f"{what} are in the repository and not in the installed package: {cure}")
 
 
 def score(arguments):
@@ -159,15 +149,10 @@ def score(arguments):
         raise ValueError("name a recording or a folder of recordings, or give --stream to read standard input")
     if arguments.stream:
         return _stream(arguments)
-    from sleepkit.scoring.report import NightsFailed, score_files
+    from sleepkit.scoring.report import score_files
 
-    try:
-        given = ("recording", "output", "model", "channel", "context", "hypnogram")
-        score_files(*(getattr(arguments, name) for name in given))
-    except NightsFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    given = _of(arguments, "recording", "output", "model", "channel", "context", "hypnogram")
+    score_files(*given.values())
 
 
 def _stream(arguments):
@@ -176,21 +161,19 @@ def _stream(arguments):
 
     if arguments.output or arguments.channel or arguments.hypnogram:
         raise ValueError("--stream reads one channel and prints: --output, --channel and --hypnogram do not go with it")
-    model = load_model(arguments.model)
+    model, context = load_model(arguments.model), arguments.context
     print(*describe(model), sep="\n", file=sys.stderr)
-    if arguments.context and model.context is None:
+    if context and model.context is None:
         print("the model holds no context: stages are the network's alone", file=sys.stderr)
     try:
-        n, left, mean, largest = score_stream(
-            sys.stdin.buffer, sys.stdout, model, arguments.stream, context=arguments.context
-        )
+        found = score_stream(sys.stdin.buffer, sys.stdout, model, arguments.stream, context=context)
     except BrokenPipeError:  # who reads the stages has seen enough
         sys.stdout = None
-        return 0
+        return
+    n, left, mean, largest = found
     print(f"{n} epochs, latency {mean:.1f} ms on average, at most {largest:.1f} ms", file=sys.stderr)
     if left:
         print(f"the last {left} samples are no whole epoch and were left out", file=sys.stderr)
-    return 0
 
 
 def export(arguments):
@@ -200,8 +183,7 @@ def export(arguments):
     try:
         checks = write(arguments.model or DEFAULT, arguments.output, arguments.nights)
     except ArithmeticError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        raise WorkFailed(error) from error
     for row in checks.itertuples():
         print(f"{row.claim}: {row.measured} ({row.expected}): {'holds' if row.holds else 'does not hold'}")
     print(f"written to {arguments.output}, with a model card")
@@ -210,24 +192,17 @@ def export(arguments):
 
 def release(arguments):
     _require_checkout("the notebooks' runs that a release needs")
-    from sleepkit.execution.checkpoint import TimeOver
     from sleepkit.experiments.release import release as write
 
-    settings = {name: getattr(arguments, name) for name in ("cells", "device", "max_minutes")}
-    try:
-        for path in write(paths.plain(arguments.profile), arguments.output, **settings):
-            print(f"{path}.safetensors")
-    except TimeOver as over:
-        print(over, file=sys.stderr)
-        return 1
-    return 0
+    settings = _of(arguments, "cells", "device", "max_minutes")
+    for path in write(paths.plain(arguments.profile), arguments.output, **settings):
+        print(f"{path}.safetensors")
 
 
 def bench(arguments):
     from importlib import import_module
 
     import_module(f"sleepkit.bench.{arguments.name}").run()
-    return 0
 
 
 if __name__ == "__main__":

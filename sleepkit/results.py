@@ -18,13 +18,11 @@ FOLDERS = ("stage1_edf20", "stage1_edf78", "stage2_prune", "stage2_prune_edf78")
 # What tells one trained network from another in crossval.csv and its companions.
 NETWORK = ["protocol", "genotype", "channels", "cells", "pruned", "context", "seed"]
 SCORES = ["acc", "mf1", "kappa", "mgm"]
-PARTS = ["dataset", "origin", "variant"]  # of a network's label: `read` adds them as columns, `write_table` leaves them out
+PARTS = ["dataset", "origin", "variant"]  # of a network's label: columns that `read` adds and `write_table` leaves out
 COLUMNS = {
     "nights.csv": ["dataset", "night", "subject", *STAGES, "n_epochs", "movement", "unscored", "trimmed"],
-    "history.csv": [
-        *("epoch", "temperature", "train_loss", "train_acc", "valid_loss", "valid_acc", "n_train", "n_valid"),
-        *("operations", "entropy", "removed_train", "removed_valid", "removed_operations", "seconds"),
-    ],
+    "history.csv": "epoch temperature train_loss train_acc valid_loss valid_acc n_train n_valid operations entropy "
+    "removed_train removed_valid removed_operations seconds".split(),
     "removed_samples.csv": ["epoch", "half", "stage", "removed", "left"],
     "removed_operations.csv": ["epoch", "kind", "edge", "source", "node", "operation", "weight"],
     "crossval.csv": [*NETWORK, "fold", *SCORES, "n"],
@@ -36,16 +34,10 @@ COLUMNS = {
     "ablation.csv": ["variant", "seed", *SCORES, "params", "macs", "trained_on", "n"],
     "sweep.csv": ["method", "ratio", "seed", *SCORES, "params", "macs", "n"],
     "regrowth.csv": ["seed", "step", "zeroed_weights", "back_weights", "zeroed_filters", "back_filters"],
-    "differences.csv": [
-        *("comparison", "genotype", "channels", "cells", "metric", "difference", "low", "high", "seeds", "subjects"),
-    ],
-    "calibration.csv": [
-        *("network", "temperature_scaled", "bin", "low", "high", "n", "confidence", "accuracy", "ece", "temperature"),
-    ],
-    "cost.csv": [
-        *("network", "runtime", "samples", "params", "macs", "file_bytes", "median_ms", "p95_ms", "peak_mb"),
-        *("startup_s", "epochs_per_s"),
-    ],
+    "differences.csv": "comparison genotype channels cells metric difference low high seeds subjects".split(),
+    "calibration.csv": "network temperature_scaled bin low high n confidence accuracy ece temperature".split(),
+    "cost.csv": "network runtime samples params macs file_bytes median_ms p95_ms peak_mb startup_s "
+    "epochs_per_s".split(),
 }
 
 
@@ -86,8 +78,7 @@ class NetworkKey:
 
     def columns(self):
         """Its columns in result files, `context` among them, as a dict."""
-        named = {"protocol": self.protocol, "genotype": self.label, "channels": self.channels, "cells": self.cells}
-        return named | {"pruned": self.pruned, "context": "none", "seed": self.seed}
+        return {name: getattr(self, name, None) for name in NETWORK} | {"genotype": self.label, "context": "none"}
 
 
 def parts_of(label):
@@ -101,16 +92,13 @@ class MissingResult(FileNotFoundError):
 
 def command(profile, notebook):
     """The command that runs one notebook of a profile."""
-    run = f"python -m sleepkit run {notebook}"
-    return run if profile == "demo" else f"{run} --profile {profile}"
+    return f"python -m sleepkit run {notebook}" + f" --profile {profile}" * (profile != "demo")
 
 
 def read(profile, name):
-    """A result file of a profile, e.g. read("demo", "stage1_edf20/history.csv").
-
-    returns a data frame (csv), a Genotype (genotype.json), a dict (other json) or a dict of arrays (npz)
-    Raises MissingResult when the file is not there and ValueError when it is not what its name says.
-    """
+    """A result file of a profile, e.g. read("demo", "stage1_edf20/history.csv"): a data frame (csv), a Genotype
+    (genotype.json), a dict (other json) or a dict of arrays (npz). Raises MissingResult, or ValueError when it is not
+    what its name says."""
     path = paths.results(profile) / name
     made = f"`{command(profile, _notebook_of(name))}`"
     if not path.exists():
@@ -126,7 +114,10 @@ def read(profile, name):
         frame = pd.read_csv(path, dtype={"fold": str}, keep_default_na=False, na_values=[""])
     except (ValueError, TypeError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not what its name says ({error}). Run {made}, which makes it again") from error
-    return _checked(frame, path)
+    if missing := [column for column in COLUMNS.get(path.name, ()) if column not in frame.columns]:
+        there = ", ".join(frame.columns)
+        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {there}. Remove it and run again.")
+    return with_parts(frame) if "genotype" in frame else frame
 
 
 def find(profile, name):
@@ -136,26 +127,20 @@ def find(profile, name):
 
 def gather(profile, file):
     """One kind of csv ("confusion.csv") of all notebooks that have it, as one data frame; None where none has."""
-    frames = [find(profile, f"{folder}/{file}") for folder in FOLDERS]
-    frames = [frame for frame in frames if frame is not None]
+    frames = [frame for folder in FOLDERS if (frame := find(profile, f"{folder}/{file}")) is not None]
     return pd.concat(frames, ignore_index=True).drop_duplicates(ignore_index=True) if frames else None
 
 
 def merge_crossval(profile):
-    """Write results/<profile>/crossval.csv from the notebooks' crossval.csv and return the data frame.
-
-    Rows that two notebooks share stand once. Raises MissingResult when no notebook has one, ValueError when two
-    rows of the same network and fold differ.
-    """
+    """Write results/<profile>/crossval.csv from the notebooks' crossval.csv and return the data frame; rows that two
+    notebooks share stand once. Raises MissingResult when no notebook has one, ValueError when rows disagree."""
     frame = gather(profile, "crossval.csv")
     if frame is None:
         read(profile, f"{FOLDERS[0]}/crossval.csv")
-    twice = frame[frame.duplicated([*NETWORK, "fold"], keep=False)]
-    if len(twice):
+    if len(twice := frame[frame.duplicated([*NETWORK, "fold"], keep=False)]):
         rows = twice.to_string(index=False)
         raise ValueError(f"profile {profile}: notebooks disagree on the same network and fold:\n{rows}")
-    write_table(frame, paths.results(profile) / "crossval.csv")
-    return frame
+    return write_table(frame, paths.results(profile) / "crossval.csv")
 
 
 def with_parts(frame):
@@ -170,10 +155,11 @@ def of_stage_2(rows):
 
 
 def write_table(frame, path):
-    """Write a data frame as csv, whole or not at all; the parts of a label, which `read` adds, are left out."""
+    """Write a data frame as csv, whole or not at all, and return it; the parts of a label are left out of the file."""
     with paths.written(path) as temporary:
-        frame = frame.drop(columns=PARTS) if "genotype" in frame and "variant" in frame else frame
-        frame.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
+        kept = frame.drop(columns=PARTS) if "genotype" in frame and "variant" in frame else frame
+        kept.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
+    return frame
 
 
 def write_json(facts, path):
@@ -186,14 +172,6 @@ def checks(*claims):
     """Claims of a notebook's last cell as a data frame; each is a tuple (claim, expected, measured, holds)."""
     frame = pd.DataFrame(claims, columns=["claim", "expected", "measured", "holds"])
     return frame.astype({"expected": str, "measured": str, "holds": bool})
-
-
-def _checked(frame, path):
-    missing = [column for column in COLUMNS.get(path.name, ()) if column not in frame.columns]
-    if missing:
-        there = ", ".join(frame.columns)
-        raise ValueError(f"{path} lacks the columns {', '.join(missing)}; it has {there}. Remove it and run again.")
-    return with_parts(frame) if "genotype" in frame else frame
 
 
 def _notebook_of(name):

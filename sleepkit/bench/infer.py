@@ -1,6 +1,8 @@
 """What one epoch costs: table 9 of the network that comes with the package, full and pruned, and its ratios."""
 
-from sleepkit.experiments.cost import measure_cost, ratios
+import pandas as pd
+
+from sleepkit.experiments.cost import measure_cost
 from sleepkit.paper.tables import table_cost
 from sleepkit.scoring.model import DEFAULT
 
@@ -26,3 +28,21 @@ def run(networks=None, samples=(500, 3000), repeats=200):
             "ratios are not its own. Measure again when the machine is idle."
         )
     return cost
+
+
+def ratios(cost):
+    """The ratios of a cost data frame, of networks full and pruned, that have a target, and whether they meet it.
+
+    returns a data frame (samples, ratio, target, measured, met): the latency of pruned to full in onnxruntime, which
+        has a target at 3000 samples, and of PyTorch to onnxruntime
+    """
+    median = cost.set_index(["network", "runtime", "samples"]).median_ms
+    rows = []
+    for length in sorted(cost.samples.unique()):
+        share = median["pruned", "onnx", length] / median["full", "onnx", length]
+        target, met = ("at most 0.6", share <= 0.6) if length == 3000 else ("", None)
+        rows.append((length, "pruned / full, both ONNX", target, share, met))
+        for name in ("full", "pruned"):
+            gain = median[name, "pytorch", length] / median[name, "onnx", length]
+            rows.append((length, f"PyTorch / ONNX, {name}", "at least 2", gain, gain >= 2))
+    return pd.DataFrame(rows, columns=["samples", "ratio", "target", "measured", "met"])

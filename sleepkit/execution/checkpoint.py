@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sleepkit.execution import TimeOver
 from sleepkit.execution.paths import written
 
 
@@ -31,11 +32,7 @@ def save_checkpoint(path, key, state):
 
 
 def load_checkpoint(path, key, device="cpu"):
-    """The state saved under `path`, or None when there is none.
-
-    A damaged file is set aside as NAME.damaged and named; None is returned and the run starts anew.
-    Raises ValueError when the checkpoint belongs to another configuration.
-    """
+    """The state saved under `path`; None when there is none, or a damaged one, which is set aside as NAME.damaged."""
     path = Path(path)
     if not path.exists():
         return None
@@ -45,20 +42,13 @@ def load_checkpoint(path, key, device="cpu"):
     except Exception as error:  # a cut or altered file makes torch raise one of a dozen kinds
         aside = path.with_name(path.name + ".damaged")
         path.replace(aside)
-        print(
-            f"{path}: damaged checkpoint ({type(error).__name__}), set aside as {aside.name}; starting this part anew"
-        )
+        what = f"damaged checkpoint ({type(error).__name__}), set aside as {aside.name}"
+        print(f"{path}: {what}; starting this part anew")
         return None
     if saved_key != key:
-        raise ValueError(
-            f"{path}: checkpoint of another configuration ({saved_key}, expected {key}); "
-            "remove it or choose another folder"
-        )
+        what = f"checkpoint of another configuration ({saved_key}, expected {key})"
+        raise ValueError(f"{path}: {what}; remove it or choose another folder")
     return state
-
-
-class TimeOver(RuntimeError):
-    """The minutes that a run may take were over before all was done."""
 
 
 @dataclass(frozen=True)

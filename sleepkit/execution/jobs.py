@@ -1,7 +1,7 @@
-"""Where independent jobs run: one after the other in this process, in other processes, or on a Slurm cluster.
+"""Independent jobs, in this process, in others, or on a Slurm cluster (through submitit).
 
-`where` is an argument, so that the same call runs on a laptop and, through submitit, on a cluster. A job is a
-function of a module and one item of paths and settings; it writes files, so that what is done is not done again.
+A job is a function of a module and one item of paths and settings; it writes files, so that what is done is not done
+again.
 """
 
 import os
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from sleepkit.execution.checkpoint import TimeOver
+from sleepkit.execution import TimeOver, WorkFailed
 from sleepkit.execution.extras import extras
 from sleepkit.execution.paths import PACKAGE, progress
 
@@ -24,21 +24,20 @@ LONGEST_ARRAY = 1000  # jobs: where a cluster sets no MaxArraySize, Slurm refuse
 QUEUE_CHECK = 60  # seconds: also how long a shared folder may take to show the result of a job that has ended
 
 
-class JobFailed(RuntimeError):
-    """One or several jobs failed; the message names each item, what went wrong and the log file."""
+class JobFailed(WorkFailed):
+    """Jobs failed; the message names each item, what went wrong and the log file."""
 
 
-def map(fn, items, where="inline", folder=None, gpus=0, minutes=24 * 60, partition=None, label="jobs"):
+def map(fn, items, where="inline", folder=None, gpus=0, minutes=24 * 60, label="jobs"):
     """[fn(item) for item in items], every item an independent job; the results in the order of the items.
 
-    fn : function of an importable module;  items : paths and settings, no signals
     where : "inline", in this process; "local", in processes of one thread each, as many at once as there are
         processors; "slurm", as jobs of a cluster whose nodes share `folder`
     folder : where "local" and "slurm" keep logs and results, each call in a folder of its own
     gpus : per job; "local" jobs share the first ones
-    minutes, partition : limits of a Slurm job; the SBATCH_... variables override them and say the rest (account ...)
+    minutes : limit of a Slurm job; the SBATCH_... variables override it and say the rest (partition, account ...)
     Raises JobFailed when jobs failed, and TimeOver when the time of some was over, after all others have ended; inline,
-    the job's own error at once. ValueError for an unknown place, a function that other processes cannot import, an item that is too large, a machine without Slurm.
+    the job's own error at once. ValueError for what cannot be carried out.
     """
     items = list(items)
     require_place(where)
@@ -53,23 +52,19 @@ def map(fn, items, where="inline", folder=None, gpus=0, minutes=24 * 60, partiti
         raise ValueError(f"where={where!r} needs a folder for logs and results that every job can reach")
     Path(folder).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="jobs-", dir=folder)).absolute()
-    jobs = {}
+    jobs, work = {}, partial(_outcome, fn)
     try:
         # small networks lose time with more threads than one
         with environment(here() | {"OMP_NUM_THREADS": "1"}), progress(total=len(items), desc=label, unit="job") as bar:
-            executor = _executor(where, folder, gpus, minutes, partition)
-            lost = (_run_local if where == "local" else _run_slurm)(fn, items, executor, jobs, bar)
+            executor = _executor(where, folder, gpus, minutes)
+            lost = (_run_local if where == "local" else _run_slurm)(work, items, executor, jobs, bar)
     except BaseException:  # Ctrl-C too: what nobody waits for any more must not go on
-        _cancel(jobs.values(), wait=where == "local")
+        for job in jobs.values():
+            job.cancel(check=False)
+        while where == "local" and not all(job.done() for job in jobs.values()):
+            time.sleep(0.1)
         raise
     return _results(items, jobs, folder, lost)
-
-
-def _cancel(jobs, wait):
-    for job in jobs:
-        job.cancel(check=False)
-    while wait and not all(job.done() for job in jobs):
-        time.sleep(0.1)
 
 
 def require_place(where):
@@ -79,7 +74,6 @@ def require_place(where):
 
 
 def _require_importable(fn):
-    """Other processes import a job's function by its name; what has none would only fail there."""
     module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", repr(fn))
     if module in (None, "__main__") or "<" in name:
         kinds = "a lambda, a function inside a function and one of a script or notebook are not"
@@ -104,52 +98,51 @@ def environment(variables):
         os.environ.update(before)
 
 
-def _executor(where, folder, gpus, minutes, partition):
+def _executor(where, folder, gpus, minutes):
     missing = " and ".join(command for command in ("sbatch", "srun", "squeue") if not shutil.which(command))
     if where == "slurm" and missing:
         raise ValueError(f'where="slurm" needs {missing}: run it on a login node of a cluster, or with where="local"')
     with extras():
         import submitit
     if where == "local":
-        executor = submitit.LocalExecutor(folder)
-        executor.update_parameters(timeout_min=60 * 24 * 365, gpus_per_node=gpus)
-        return executor
-    executor = submitit.SlurmExecutor(folder)
-    wanted = {name: value for name, value in (("partition", partition), ("gpus_per_node", gpus)) if value}
-    executor.update_parameters(job_name="sleepkit", time=minutes, cpus_per_task=1, **wanted)
+        executor, wanted = submitit.LocalExecutor(folder), {"timeout_min": 60 * 24 * 365, "gpus_per_node": gpus}
+    else:
+        executor, wanted = submitit.SlurmExecutor(folder), {"job_name": "sleepkit", "time": minutes, "cpus_per_task": 1}
+        wanted |= {"gpus_per_node": gpus} if gpus else {}
+    executor.update_parameters(**wanted)
     return executor
 
 
-def _run_local(fn, items, executor, jobs, bar):
+def _run_local(work, items, executor, jobs, bar):
     """submitit starts all local jobs at once; here a job starts when a processor is free. Returns that none is lost."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    waiting, running = list(range(len(items))), []
-    while waiting or running:
-        while waiting and len(running) < processors:
-            running.append(waiting.pop(0))
-            jobs[running[-1]] = executor.submit(_outcome, fn, items[running[-1]])
+    running = set()
+    while len(jobs) < len(items) or running:
+        while len(jobs) < len(items) and len(running) < processors:
+            running.add(number := len(jobs))
+            jobs[number] = executor.submit(work, items[number])
         time.sleep(0.05)
-        done = [number for number in running if jobs[number].done()]
-        running = [number for number in running if number not in done]
+        done = {number for number in running if jobs[number].done()}
+        running -= done
         bar.update(len(done))
     return set()
 
 
-def _run_slurm(fn, items, executor, jobs, bar):
+def _run_slurm(work, items, executor, jobs, bar):
     """Submit all items and wait. Returns the numbers of those that left the queue without a result: where a cluster
     keeps no accounts, submitit would wait for them for ever."""
     for start in range(0, len(items), LONGEST_ARRAY):
-        jobs.update(enumerate(executor.map_array(partial(_outcome, fn), items[start : start + LONGEST_ARRAY]), start))
-    running, lost, gone, checked = list(jobs), set(), set(), time.monotonic()
+        jobs.update(enumerate(executor.map_array(work, items[start : start + LONGEST_ARRAY]), start))
+    running, lost, gone, checked = set(jobs), set(), set(), time.monotonic()
     while running:
         time.sleep(1)
-        done = {number for number in running if jobs[number].done()}
+        ended = {number for number in running if jobs[number].done()}
         if time.monotonic() - checked > QUEUE_CHECK and (queue := _queue()) is not None:
-            before, gone = gone, {number for number in running if jobs[number].job_id not in queue} - done
+            before, gone = gone, {number for number in running if jobs[number].job_id not in queue} - ended
             lost |= gone & before
+            ended |= gone & before
             checked = time.monotonic()
-        ended = done | lost & set(running)
-        running = [number for number in running if number not in ended]
+        running -= ended
         bar.update(len(ended))
     return lost
 
@@ -167,15 +160,14 @@ def _results(items, jobs, folder, lost):
         error = "" if number in lost else job.exception()
         if error is not None:
             item, log = str(items[number]), job.paths.stderr
-            item = item if len(item) <= 200 else f"{item[:200]}..."
             said = "left Slurm's queue without a result; its log ends: " * (number in lost) + _said(error, log)
-            problems.append(f"item {number}, {item}: {said} (log: {log})")
+            problems.append(f"item {number}, {item[:200]}{'...' * (len(item) > 200)}: {said} (log: {log})")
     if problems:
         kept = f"what the others made is kept, in {folder} and where they wrote it"
         raise JobFailed(f"{len(problems)} of {len(items)} jobs failed; {kept}:\n" + "\n".join(problems))
     results = [jobs[number].result() for number in range(len(items))]
-    for over in (result for result in results if isinstance(result, TimeOver)):
-        raise over
+    if over := [result for result in results if isinstance(result, TimeOver)]:
+        raise over[0]
     return results
 
 
@@ -188,7 +180,7 @@ def _outcome(fn, item):
 
 
 def _said(error, log):
-    """What a job's traceback says of its error, all lines of it; of a job that was killed, the last line of its log."""
+    """All lines that a job's traceback says of its error; of a job that was killed, the last line of its log."""
     trace = str(error).partition("trace:")[2].partition("You can check")[0]
     if not trace:
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []

@@ -5,6 +5,7 @@ papermill takes a second to import, hence inside the functions: whether a notebo
 """
 
 import ast
+import contextlib
 import difflib
 import os
 import sys
@@ -13,6 +14,7 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
+from sleepkit.execution import WorkFailed
 from sleepkit.execution.jobs import environment, here
 from sleepkit.execution.paths import PACKAGE, ROOT, figures, plain, results, run_time, runs, written
 
@@ -22,23 +24,21 @@ KERNEL = {"name": "python3", "language": "python", "display_name": "Python 3"}
 KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", dict: "a mapping", list: "a list"}
 
 
-class NotebookFailed(Exception):
-    """A cell of a notebook raised an error, or its kernel died; the message says where the failed run is kept."""
+class NotebookFailed(WorkFailed):
+    """A cell raised an error, or the kernel died; the message says where the failed run is kept."""
 
 
 def run(name, profile=None, parameters_file=None, parameters=None):
     """Run one notebook through papermill and return the path of the executed copy, `runs/<profile>/NAME.ipynb`.
 
     profile : whose `notebooks/profiles/<profile>/NAME.yaml` is read; None or "demo": the notebook's own defaults
-    parameters_file : yaml of further parameters, which override those of the profile
-    parameters : dict that overrides both
+    parameters_file : yaml of parameters that override the profile's;  parameters : dict that overrides both
     The notebook appears under its name only when it has finished. Raises ValueError before anything runs when the
     notebook, the profile or a parameter is unknown or of another kind; NotebookFailed when a cell fails.
     """
     notebook = source(name)
     chosen = profile_parameters(name, profile) if profile else {}
-    chosen |= _read_yaml(parameters_file) if parameters_file else {}
-    chosen |= parameters or {}
+    chosen |= (_read_yaml(parameters_file) if parameters_file else {}) | (parameters or {})
     defaults = default_parameters(notebook)
     check_parameters(name, chosen, defaults)
     profile = plain((defaults | chosen)["profile"])
@@ -57,9 +57,7 @@ def run(name, profile=None, parameters_file=None, parameters=None):
 
 def is_stale(name, profile="demo"):
     """Whether a notebook of a profile never ran, what it reads is newer than that run, or what it leaves was removed.
-
-    Result files have no say by their time: that of committed ones is git's.
-    """
+    Result files have no say by their time: that of committed ones is git's."""
     output = runs(profile) / f"{name}.ipynb"
     left = {"prepare": results(profile) / "nights.csv", "figures": figures(profile) / "index.md"}
     if not output.exists() or not left.get(name, results(profile) / name).exists():
@@ -90,10 +88,9 @@ def default_parameters(notebook):
 
     cells, found = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])], {}
     for parameter in (parameter for cell in cells for parameter in PythonTranslator.inspect(cell)):
-        try:
+        found[parameter.name] = None
+        with contextlib.suppress(ValueError, SyntaxError):  # papermill cuts a text at its first #
             found[parameter.name] = ast.literal_eval(parameter.default)
-        except (ValueError, SyntaxError):  # papermill cuts a text at its first #
-            found[parameter.name] = None
     return found
 
 
@@ -119,7 +116,9 @@ def check_parameters(name, chosen, defaults):
             problems.append(f"{name} has no parameter {key!r}{hint} (it has {', '.join(defaults)})")
         elif (default := defaults[key]) is not None and _kind(value) != _kind(default):
             words = f"{name}: {key} = {value!r} is {_kind(value)}, but its default {default!r} is {_kind(default)}"
-            problems.append(words + _as_number(value))
+            with contextlib.suppress(ArithmeticError):  # YAML takes 1e-3 for text
+                words += f": write {Decimal(value):f}" if isinstance(value, str) else ""
+            problems.append(words)
     if problems:
         raise ValueError("\n".join(problems))
 
@@ -128,19 +127,9 @@ def _kind(value):
     return KINDS.get(type(value), "nothing")
 
 
-def _as_number(value):
-    """YAML takes 1e-3 for text; say how to write it."""
-    try:
-        return f": write {Decimal(value):f}" if isinstance(value, str) else ""
-    except ArithmeticError:
-        return ""
-
-
 def kernel_environment(folder):
     """Variables for a process that starts kernels: this Python and this sleepkit, inline figures, no progress bars.
-
-    folder : an empty one, where the description of the kernel is written
-    """
+    folder : an empty one, where the description of the kernel is written"""
     from ipykernel.kernelspec import write_kernel_spec
 
     # the level keeps the kernel's note on unencrypted local sockets away from the reader's terminal
@@ -151,10 +140,8 @@ def kernel_environment(folder):
     # glibc would give a training step's memory back and take it anew for the next: a tenth of the time of a step.
     wanted = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
     variables |= {key: os.environ.get(key, value) for key, value in wanted.items()}
-    for key in ("SLEEPKIT_RUNS", "SLEEPKIT_DATA"):
-        if os.environ.get(key):
-            variables[key] = str(Path(os.environ[key]).absolute())  # kernels work in `notebooks/`
-    return variables
+    ours = {key: os.environ[key] for key in ("SLEEPKIT_RUNS", "SLEEPKIT_DATA") if os.environ.get(key)}
+    return variables | {key: str(Path(value).absolute()) for key, value in ours.items()}  # kernels work in `notebooks/`
 
 
 def _run_whole(name, notebook, parameters, output):
@@ -180,10 +167,10 @@ def execute(notebook, output, parameters):
     import nbformat
     import papermill
 
+    how = {"cwd": FOLDER, "progress_bar": sys.stderr.isatty(), "coalesce_streams": True}
     with tempfile.TemporaryDirectory() as folder, environment(kernel_environment(folder)):
         nbformat.write(notebook, path := Path(folder, "source.ipynb"))
-        bar = sys.stderr.isatty()
-        papermill.execute_notebook(path, output, parameters, cwd=FOLDER, progress_bar=bar, coalesce_streams=True)
+        papermill.execute_notebook(path, output, parameters, **how)
 
 
 def from_yaml(text, where):

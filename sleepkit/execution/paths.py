@@ -60,8 +60,7 @@ def data():
 def written(path):
     """Yield a temporary path beside `path`; it moves into place when the block ends well, else it is removed.
 
-    A reader sees the old file or the whole new one, wherever the process is killed. The temporary name starts with a
-    dot and keeps the ending, by which numpy and matplotlib choose the format.
+    Its name starts with a dot and keeps the ending, by which numpy and matplotlib choose the format.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,10 +73,8 @@ def written(path):
 
 
 def progress(iterable=None, **options):
-    """A tqdm bar, silent unless somebody watches, on a terminal or in a notebook front end.
-
-    What starts kernels sets SLEEPKIT_QUIET: papermill and nbval would keep the bar as output.
-    """
+    """A tqdm bar, silent unless somebody watches, on a terminal or in a notebook front end."""
     in_notebook = type(sys.stderr).__module__.startswith("ipykernel")
+    # what starts kernels sets SLEEPKIT_QUIET: papermill and nbval would keep the bar as output
     watched = not os.environ.get("SLEEPKIT_QUIET") and (in_notebook or sys.stderr.isatty())
     return tqdm(iterable, disable=not watched, dynamic_ncols=True, **options)

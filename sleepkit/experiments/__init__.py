@@ -2,24 +2,20 @@
 
 from importlib import import_module
 
-MODULES = {
-    "settings": ("Ablation", "Networks", "Pruning", "Run", "Sweep"),
-    "preparing": ("Preparation", "obtain_recordings", "prepare_nights", "stage_counts"),
-    "stage1": ("load_epochs", "search_architecture", "train_networks"),
-    "nested": ("nested_report",),
-    "stage2": (
-        *("filter_importance", "full_and_pruned", "load_networks", "load_pruned", "prune_and_finetune"),
-        "prune_other_dataset",
-    ),
-    "sweep": ("regrowth", "sweep_ratios"),
-    "ablation": ("ablate",),
-    "compare": ("calibrate", "inference_cost", "paired_differences"),
-    "checks": ("accuracy_claim", "evaluation_checks", "preparation_checks", "pruning_checks", "search_checks"),
+HOMES = {
+    "settings": "Ablation Networks Pruning Run Sweep",
+    "preparing": "Preparation obtain_recordings prepare_nights stage_counts",
+    "stage1": "load_epochs nested_report search_architecture train_networks",
+    "stage2": "filter_importance full_and_pruned load_networks load_pruned prune_and_finetune prune_other_dataset",
+    "sweep": "regrowth sweep_ratios",
+    "ablation": "ablate",
+    "compare": "calibrate inference_cost paired_differences",
+    "checks": "accuracy_claim evaluation_checks preparation_checks pruning_checks search_checks",
 }
-NAMES = {name: module for module, names in MODULES.items() for name in names}
 
 
 def __getattr__(name):
-    if name not in NAMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{NAMES[name]}"), name)
+    for module, names in HOMES.items():
+        if name in names.split():
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

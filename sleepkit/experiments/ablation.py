@@ -1,12 +1,11 @@
 """Table 8: what each level of pruning does to one network, and what else the same training epochs could have bought.
 
-A network is trained on the epochs of the fold that the data pruning of its search left, as those whose search is
-repeated inside every fold are; without data pruning on all of them.
+A network is trained on the epochs of the fold that the data pruning of its search left; without it on all of them.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,19 +13,16 @@ import pandas as pd
 from sleepkit.epochs import EpochSet
 from sleepkit.evaluation.crossval import Plan, cross_validate, share, shared
 from sleepkit.evaluation.protocols import Fold
-from sleepkit.evaluation.scores import pooled_confusion
 from sleepkit.evaluation.training import TrainSettings
 from sleepkit.execution import jobs
 from sleepkit.execution.checkpoint import Deadline
-from sleepkit.experiments.nested import FoldSearch, left_by, search_fold
 from sleepkit.experiments.settings import Pruning, Run, changed
-from sleepkit.experiments.stage2 import finetuning, subjectwise
+from sleepkit.experiments.stage1 import FoldSearch, left_by, search_fold
+from sleepkit.experiments.stage2 import finetuning, measured, pruned_network, subjectwise
 from sleepkit.genotype import random_genotype
-from sleepkit.metrics import scores
 from sleepkit.network.saved import load_network
-from sleepkit.network.sleepnet import SleepNet
+from sleepkit.network.sleepnet import new_network
 from sleepkit.pruning.filters import released_mask
-from sleepkit.pruning.methods import at_random, by_importance, by_l1
 from sleepkit.results import COLUMNS, NetworkKey, write_json, write_table
 from sleepkit.search.settings import SearchSettings
 
@@ -36,16 +32,13 @@ SEARCHES = {"DARTS": (False, False), "+ BDP": (True, False), "+ DOP": (False, Tr
 
 @dataclass(frozen=True, eq=False)
 class AblationJob:
-    """All variants with one seed, which `key` and `training` hold.
+    """All variants with one seed, that of `key`, `training` and `search`; data : epochs, or where `share` wrote them"""
 
-    data : epochs, or where `share` wrote them;  search : of stage 1, with the changes of table 8
-    """
-
-    data: EpochSet | Path
-    fold: Fold
     key: NetworkKey
     training: TrainSettings
     search: SearchSettings
+    data: EpochSet | Path
+    fold: Fold
     pruning: Pruning
     run: Run
     deadline: Deadline
@@ -54,114 +47,70 @@ class AblationJob:
 def ablate(networks, ablation, pruning, run):
     """Every variant of table 8 on the first fold of the first network, with each of the ablation seeds.
 
-    Searches see the fold's training and validation subjects alone. Seeds are independent jobs; within one the variants
-    follow one another, as most start from the network of another. Writes ablation.csv (variant, seed, acc, mf1,
-    kappa, mgm, params, macs, trained_on: training epochs of the fold that were used, n: its test epochs) and
-    ablation.json (what was searched and trained, and where), and returns the former as a data frame; without seeds
-    nothing is computed or written. Raises TimeOver.
+    Searches see the fold's training and validation subjects alone. Seeds are independent jobs. Writes ablation.csv
+    (variant, seed, acc, mf1, kappa, mgm, params, macs, trained_on: training epochs of the fold that were used, n: its
+    test epochs) and ablation.json (what was searched and trained, and where), and returns the former as a data frame;
+    without seeds nothing is computed or written. Raises TimeOver.
     """
     if not ablation.seeds:
         return pd.DataFrame(columns=COLUMNS["ablation.csv"])
     first, work, folder = subjectwise(networks)[0], run.work(run.stage2), run.results(run.stage2)
     listed = json.loads((run.work(run.stage1) / "networks.json").read_text())["search"]
-    search = changed(SearchSettings(**listed), ablation.search or {}, "ablation_search")
+    search = changed(SearchSettings(**listed), ablation.search, "ablation_search")
     data = first.data if run.where == "inline" else share(first.data, work / "ablation")
-    fold, deadline = first.folds[0], run.deadline()
-    todo = [
-        AblationJob(
-            data,
-            fold,
-            replace(first.key, seed=seed),
-            replace(first.training, seed=seed),
-            replace(search, seed=seed),
-            pruning,
-            run,
-            deadline,
-        )
-        for seed in ablation.seeds
-    ]
+    rest = data, first.folds[0], pruning, run, run.deadline()
+    seeded = first.key, first.training, search
+    todo = [AblationJob(*(replace(part, seed=seed) for part in seeded), *rest) for seed in ablation.seeds]
     parts = jobs.map(ablate_seed, todo, run.where, work / "jobs", gpus=run.gpus, label="ablation")
     frame = pd.DataFrame([row for part in parts for row in part], columns=COLUMNS["ablation.csv"])
     write_table(frame, folder / "ablation.csv")
-    facts = {"fold": fold.number, "search": asdict(todo[0].search), "train": asdict(first.training)}
+    facts = {"fold": first.folds[0].number, "search": asdict(todo[0].search), "train": asdict(first.training)}
     write_json(facts | {"finetune_epochs": pruning.finetune_epochs}, folder / "ablation.json")
     return frame
 
 
-@dataclass(frozen=True, eq=False)
-class Variant:
-    """A row of table 8.
+def ablate_seed(job):
+    """The rows of one seed as a list of dicts. Raises TimeOver."""
+    width, cells, seed, pruning = job.key.channels, job.key.cells, job.key.seed, job.pruning
+    epochs, work, rows = shared(job.data), job.run.work(job.run.stage2), []
+    for name, (data_pruning, operation_pruning) in SEARCHES.items():
+        search = replace(job.search, data_pruning=data_pruning, operation_pruning=operation_pruning)
+        found = search_fold(FoldSearch(epochs, job.fold, search, work, job.run.device, job.deadline))
+        make, left = partial(new_network, found.genotype, width, cells), left_by(found, job.fold, epochs)
+        row, networks = _tested(job, name, make, job.training, left)
+        rows.append(row)
+    (path,) = networks.values()  # of the last search, from which most of the others start
+    extra, run = finetuning(job.training, pruning), path.parent.name
+    longer = replace(job.training, epochs=job.training.epochs + pruning.finetune_epochs)
+    drawn = partial(new_network, random_genotype(job.search.nodes, seed), width, cells)
+    half = partial(new_network, found.genotype, max(width // 2, 1), cells)
 
-    make : function that returns the network to train;  fold : with the training epochs that are used
+    def pruned(method):
+        return partial(pruned_network, networks, pruning.ratio, pruning.balance, method, seed)
+
+    others = (
+        ("random architecture", drawn, job.training, job.fold),
+        ("both + filter pruning", pruned("importance"), extra, left, "importance", run),
+        ("both + random filters", pruned("random"), extra, left, "random", run),
+        ("both + filters by L1", pruned("l1"), extra, left, "l1", run),
+        ("both, same extra epochs", lambda _: load_network(path)[0], extra, left, "full", run),
+        ("both, released mask", lambda _: released_mask(make(0), pruning.ratio), longer, left, "mask"),
+        ("both, half width from scratch", half, longer, left),
+    )
+    return [*rows, *(_tested(job, *variant)[0] for variant in others)]
+
+
+def _tested(job, name, make, training, fold, start="fresh", base=""):
+    """The row of a variant, and its networks, a dict fold -> path.
+
+    make : function of the fold's number that returns the network to train;  fold : with the training epochs to use
     start : names how it begins, for the name of its run. Searches that end at the same architecture and epochs share
         one training
     base : name of the run whose network it starts from, "" for none
     """
-
-    name: str
-    make: Callable
-    training: TrainSettings
-    fold: Fold
-    start: str = "fresh"
-    base: str = ""
-
-
-def ablate_seed(job):
-    """The rows of one seed as a list of dicts. Raises TimeOver."""
-    searched = list(_searched(job))
-    tested = [_tested(variant, job) for variant in searched]
-    base, (_, network) = searched[-1], tested[-1]
-    tested += [_tested(variant, job) for variant in _from_base(job, base, network)]
-    return [row for row, _ in tested]
-
-
-def _searched(job):
-    """The variants that differ in their search."""
-    epochs, width, cells = shared(job.data), job.key.channels, job.key.cells
-    for name, (data_pruning, operation_pruning) in SEARCHES.items():
-        search = replace(job.search, data_pruning=data_pruning, operation_pruning=operation_pruning)
-        work = job.run.work(job.run.stage2)
-        found = search_fold(FoldSearch(epochs, job.fold, search, work, job.run.device, job.deadline))
-        make = _new(found.genotype, width, cells)
-        yield Variant(name, make, job.training, left_by(found, job.fold, epochs))
-
-
-def _from_base(job, base, path):
-    """The random architecture, and what starts from the network of the last search, which lies under `path`."""
-    width, cells, seed, pruning = job.key.channels, job.key.cells, job.key.seed, job.pruning
-    extra, longer = finetuning(job.training, pruning), job.training.epochs + pruning.finetune_epochs
-    longer, run = replace(job.training, epochs=longer), path.parent.name
-    genotype, left = base.make().genotype, base.fold
-    drawn = random_genotype(job.search.nodes, seed)
-
-    def pruned(start):
-        return lambda: start(load_network(path)[0], pruning.ratio, pruning.balance, seed)
-
-    yield Variant("random architecture", _new(drawn, width, cells), job.training, job.fold)
-    yield Variant("both + filter pruning", pruned(by_importance), extra, left, "importance", run)
-    yield Variant("both + random filters", pruned(at_random), extra, left, "random", run)
-    yield Variant("both + filters by L1", pruned(by_l1), extra, left, "l1", run)
-    yield Variant("both, same extra epochs", lambda: load_network(path)[0], extra, left, "full", run)
-    full = _new(genotype, width, cells)
-    yield Variant("both, released mask", lambda: released_mask(full(), pruning.ratio), longer, left, "mask")
-    half = _new(genotype, max(width // 2, 1), cells)
-    yield Variant("both, half width from scratch", half, longer, left)
-
-
-def _new(genotype, channels, cells):
-    return lambda: SleepNet(genotype, channels, cells)
-
-
-def _tested(variant, job):
-    """The row of a variant, trained on its fold, and the path of its network."""
-    epochs, run = shared(job.data), job.run
-    net = variant.make()
-    facts = {"start": variant.start, "channels": net.channels, "ratio": job.pruning.ratio}
-    facts |= {"balance": job.pruning.balance, "architecture": json.loads(net.genotype.to_json()), "from": variant.base}
-    folder = run.work(run.stage2) / "ablation"
-    plan = Plan(job.key, epochs, (variant.fold,), lambda _: variant.make(), variant.training, folder, facts)
-    (done,) = cross_validate([plan], run.device, deadline=job.deadline)
-    params, macs, _ = done.size
-    sizes = {"params": params, "macs": macs, "trained_on": len(variant.fold.train), "n": len(done.predictions)}
-    row = {"variant": variant.name, "seed": job.key.seed} | scores(pooled_confusion(done)) | sizes
-    return row, next(iter(done.networks.values()))
+    net, epochs, folder = make(fold.number), shared(job.data), job.run.work(job.run.stage2) / "ablation"
+    facts = {"start": start, "channels": net.channels, "ratio": job.pruning.ratio, "balance": job.pruning.balance}
+    facts |= {"architecture": json.loads(net.genotype.to_json()), "from": base}
+    plan = Plan(job.key, epochs, (fold,), make, training, folder, facts)
+    (done,) = cross_validate([plan], job.run.device, deadline=job.deadline)
+    return {"variant": name, "seed": job.key.seed, "trained_on": len(fold.train)} | measured(done), done.networks

@@ -1,4 +1,4 @@
-"""The checks at a notebook's end: each claim with what was expected and what was measured (`sleepkit.results.checks`)."""
+"""The checks at a notebook's end: each claim with what was expected and what was measured."""
 
 import json
 
@@ -46,10 +46,9 @@ def search_checks(found, epochs, search):
     rounds = search.rounds if search.data_pruning else ()
     halves, claims = split_halves(epochs.y, search.split_seed), []
     for half in HALVES:
-        expected = len(halves[half])
+        expected, left = len(halves[half]), len(found.kept[half])
         for _ in rounds:
             expected -= int(search.data_fraction * expected)
-        left = len(found.kept[half])
         claims.append((f"{half} half after {len(rounds)} rounds of data pruning", expected, left, expected == left))
         limits = class_limits(np.bincount(epochs.y[halves[half]], minlength=len(STAGES)), max(len(rounds), 1))
         lost = found.removed_samples.query("half == @half").groupby("stage").removed.sum().reindex(STAGES, fill_value=0)
@@ -58,77 +57,64 @@ def search_checks(found, epochs, search):
         claims.append((words, "within", "within" if within else "beyond", within))
     gone = found.voe[found.voe.removed.astype(bool)].id
     back = len(np.intersect1d(gone, np.concatenate(list(found.kept.values()))))
-    claims.append(("removed samples never come back", 0, back, back == 0))
     final = np.concatenate([found.weights[kind][-1] for kind in ("normal", "reduce")])
-    empty = int((final[:, 1:].max(axis=1) == 0).sum())
-    claims.append(("edges without an operation other than none", 0, empty, empty == 0))
-    ones = bool(np.allclose(final.sum(axis=1), 1, atol=1e-5))
-    claims.append(("the survivors' weights of every edge sum to 1", True, ones, ones))
+    empty, ones = int((final[:, 1:].max(axis=1) == 0).sum()), bool(np.allclose(final.sum(axis=1), 1, atol=1e-5))
     fell = bool(found.history.train_loss.iloc[-1] < found.history.train_loss.iloc[0])
-    claims.append(("the training loss fell", True, fell, fell))
-    return checks(*claims)
+    return checks(
+        *claims,
+        ("removed samples never come back", 0, back, back == 0),
+        ("edges without an operation other than none", 0, empty, empty == 0),
+        ("the survivors' weights of every edge sum to 1", True, ones, ones),
+        ("the training loss fell", True, fell, fell),
+    )
 
 
 def evaluation_checks(rows, epochs, networks, run):
     """Whether every epoch was tested once by a network that had not seen its subject, and better than by chance; where
     there are epochwise networks alone, the latter. rows : crossval.csv"""
-    pooled = rows[rows.fold == "pooled"]
-    if not any(PROTOCOLS[name].by_subject for name in networks.protocols):
-        return checks(_above_chance(pooled))
-    folds = json.loads((run.results(run.stage1) / "folds.json").read_text())
-    apart = not any(set(side["test"]) & {*side["train"], *side["valid"]} for side in folds.values())
-    expected = int(np.isin(epochs.subject, [subject for side in folds.values() for subject in side["test"]]).sum())
-    pooled = pooled[pooled.protocol == SUBJECTWISE.name]
-    tested, scored = ", ".join(map(str, sorted(pooled.n.unique()))), sorted(set(pooled.groupby("context").n.sum()))
-    same = len(scored) == 1
-    return checks(
-        ("no subject is on two sides of a fold", True, apart, apart),
-        ("epochs of the test subjects, each tested once by every network", expected, tested, tested == str(expected)),
-        _above_chance(pooled),
-        ("context, forward and both, scores the same epochs", "the same", "the same" if same else scored, same),
-    )
-
-
-def _above_chance(rows):
-    kappa = rows[rows.context == "none"].kappa.min()
-    return "better than chance: kappa of the merged predictions", "above 0.1", f"above: {kappa > 0.1}", kappa > 0.1
+    pooled, claims = rows[rows.fold == "pooled"], []
+    if any(PROTOCOLS[name].by_subject for name in networks.protocols):
+        folds = json.loads((run.results(run.stage1) / "folds.json").read_text())
+        apart = not any(set(side["test"]) & {*side["train"], *side["valid"]} for side in folds.values())
+        expected = int(np.isin(epochs.subject, [one for side in folds.values() for one in side["test"]]).sum())
+        pooled = pooled[pooled.protocol == SUBJECTWISE.name]
+        tested, scored = ", ".join(map(str, sorted(pooled.n.unique()))), sorted(set(pooled.groupby("context").n.sum()))
+        words, same = "epochs of the test subjects, each tested once by every network", len(scored) == 1
+        claims.append(("no subject is on two sides of a fold", True, apart, apart))
+        claims.append((words, expected, tested, tested == str(expected)))
+        words = "context, forward and both, scores the same epochs"
+        claims.append((words, "the same", "the same" if same else scored, same))
+    kappa = pooled[pooled.context == "none"].kappa.min()
+    words = "better than chance: kappa of the merged predictions"
+    claims.insert(2, (words, "above 0.1", f"above: {kappa > 0.1}", kappa > 0.1))
+    return checks(*claims)
 
 
 def accuracy_claim(differences):
-    """Whether pruning by importance cost at most LOSS of accuracy, a row per network, with its interval.
-
-    differences : data frame as differences.csv
-
-    Apart from `pruning_checks`, as what it says is a result: a run whose networks lose more has still done all it
-    should.
-    """
-    rows = differences.query("metric == 'acc' and comparison == 'pruned - full'")
-    return checks(
-        *(
-            (
-                f"accuracy lost, {row.genotype}, L = {row.cells}",
-                f"at most {100 * LOSS:g} points",
-                f"{-100 * row.difference:.1f} points ({-100 * row.high:.1f} to {-100 * row.low:.1f})",
-                -row.difference <= LOSS,
-            )
-            for row in rows.itertuples()
-        )
-    )
+    """Whether pruning by importance cost at most LOSS of accuracy, a row per network, with its interval. A result, no
+    check: a run whose networks lose more has still done all it should. differences : as differences.csv"""
+    claims = []
+    for row in differences.query("metric == 'acc' and comparison == 'pruned - full'").itertuples():
+        lost = f"{-100 * row.difference:.1f} points ({-100 * row.high:.1f} to {-100 * row.low:.1f})"
+        words, expected = f"accuracy lost, {row.genotype}, L = {row.cells}", f"at most {100 * LOSS:g} points"
+        claims.append((words, expected, lost, -row.difference <= LOSS))
+    return checks(*claims)
 
 
 def pruning_checks(networks, rows, table_8, *, pruning, ablation, run):
     """Whether pruning removed what it should, and whether what is left still stages sleep.
-
-    networks : of stage 1;  rows : crossval.csv of stage 2;  table_8 : ablation.csv
-    """
+    networks : of stage 1;  rows : crossval.csv of stage 2;  table_8 : ablation.csv"""
     full = load_network(next(iter(networks[0].networks.values())))[0]
-    pruned = prune_filters(full, pruning.ratio, pruning.balance)
+    pruned, samples = prune_filters(full, pruning.ratio, pruning.balance), networks[0].data.x.shape[1]
     wanted = [max(1, int((1 - pruning.ratio) * tied.width + 1e-9)) for tied in tied_sets(full)]
     off = sum(tied.width != want for tied, want in zip(tied_sets(pruned), wanted, strict=True))
-    grown = _changed_sizes(networks, pruning, run)
-    samples = networks[0].data.x.shape[1]
     fewer = count_parameters(pruned) < count_parameters(full)
     faster = count_macs(pruned, samples) < count_macs(full, samples)
+    grown = 0  # how many pruned networks, as saved, have other sizes than pruning gives the full ones they came from
+    for one, small in zip(networks, load_pruned(run), strict=True):
+        net = load_network(one.networks[min(small.networks)])[0]  # the widths of one fold are those of all
+        size = count_parameters(prune_filters(net, pruning.ratio, pruning.balance))
+        grown += sum(count_parameters(load_network(path)[0]) != size for path in small.networks.values())
     kappa = rows.query("fold == 'pooled' and context == 'none'").kappa.min()
     variants = VARIANTS_OF_TABLE_8 * len(ablation.seeds)
     return checks(
@@ -139,13 +125,3 @@ def pruning_checks(networks, rows, table_8, *, pruning, ablation, run):
         ("better than chance: kappa of the pruned networks", "above 0", f"above: {kappa > 0}", bool(kappa > 0)),
         ("rows of the ablation: 11 variants, every seed", variants, len(table_8), len(table_8) == variants),
     )
-
-
-def _changed_sizes(networks, pruning, run):
-    """How many pruned networks, as saved, have other sizes than pruning gives the full ones they came from."""
-    changed = 0
-    for full, pruned in zip(networks, load_pruned(run), strict=True):
-        net = load_network(full.networks[min(pruned.networks)])[0]  # the widths of one fold are those of all
-        wanted = count_parameters(prune_filters(net, pruning.ratio, pruning.balance))
-        changed += sum(count_parameters(load_network(path)[0]) != wanted for path in pruned.networks.values())
-    return changed

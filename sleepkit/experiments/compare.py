@@ -1,5 +1,4 @@
-"""Full and pruned networks, and a peer, on the same epochs: differences paired by subject, and calibration. Files in,
-files out."""
+"""Full and pruned networks, and a peer, on the same epochs: differences paired by subject, and calibration."""
 
 import numpy as np
 import pandas as pd
@@ -27,96 +26,95 @@ SMALL = {"pruned": "", "distilled": "distilled", "ensemble": "ensemble"}
 
 
 def paired_differences(pruning, run):
-    """Differences of the subject-wise networks' scores, paired by subject: full and pruned against AttnSleep where it
-    staged the same epochs, pruned against full, deeper against the one of fewest cells, a found genotype against the
-    published one; each epoch for itself, and both sides with either context of the night. Likewise what was distilled
-    after pruning, against the full network, against each other, and against the full network distilled from itself,
-    which had as many epochs.
+    """Differences of the subject-wise networks' scores, paired by subject, as `_pairs` lists them: each epoch for
+    itself, and both sides with either context of the night.
 
     Reads confusion_by_night.csv of both stages; the seeds are those that both sides have with that context. Writes
     differences.csv and returns it as a data frame: comparison ("pruned - full", "distilled - full, context" ...),
     genotype of the full network, channels, cells, metric, difference (mean over seeds, pooled over folds), low and high
     (its 95 % bootstrap interval over subjects), seeds, subjects. Says why where AttnSleep is left out. Raises
-    MissingResult when a stage has not run, ValueError when nothing was pruned, or on other epochs than those of stage 1.
+    MissingResult when a stage has not run, ValueError when nothing was pruned, or on other epochs than stage 1.
     """
-    folder = run.results(run.stage2)
-    first, second = (read(run.profile, f"{stage}/confusion_by_night.csv") for stage in (run.stage1, run.stage2))
+    file = run.results(run.stage2) / "confusion_by_night.csv"
+    nights = [read(run.profile, f"{stage}/{file.name}") for stage in (run.stage1, run.stage2)]
+    first, second = (frame[frame.protocol == SUBJECTWISE.name] for frame in nights)
     samples = read(run.profile, f"{run.stage2}/parameters.csv").samples.iloc[0]
-    first, second = (nights[nights.protocol == SUBJECTWISE.name] for nights in (first, second))
     if first.empty:
         raise ValueError(f"differences are paired by subject, and {NONE_SUBJECTWISE}")
-    pruned, again = second[np.isclose(second.pruned, pruning.ratio)], second[second.pruned == 0]
     rows, unstaged = [], set()
-    for name, whole, ours, other in _pairs(first, pruned, again):
+    for name, network, sides in _pairs(
+        first, second[np.isclose(second.pruned, pruning.ratio)], second[second.pruned == 0]
+    ):
         for context, ending in ENDINGS.items():
-            sides = [side[side.context == context] for side in (ours, other) if side is not None]
-            seeds = sorted(set.intersection(*(set(side.seed) for side in sides)))
-            if not seeds:
-                continue
-            sides = [side[side.seed.isin(seeds)] for side in sides]
-            _require_same_epochs(pd.concat(sides), folder)
-            matrices = [_by_subject(side) for side in sides]
-            if other is None:
-                peer, reason = peer_confusions(sides[0][sides[0].seed == seeds[0]], samples, context != "none")
-                if peer is None:
-                    unstaged.add(reason)
-                    continue
-                matrices.append(peer[None])
-            facts = {"comparison": name + ending} | whole.iloc[0][["genotype", "channels", "cells"]].to_dict()
-            for metric, (difference, low, high) in confusion_differences(*matrices, seed=0).items():
-                row = {"metric": metric, "difference": difference, "low": low, "high": high}
-                rows.append(facts | row | {"seeds": len(seeds), "subjects": matrices[0].shape[1]})
-    for reason in sorted(unstaged):
+            matrices, reason = _matrices([side[side.context == context] for side in sides], samples, file)
+            unstaged.add(reason)
+            if matrices:
+                found = confusion_differences(*matrices, seed=0)
+                seeds, subjects = matrices[0].shape[:2]
+                rows += [(name + ending, *network, metric, *found[metric], seeds, subjects) for metric in found]
+    for reason in sorted(unstaged - {""}):
         print(f"No comparison with AttnSleep: {reason}.")
     frame = pd.DataFrame(rows, columns=COLUMNS["differences.csv"])
     if "pruned - full" not in set(frame.comparison):
-        raise ValueError(
-            f"{folder / 'confusion_by_night.csv'}: no network of {run.dataset} pruned by {pruning.ratio:g} with a seed of "
-            "stage 1; run the notebook stage2_prune again"
-        )
-    write_table(frame, folder / "differences.csv")
-    return frame
+        what = f"no network of {run.dataset} pruned by {pruning.ratio:g} with a seed of stage 1"
+        raise ValueError(f"{file}: {what}; run the notebook stage2_prune again")
+    return write_table(frame, file.with_name("differences.csv"))
 
 
 def _pairs(first, pruned, again):
-    """Whom to compare: (name, nights of the full network, nights of the one, those of the other or None for AttnSleep).
+    """Whom to compare: (name, (genotype, channels, cells) of the full network, [nights of one, of the other]); without
+    another, AttnSleep's.
 
-    first, pruned, again : nights of stage 1, of what stage 2 pruned, and of what it trained again whole
+    first, pruned, again : nights of stage 1, of what stage 2 pruned, and of what it trained again whole, which had as
+    many epochs as what was distilled after pruning
     """
     size = ["origin", "channels", "cells"]
-    for (origin, channels, cells), whole in first.groupby(size, sort=False):
 
-        def named(nights, variant="", origin=origin, cells=cells, channels=channels):
-            of_size = (nights[size] == [origin, channels, cells]).all(axis=1)
-            return nights[of_size & (nights.variant == variant)]
+    def named(nights, origin, channels, cells, variant=""):
+        return nights[(nights[[*size, "variant"]] == [origin, channels, cells, variant]).all(axis=1)]
 
-        yield "full - AttnSleep", whole, whole, None
+    for (origin, channels, cells), full in first.groupby(size, sort=False):
+        network = full.iloc[0][["genotype", "channels", "cells"]].tolist()
+        yield "full - AttnSleep", network, [full]
         if origin != "published":
-            yield "full - published genotype", whole, whole, named(first, origin="published")
+            yield "full - published genotype", network, [full, named(first, "published", channels, cells)]
         fewest = first[(first.origin == origin) & (first.channels == channels)].cells.min()
         if cells > fewest:
-            yield f"full - L = {fewest}", whole, whole, named(first, cells=fewest)
-        for way, variant in SMALL.items():
-            small = named(pruned, variant)
-            yield f"{way} - full", whole, small, whole
-            yield f"{way} - AttnSleep", whole, small, None
-        distilled, taught = named(pruned, "distilled"), named(again, "distilled")
-        yield "ensemble - distilled", whole, named(pruned, "ensemble"), distilled
-        yield "full distilled - full", whole, taught, whole
-        yield "full distilled - AttnSleep", whole, taught, None
-        yield "distilled - full distilled", whole, distilled, taught
+            yield f"full - L = {fewest}", network, [full, named(first, origin, channels, fewest)]
+        small = {way: named(pruned, origin, channels, cells, variant) for way, variant in SMALL.items()}
+        for way, nights in small.items():
+            yield f"{way} - full", network, [nights, full]
+            yield f"{way} - AttnSleep", network, [nights]
+        taught = named(again, origin, channels, cells, "distilled")
+        yield "ensemble - distilled", network, [small["ensemble"], small["distilled"]]
+        yield "full distilled - full", network, [taught, full]
+        yield "full distilled - AttnSleep", network, [taught]
+        yield "distilled - full distilled", network, [small["distilled"], taught]
 
 
-def _require_same_epochs(nights, folder):
+def _matrices(sides, samples, file):
+    """(seeds, subjects, 5, 5) confusion matrices of both sides, of the seeds that they share, and ""; or none and why
+    AttnSleep is no other side. sides : nights of one or two networks in one context"""
+    seeds = set.intersection(*(set(side.seed) for side in sides))
+    if not seeds:
+        return [], ""
+    sides = [side[side.seed.isin(seeds)] for side in sides]
+    _require_same_epochs(pd.concat(sides), file)
+    matrices = [_by_subject(side) for side in sides]
+    if len(sides) == 2:
+        return matrices, ""
+    once = sides[0][sides[0].seed == min(seeds)]
+    peer, reason = peer_confusions(once, samples, once.context.iloc[0] != "none")
+    return ([] if reason else [*matrices, peer[None]]), reason
+
+
+def _require_same_epochs(nights, file):
     """Every network must have tested as many epochs of each stage of every night: else nothing is paired."""
     stages = pd.DataFrame(nights[CELLS].to_numpy().reshape(-1, 5, 5).sum(axis=2)).assign(night=nights.night.to_numpy())
     number = nights.night.nunique()
-    staged = nights.groupby(NETWORK).night.nunique()
-    if len(stages.drop_duplicates()) != number or (staged != number).any():
-        raise ValueError(
-            f"{folder / 'confusion_by_night.csv'}: the networks of stage 1, or seeds of either stage, were tested on "
-            "other epochs than these; run the stage-1 notebook and then stage2_prune again"
-        )
+    if len(stages.drop_duplicates()) != number or (nights.groupby(NETWORK).night.nunique() != number).any():
+        what = "the networks of stage 1, or seeds of either stage, were tested on other epochs than these"
+        raise ValueError(f"{file}: {what}; run the stage-1 notebook and then stage2_prune again")
 
 
 def _by_subject(nights):
@@ -131,23 +129,19 @@ def peer_confusions(nights, samples, context=False):
 
     nights : data frame with the columns night and CELLS, a row per night, of any network
     samples : length of their epochs;  context : of its predictions smoothed over the night
-
     The epochs are the same when they are as long and every night has as many of each stage.
     """
     if samples != PEER_SAMPLES:
         return None, f"it staged epochs of {PEER_SAMPLES} samples, these have {samples}"
-    stored = published(PEER[context]).set_index("night")
-    subjects = {}
-    for row in nights.sort_values("night").to_dict("records"):
-        night = row["night"]
+    stored = published(PEER[context]).set_index("night")[CELLS]
+    nights = nights.sort_values("night").set_index("night")[CELLS]
+    for night, mine in nights.iterrows():
         if night not in stored.index:
             return None, f"it did not stage night {night}"
-        matrix, mine = (np.array([cells[name] for name in CELLS]).reshape(5, 5) for cells in (stored.loc[night], row))
-        if not np.array_equal(matrix.sum(1), mine.sum(1)):
+        known, wanted = (row.to_numpy().reshape(5, 5).sum(axis=1) for row in (stored.loc[night], mine))
+        if not np.array_equal(known, wanted):
             return None, f"it staged other epochs of night {night}"
-        subject = parse_night(night)[0]
-        subjects[subject] = subjects.get(subject, 0) + matrix
-    return np.stack([subjects[subject] for subject in sorted(subjects)]), ""
+    return _by_subject(stored.loc[nights.index].reset_index().assign(seed=0))[0], ""
 
 
 def calibrate(networks, run):
@@ -158,10 +152,9 @@ def calibrate(networks, run):
     accuracy, ece, temperature (mean over folds, 1 before scaling).
     """
     frames = []
-    for name, network in {"full": first_family(networks)[0], "pruned": first_family(load_pruned(run))[0]}.items():
-        folds = sorted(network.folds, key=lambda fold: fold.number)
+    for name, network in _first_pair(networks, run).items():
+        folds, stages = sorted(network.folds, key=lambda fold: fold.number), network.data.y
         kept = [fold_probabilities(network.networks[fold.number]) for fold in folds]
-        stages = network.data.y
         fitted = [fit_temperature(stages[fold.valid], one["valid_prob"]) for fold, one in zip(folds, kept, strict=True)]
         y = np.concatenate([stages[fold.test] for fold in folds])
         for scaled, temperatures in enumerate(([1.0] * len(folds), fitted)):
@@ -169,18 +162,15 @@ def calibrate(networks, run):
             facts = {"network": name, "temperature_scaled": scaled, "temperature": np.mean(temperatures)}
             frames.append(reliability(y, prob).assign(ece=expected_calibration_error(y, prob), **facts))
     frame = pd.concat(frames, ignore_index=True)[COLUMNS["calibration.csv"]]
-    write_table(frame, run.results(run.stage2) / "calibration.csv")
-    return frame
+    return write_table(frame, run.results(run.stage2) / "calibration.csv")
+
+
+def _first_pair(networks, run):
+    return {"full": first_family(networks)[0], "pruned": first_family(load_pruned(run))[0]}
 
 
 def inference_cost(networks, run, repeats=200):
-    """What an answer costs of the first network's first fold, full and pruned (sleepkit.experiments.cost.measure_cost);
-    repeats : timed answers of each network, runtime and length of epoch.
-
-    Writes cost.csv and returns it as a data frame.
-    """
-    sides = {"full": first_family(networks)[0], "pruned": first_family(load_pruned(run))[0]}
-    first = {name: next(iter(network.networks.values())) for name, network in sides.items()}
-    frame = measure_cost(first, repeats=repeats)
-    write_table(frame, run.results(run.stage2) / "cost.csv")
-    return frame
+    """What an answer costs of the first network's first fold, full and pruned: cost.csv, written and returned as a data
+    frame (sleepkit.experiments.cost.measure_cost);  repeats : timed answers of each network, runtime and length."""
+    first = {name: next(iter(network.networks.values())) for name, network in _first_pair(networks, run).items()}
+    return write_table(measure_cost(first, repeats=repeats), run.results(run.stage2) / "cost.csv")

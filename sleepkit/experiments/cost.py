@@ -3,8 +3,8 @@
 import tempfile
 import time
 import timeit
-from contextlib import contextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -30,89 +30,56 @@ def measure_cost(networks, samples=(500, 3000), repeats=200):
         `startup_s` from the start of that process to its first scored epoch, `epochs_per_s` = 1000 / median_ms.
         Its `attrs["processor_share"]` is the part of the time of the calls in which this process had a processor: well
         below 1 the machine was busy, and the latencies say more about that
-    All take turns in one process, so that what else the machine does meets all. int8 is calibrated on noise here: its
-    cost, other than its accuracy, does not depend on that. Raises ValueError for a file that is no saved network.
+    All take turns in one process, so that what else the machine does meets all. int8 is calibrated on noise: its cost,
+    other than its accuracy, does not depend on that. Raises ValueError for a file that is no saved network.
     """
-    rows = []
-    with tempfile.TemporaryDirectory() as folder, _one_thread():
-        files = {name: _files(name, path, Path(folder)) for name, path in networks.items()}
-        loaded = [(name, runtime, file) for name, of in files.items() for runtime, file in of.items()]
-        startup = {(name, runtime): measure_startup(RUNTIMES[runtime], file, samples) for name, runtime, file in loaded}
-        seconds, share = _latencies(loaded, samples, repeats)
-        for name, path in networks.items():
-            net, _ = load_network(path)
-            for length in samples:
-                size = {"samples": length, "params": count_parameters(net), "macs": count_macs(net, length)}
-                for runtime, file in files[name].items():
-                    start, peaks = startup[name, runtime]
-                    measured = {"file_bytes": _bytes(file), "peak_mb": peaks[length], "startup_s": start}
-                    median, p95 = np.quantile(seconds[name, runtime, length], [0.5, 0.95]) * 1000
-                    measured |= {"median_ms": median, "p95_ms": p95, "epochs_per_s": 1000 / median}
-                    rows.append({"network": name, "runtime": runtime} | size | measured)
+    rows, threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            loaded = [part for name, path in networks.items() for part in _files(name, path, Path(folder))]
+            startup = {part[:2]: measure_startup(RUNTIMES[part[1]], part[2], samples) for part in loaded}
+            seconds, share = _latencies(loaded, samples, repeats)
+            sizes = {(name, runtime): _bytes(file) for name, runtime, file in loaded}
+    finally:
+        torch.set_num_threads(threads)
+    for name, length, runtime in product(networks, samples, RUNTIMES):
+        net, (start, peaks) = load_network(networks[name])[0], startup[name, runtime]
+        median, p95 = np.quantile(seconds[name, runtime, length], [0.5, 0.95]) * 1000
+        row = {"network": name, "runtime": runtime, "samples": length, "params": count_parameters(net)}
+        row |= {"macs": count_macs(net, length), "file_bytes": sizes[name, runtime], "median_ms": median, "p95_ms": p95}
+        rows.append(row | {"peak_mb": peaks[length], "startup_s": start, "epochs_per_s": 1000 / median})
     frame = pd.DataFrame(rows)[COLUMNS["cost.csv"]]
     frame.attrs["processor_share"] = share
     return frame
 
 
-def ratios(cost):
-    """The ratios of a cost data frame that have a target, and whether they meet it.
-
-    cost : as measure_cost returns it, with networks full and pruned
-    returns a data frame (samples, ratio, target, measured, met): the latency of pruned to full in onnxruntime, which
-        has a target at 3000 samples, and of PyTorch to onnxruntime
-    """
-    median = cost.set_index(["network", "runtime", "samples"]).median_ms
-    rows = []
-    for length in sorted(cost.samples.unique()):
-        share = median["pruned", "onnx", length] / median["full", "onnx", length]
-        target, met = ("at most 0.6", share <= 0.6) if length == 3000 else ("", None)
-        rows.append((length, "pruned / full, both ONNX", target, share, met))
-        for name in ("full", "pruned"):
-            gain = median[name, "pytorch", length] / median[name, "onnx", length]
-            rows.append((length, f"PyTorch / ONNX, {name}", "at least 2", gain, gain >= 2))
-    return pd.DataFrame(rows, columns=["samples", "ratio", "target", "measured", "met"])
-
-
 def _files(name, path, folder):
-    """What each runtime loads; the network takes normalised input, as it does in PyTorch."""
+    """[(network, runtime, what it loads)]; the network takes normalised input, as it does in PyTorch."""
     from sleepkit.scoring import onnx_export  # here, so that to count multiplications takes torch alone
 
     net, description = load_network(path)
-    files = {"pytorch": Path(path), "onnx": folder / f"{name}.onnx", "int8": folder / f"{name}.int8.onnx"}
-    length = description.get("samples", 500)
-    onnx_export.export_onnx(net, files["onnx"], length)
-    onnx_export.quantise(net, files["int8"], length, np.random.default_rng(0).uniform(-1, 1, (8, length)))
-    return files
+    floats, integers, length = folder / f"{name}.onnx", folder / f"{name}.int8.onnx", description.get("samples", 500)
+    onnx_export.export_onnx(net, floats, length)
+    onnx_export.quantise(net, integers, length, np.random.default_rng(0).uniform(-1, 1, (8, length)))
+    return list(zip((name,) * 3, RUNTIMES, (Path(path), floats, integers), strict=True))
 
 
 def _bytes(file):
     """Size of what a runtime loads; a saved network is two files."""
     pair = [file.with_name(file.name + ending) for ending in (".safetensors", ".json")]
-    return file.stat().st_size if file.suffix == ".onnx" else sum(part.stat().st_size for part in pair)
+    return sum(part.stat().st_size for part in ([file] if file.suffix == ".onnx" else pair))
 
 
 def _latencies(loaded, samples, repeats):
     """Seconds of single calls, {(network, runtime, samples): (about repeats,) array}, and the share of that time in
     which this process had a processor. loaded : (network, runtime, file)"""
-    calls = {
-        (name, runtime, length): (scorer(RUNTIMES[runtime], file), noise(length))
-        for name, runtime, file in loaded
-        for length in samples
-    }
-    seconds = {key: [] for key in calls}
-    start, used = time.perf_counter(), time.thread_time()
+    calls = {}
+    for (name, runtime, file), length in product(loaded, samples):
+        calls[name, runtime, length] = partial(scorer(RUNTIMES[runtime], file), noise(length))
+    seconds, start, used = {key: [] for key in calls}, time.perf_counter(), time.thread_time()
     for _ in range(-(-repeats // (RUN - 1))):
-        for key, (score, x) in calls.items():
-            seconds[key] += timeit.repeat(partial(score, x), number=1, repeat=RUN)[1:]
+        for key, call in calls.items():
+            seconds[key] += timeit.repeat(call, number=1, repeat=RUN)[1:]
     share = (time.thread_time() - used) / (time.perf_counter() - start)
     return {key: np.array(values) for key, values in seconds.items()}, share
-
-
-@contextmanager
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

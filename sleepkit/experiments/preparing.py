@@ -7,6 +7,7 @@ import pandas as pd
 
 from sleepkit.epochs import STAGES
 from sleepkit.execution import paths
+from sleepkit.experiments.settings import as_tuples
 from sleepkit.recordings import nights_of, prepare
 from sleepkit.recordings.simulation import simulate
 from sleepkit.recordings.sleep_edf import DATASETS
@@ -17,8 +18,7 @@ from sleepkit.results import write_json, write_table
 class Preparation:
     """Settings of the prepare notebook.
 
-    source : folder of recordings or of prepared .npz nights; "data" is SLEEPKIT_DATA; empty simulates the nights of
-    `subjects`
+    source : folder of recordings or of prepared .npz nights; "data" is SLEEPKIT_DATA; empty simulates `subjects`
     """
 
     profile: str
@@ -31,8 +31,8 @@ class Preparation:
     seed: int = 0
 
     def __post_init__(self):
-        object.__setattr__(self, "subjects", tuple(self.subjects))
-        if not self.source and not self.subjects:
+        as_tuples(self)
+        if self.simulated and not self.subjects:
             raise ValueError("subjects is empty: name the subjects to simulate, or a source of recordings")
 
     @property
@@ -56,25 +56,17 @@ def obtain_recordings(settings):
 
 def prepare_nights(folder, settings):
     """Prepare every night of a folder; write nights.csv, where a night of EDF-20 stands for EDF-78 too, and
-    preparation.json.
-
-    returns the table of sleepkit.recordings.prepare, a row per night
-    """
+    preparation.json. Returns the table of sleepkit.recordings.prepare, a row per night."""
     table = prepare(folder, settings.nights, settings.channel, settings.wake_margin_minutes, settings.seconds)
-    done = table[table.status != "failed"].drop(columns=["status", "problem"])
+    done, results = table[table.status != "failed"].drop(columns=["status", "problem"]), paths.results(settings.profile)
     parts = [done[done.night.isin(nights_of(dataset))].assign(dataset=dataset) for dataset in DATASETS]
-    nights = pd.concat(parts, ignore_index=True)
-    write_table(nights[["dataset", *done.columns]], paths.results(settings.profile) / "nights.csv")
-    facts = {
-        name: getattr(settings, name) for name in ("profile", "simulated", "channel", "seconds", "wake_margin_minutes")
-    }
-    write_json(facts, paths.results(settings.profile) / "preparation.json")
+    write_table(pd.concat(parts, ignore_index=True)[["dataset", *done.columns]], results / "nights.csv")
+    names = ("profile", "simulated", "channel", "seconds", "wake_margin_minutes")
+    write_json({name: getattr(settings, name) for name in names}, results / "preparation.json")
     return table
 
 
 def stage_counts(table):
     """Epochs per stage over all nights: data frame stage, epochs, share."""
-    counts = table[list(STAGES)].sum()
-    return pd.DataFrame(
-        {"stage": STAGES, "epochs": counts.to_numpy(), "share, %": (100 * counts / counts.sum()).round(1).to_numpy()}
-    )
+    counts = table[list(STAGES)].sum().rename_axis("stage").reset_index(name="epochs")
+    return counts.assign(**{"share, %": (100 * counts.epochs / counts.epochs.sum()).round(1)})

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sleepkit import results
-from sleepkit.evaluation.crossval import CrossValidated, cross_validate, fold_probabilities
+from sleepkit.evaluation.crossval import cross_validate, fold_probabilities
 from sleepkit.evaluation.protocols import Fold
 from sleepkit.evaluation.scores import fold_context
 from sleepkit.experiments.settings import Pruning, Run
@@ -47,55 +47,39 @@ def release(profile, folder, *, cells=7, device="cpu", max_minutes=0):
     for way, method in RELEASED.items():
         key = replace(full.key, pruned=pruning.ratio, variant="" if way == "pruned" else way)
         if len(_rows(key, profile)):
-            everyone = prune(whole, method, pruning, run)
             of_fold = pruned.networks[0] if way == "pruned" else prune(full, method, pruning, run)
-            made.append((f"_{way}", key, everyone, of_fold))
-    part, written = f"first{epochs.x.shape[1] / epochs.fs:g}s_L{cells}", []
+            made.append((f"_{way}", key, prune(whole, method, pruning, run), of_fold))
+    part, written = f"{run.dataset}_first{epochs.x.shape[1] / epochs.fs:g}s", []
     for suffix, key, everyone, of_fold in made:
         checked = cross_validation(key, epochs, profile)
-        for saved, name, sides, exported in (
-            (everyone, f"{run.dataset}_{part}{suffix}", whole.folds[0], True),
-            (of_fold, f"fold0_L{cells}{suffix}", first, False),
-        ):
-            facts = {"data": spoken(epochs.subset(sides.train), profile), "cross_validation": checked}
-            written.append(_save(saved, Path(folder) / name, epochs, sides, facts, exported))
+        for saved, name, fold in ((everyone, part, whole.folds[0]), (of_fold, "fold0", first)):
+            facts = {"data": spoken(epochs.subset(fold.train), profile), "cross_validation": checked}
+            path = Path(folder) / f"{name}_L{cells}{suffix}"
+            written.append(_save(saved, path, epochs, fold, facts, exported=fold is not first))
     return written
 
 
-def everybody(epochs):
-    """A fold that trains on all subjects but the CHOOSERS; these are its test, too, as nobody is left."""
-    valid = np.isin(epochs.subject, np.random.default_rng(0).choice(np.unique(epochs.subject), CHOOSERS, replace=False))
-    return Fold(0, np.flatnonzero(~valid), np.flatnonzero(valid), np.flatnonzero(valid))
-
-
 def train_everybody(full, run):
-    """The full network (CrossValidated), trained on everybody exactly as it was on its folds."""
-    genotype, fold = load_network(full.networks[0])[0].genotype, everybody(full.data)
+    """The full network (CrossValidated), trained exactly as it was on its folds on all subjects but the CHOOSERS; these
+    are the fold's test, too, as nobody is left."""
+    subjects, genotype = full.data.subject, load_network(full.networks[0])[0].genotype
+    valid = np.isin(subjects, np.random.default_rng(0).choice(np.unique(subjects), CHOOSERS, replace=False))
+    fold = Fold(0, np.flatnonzero(~valid), np.flatnonzero(valid), np.flatnonzero(valid))
     work = run.work(run.stage1) / "everybody"
     return _carried_out(full_plan(full.key, full.data, (fold,), genotype, full.training, work), run)
 
 
 def prune(network, method, pruning, run):
-    """Path of fold 0 of a network with filters removed, trained by one of METHODS.
-
-    What stage 2 has trained on the same epochs is not trained again.
-    """
+    """Path of fold 0 of a network with filters removed, trained by one of METHODS unless stage 2 has done so."""
     return _carried_out(pruning_plan(network, method, pruning, run, only=(0,)), run).networks[0]
 
 
 def cross_validation(key, epochs, profile):
-    """What cross-validation says of a network, mean over its seeds, as the weights' description quotes it: a dict that
-    json can hold."""
+    """What cross-validation says of a network, mean over its seeds: a dict that json can hold."""
     rows = _rows(key, profile)
-    pooled = rows[rows.fold == "pooled"]
-    facts = {
-        "data": spoken(epochs, profile),
-        "protocol": key.protocol,
-        "architecture_has_seen_test_subjects": bool(searched_on_all([key.label], _simulated(profile))),
-        "folds": rows[rows.fold != "pooled"].fold.nunique(),
-        "seeds": pooled.seed.nunique(),
-        "n": int(pooled.n.iloc[0]),
-    }
+    pooled, seen = rows[rows.fold == "pooled"], bool(searched_on_all([key.label], _simulated(profile)))
+    facts = {"data": spoken(epochs, profile), "protocol": key.protocol, "architecture_has_seen_test_subjects": seen}
+    facts |= {"folds": rows.fold.nunique() - 1, "seeds": pooled.seed.nunique(), "n": int(pooled.n.iloc[0])}
     means = pooled.groupby("context")[list(SCORES)].mean().round(5)
     return facts | means.loc["none"].to_dict() | {"context": means.loc["both"].to_dict()}
 
@@ -127,7 +111,7 @@ def _of_depth(networks, cells, profile):
     return chosen[0]
 
 
-def _carried_out(plan, run) -> CrossValidated:
+def _carried_out(plan, run):
     return cross_validate([plan], run.device, deadline=run.deadline())[0]
 
 
@@ -139,11 +123,8 @@ def _save(network, path, epochs, fold, facts, exported):
     facts = {name: about[name] for name in ("fs", "samples", "protocol")} | {"training": training} | facts
     if not exported and "metrics" in about:  # on everybody, the test subjects are those that validate
         facts["metrics"] = about["metrics"]
-    facts |= {
-        "normalisation": about["normalisation"],
-        "training_signal": signal_facts(epochs.x[fold.train]),
-        "context": {name: np.round(value, 8).tolist() for name, value in asdict(context).items()},
-    }
+    facts |= {"normalisation": about["normalisation"], "training_signal": signal_facts(epochs.x[fold.train])}
+    facts["context"] = {name: np.round(value, 8).tolist() for name, value in asdict(context).items()}
     save_network(net, path, facts)
     if exported:
         known = {name: value for name, value in load_network(path)[1].items() if name not in STRUCTURE}

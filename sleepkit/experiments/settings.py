@@ -1,7 +1,6 @@
-"""Settings of the notebooks, each about one thing, given by keyword. The search's and the training's are their rooms'."""
+"""Settings of the notebooks, each about one thing, given by keyword."""
 
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 
 from sleepkit.evaluation.protocols import PROTOCOLS
 from sleepkit.execution import jobs, paths
@@ -31,16 +30,15 @@ class Run:
 
     def __post_init__(self):
         jobs.require_place(self.where)
-        as_tuples(self, "subjects")
+        as_tuples(self)
 
     @property
     def gpus(self):
-        """GPUs of a job."""
         return int(self.device.startswith("cuda"))
 
     @property
     def stage1(self):
-        """Name of the notebook and of the folders of stage 1."""
+        """Name of the notebook and folders of stage 1."""
         return f"stage1_{self.dataset}"
 
     @property
@@ -49,7 +47,7 @@ class Run:
         return "stage2_prune" if self.dataset == "edf20" else f"stage2_prune_{self.dataset}"
 
     def results(self, stage):
-        """Folder of the result files of a stage (`stage1` or `stage2`)."""
+        """Folder of the result files of `stage1` or `stage2`."""
         return paths.results(self.profile) / stage
 
     def work(self, stage):
@@ -72,8 +70,7 @@ class Networks:
     origins : whose genotypes become networks, "searched" and "published";  cells : depths L
     lr : learning rate, or a dict depth -> learning rate
     folds, validation_subjects : number of subject-wise folds, and training subjects of each that validate
-    nested : dict of what changes in the search's settings when it is repeated inside every subject-wise fold; empty
-        leaves that out
+    nested : dict of what changes in the search when it is repeated inside every subject-wise fold; empty leaves it out
     """
 
     origins: tuple = ("searched",)
@@ -87,22 +84,18 @@ class Networks:
     nested: dict | None = None
 
     def __post_init__(self):
-        as_tuples(self, "origins", "cells", "protocols", "seeds")
-        for name, known in (("protocols", PROTOCOLS), ("origins", ORIGINS)):
-            require_known(name, getattr(self, name), known)
-        for name in ("protocols", "origins", "cells", "seeds"):
-            if not getattr(self, name):
+        as_tuples(self)
+        for name, known in {"protocols": PROTOCOLS, "origins": ORIGINS, "cells": None, "seeds": None}.items():
+            require_distinct(name, values := getattr(self, name), known)
+            if not values:
                 raise ValueError(f"{name} is empty: name at least one, or there is no network to train")
-            require_once(name, getattr(self, name))
         for name in ("channels", "folds", "validation_subjects"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
+            require_positive(name, getattr(self, name))
         if min(self.cells) < 1:
             raise ValueError(f"cells={self.cells}: a network has at least one cell")
-        if self.nested:
-            if not any(PROTOCOLS[name].by_subject for name in self.protocols):
-                raise ValueError('nested: searches inside subject-wise folds need "subjectwise" among the protocols')
-            changed(SearchSettings(), self.nested, "nested")
+        if self.nested and not any(PROTOCOLS[name].by_subject for name in self.protocols):
+            raise ValueError('nested: searches inside subject-wise folds need "subjectwise" among the protocols')
+        changed(SearchSettings(), self.nested, "nested")
         self.lr_of(self.cells[0])
 
     def lr_of(self, cells):
@@ -112,9 +105,8 @@ class Networks:
                 return float(self.lr)
             return {int(depth): float(rate) for depth, rate in self.lr.items()}[cells]
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"lr={self.lr!r}: expected a learning rate, or one of every depth, such as {{7: 0.0055, 9: 0.005}}"
-            ) from error
+            wanted = "a learning rate, or one of every depth, such as {7: 0.0055, 9: 0.005}"
+            raise ValueError(f"lr={self.lr!r}: expected {wanted}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,31 +125,27 @@ class Pruning:
     variants: tuple = ()
 
     def __post_init__(self):
-        as_tuples(self, "variants")
+        as_tuples(self)
         require_shares("ratio", (self.ratio,))
         if not 0 <= self.balance <= 1:
             raise ValueError(f"balance={self.balance}: a share lies between 0 and 1")
-        if self.finetune_epochs < 1:
-            raise ValueError(f"finetune_epochs={self.finetune_epochs}: must be at least 1")
-        require_once("variants", self.variants)
-        require_known("variants", self.variants, VARIANTS)
+        require_positive("finetune_epochs", self.finetune_epochs)
+        require_distinct("variants", self.variants, VARIANTS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """Figure 13: the pruning ratios and methods that are compared (no ratios leave it out), on which folds (empty
-    takes all)."""
+    """Figure 13: the pruning ratios (none leaves it out) and methods, and the folds to train on (empty takes all)."""
 
     ratios: tuple = ()
     methods: tuple = tuple(name for name in METHODS if name != "ensemble")
     folds: tuple = (0,)
 
     def __post_init__(self):
-        as_tuples(self, "ratios", "methods", "folds")
+        as_tuples(self)
         require_shares("ratios", self.ratios)
-        for name in ("ratios", "methods", "folds"):
-            require_once(name, getattr(self, name))
-        require_known("methods", self.methods, METHODS)
+        for name, known in {"ratios": None, "methods": METHODS, "folds": None}.items():
+            require_distinct(name, getattr(self, name), known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,36 +156,32 @@ class Ablation:
     search: dict | None = None
 
     def __post_init__(self):
-        as_tuples(self, "seeds")
-        require_once("ablation_seeds", self.seeds)
-        changed(SearchSettings(), self.search or {}, "ablation_search")
+        as_tuples(self)
+        require_distinct("ablation_seeds", self.seeds)
+        changed(SearchSettings(), self.search, "ablation_search")
 
 
 def changed(search, changes, name):
-    """SearchSettings that differ from `search` in `changes`, a dict, which an error calls `name`: ValueError where it
-    is no dict of some of the search's settings."""
+    """SearchSettings that differ from `search` in `changes`, a dict or None; an error calls it `name`."""
     known = [field.name for field in fields(SearchSettings)]
-    if not isinstance(changes, dict) or set(changes) - set(known):
+    if changes and (not isinstance(changes, dict) or set(changes) - set(known)):
         raise ValueError(f"{name}={changes!r}: expected a dict of some of the search's settings: {', '.join(known)}")
-    return replace(search, **changes)
+    return replace(search, **changes or {})
 
 
-def as_tuples(settings, *names):
-    """Make these fields of a frozen dataclass tuples: notebooks give lists."""
-    for name in names:
-        object.__setattr__(settings, name, tuple(getattr(settings, name)))
+def as_tuples(settings):
+    """Make the tuples of a frozen dataclass tuples: notebooks give lists."""
+    for field in fields(settings):
+        if field.type is tuple:
+            object.__setattr__(settings, field.name, tuple(getattr(settings, field.name)))
 
 
-def require_once(name, values):
-    """ValueError where a setting names something twice: it would count twice in every mean and sd."""
+def require_distinct(name, values, known=None):
+    """ValueError where a setting names what is not known, or something twice: it would count twice in every mean."""
+    if wrong := [value for value in values if known is not None and value not in known]:
+        raise ValueError(f"{name}: {wrong} is not among {', '.join(known)}")
     if len(set(values)) < len(values):
         raise ValueError(f"{name}={values}: a value stands twice; name each once")
-
-
-def require_known(name, values, known):
-    """ValueError where a setting names what there is not."""
-    if wrong := [value for value in values if value not in known]:
-        raise ValueError(f"{name}: {wrong} is not among {', '.join(known)}")
 
 
 def require_shares(name, values):
@@ -206,6 +190,6 @@ def require_shares(name, values):
         raise ValueError(f"{name}: {wrong}: a share of channels to remove lies in [0, 1)")
 
 
-def nights_folder(run):
-    """Folder of the prepared nights of a run's profile."""
-    return Path(paths.runs(run.profile)) / "nights"
+def require_positive(name, value):
+    if value < 1:
+        raise ValueError(f"{name}={value}: must be at least 1")

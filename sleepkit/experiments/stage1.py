@@ -1,38 +1,44 @@
-"""Stage 1 of the paper: search an architecture, then train and test the network it describes. Files in, files out."""
+"""Stage 1 of the paper: search an architecture, then train and test the network it describes.
+
+Nested, search and data pruning are repeated inside every fold: not even the architecture has seen whom it is tested on.
+"""
 
 import json
-from dataclasses import asdict, replace
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import product
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from sleepkit.epochs import EpochSet, parse_night
-from sleepkit.evaluation.crossval import Plan, cross_validate
-from sleepkit.evaluation.protocols import PROTOCOLS, manifest
+from sleepkit.evaluation.crossval import CrossValidated, Plan, cross_validate, share, shared
+from sleepkit.evaluation.protocols import PROTOCOLS, SUBJECTWISE, Fold, manifest
 from sleepkit.evaluation.scores import write_scores
-from sleepkit.execution import paths
-from sleepkit.experiments.nested import nested_network
-from sleepkit.experiments.settings import nights_folder
+from sleepkit.execution import jobs, paths
+from sleepkit.execution.checkpoint import Deadline
+from sleepkit.experiments.settings import changed
 from sleepkit.network.sleepnet import new_network
 from sleepkit.paper.published import published_genotype
 from sleepkit.pruning.data import removed_examples, sample_variances
 from sleepkit.recordings import nights_of
 from sleepkit.results import NetworkKey, write_json, write_table
 from sleepkit.search.bilevel import run_search, search_key
+from sleepkit.search.settings import SearchSettings
 
 
 def load_epochs(run):
     """The prepared nights of the profile that belong to the run's data set and subjects, as an EpochSet."""
-    folder = nights_folder(run)
+    folder = paths.runs(run.profile) / "nights"
     there = {path.stem for path in folder.glob("[!.]*.npz")}
     nights = [night for night in nights_of(run.dataset) if night in there]
     if run.subjects:
         nights = [night for night in nights if parse_night(night)[0] in run.subjects]
     if not nights:
-        whose = f"{run.dataset}, subjects {run.subjects or 'all'}"
-        raise ValueError(
-            f"{folder}: no prepared night of {whose}; run the prepare notebook of profile {run.profile} first"
-        )
+        what = f"no prepared night of {run.dataset}, subjects {run.subjects or 'all'}"
+        raise ValueError(f"{folder}: {what}; run the prepare notebook of profile {run.profile} first")
     return EpochSet.load(folder, nights)
 
 
@@ -41,9 +47,8 @@ def search_architecture(epochs, search, run):
 
     Also writes settings.json, from which tables say what this run was. Returns a SearchResult; raises TimeOver.
     """
-    work = run.work(run.stage1) / f"search-{search_key(epochs, search)}"
+    folder, work = run.results(run.stage1), run.work(run.stage1) / f"search-{search_key(epochs, search)}"
     found = run_search(epochs, search, work, run.deadline(), run.device)
-    folder = run.results(run.stage1)
     with paths.written(folder / "genotype.json") as path:
         path.write_text(found.genotype.to_json() + "\n")
     facts = {"profile": run.profile, "dataset": run.dataset, **asdict(search)}
@@ -68,26 +73,27 @@ def train_networks(epochs, found, *, search, training, networks, run):
     is the last of crossval.csv. Raises TimeOver.
     """
     data = {name: data_of(PROTOCOLS[name], epochs, found.kept) for name in networks.protocols}
-    folds = {name: _folds(PROTOCOLS[name], data[name], networks, run) for name in networks.protocols}
     choices = {"searched": found.genotype, "published": published_genotype(run.dataset)}
-    plans = []
-    for origin in networks.origins:
-        for protocol in networks.protocols:
-            for cells in networks.cells:
-                for seed in networks.seeds:
-                    key = NetworkKey(protocol, run.dataset, origin, networks.channels, cells, seed=seed)
-                    how = replace(training, lr=networks.lr_of(cells), select_by=PROTOCOLS[protocol].select_by)
-                    plans.append(
-                        full_plan(key, data[protocol], folds[protocol], choices[origin], how, run.work(run.stage1))
-                    )
+    folds, plans = {}, []
+    for name in networks.protocols:
+        folds[name] = tuple(PROTOCOLS[name].folds(data[name], networks.folds, networks.validation_subjects))
+        if PROTOCOLS[name].by_subject:
+            write_json(manifest(data[name], folds[name]), run.results(run.stage1) / "folds.json")
+    for origin, name, cells, seed in product(networks.origins, networks.protocols, networks.cells, networks.seeds):
+        key = NetworkKey(name, run.dataset, origin, networks.channels, cells, seed=seed)
+        how = replace(training, lr=networks.lr_of(cells), select_by=PROTOCOLS[name].select_by)
+        plans.append(full_plan(key, data[name], folds[name], choices[origin], how, run.work(run.stage1)))
     done = cross_validate(plans, **run.places())
     list_networks(done, run.work(run.stage1), search=asdict(search))
     rows = write_scores(done, run.results(run.stage1))
     if not networks.nested:
         return rows
     # Not in the list above: stage 2 prunes networks that are one architecture over all folds.
-    by_subject = next(list(folds[name]) for name in networks.protocols if PROTOCOLS[name].by_subject)
-    own = nested_network(epochs, by_subject, search=search, training=training, networks=networks, run=run)
+    settings = {"search": search, "training": training, "networks": networks, "run": run}
+    parts = cross_validate(nested_plans(epochs, folds[SUBJECTWISE.name], **settings), **run.places())
+    files = {number: path for part in parts for number, path in part.networks.items()}
+    tested = tuple(fold for part in parts for fold in part.folds)
+    own = CrossValidated(parts[0].key, epochs, tested, files, parts[0].training)
     return write_scores([*done, own], run.results(run.stage1))
 
 
@@ -98,33 +104,97 @@ def data_of(protocol, epochs, kept):
     return epochs.subset(np.isin(epochs.id, np.concatenate([kept["train"], kept["valid"]])))
 
 
-def _folds(protocol, data, networks, run):
-    """Folds of a protocol; the subjects of subject-wise folds are written beside the results."""
-    folds = protocol.folds(data, networks.folds, networks.validation_subjects)
-    if protocol.by_subject:
-        write_json(manifest(data, folds), run.results(run.stage1) / "folds.json")
-    return tuple(folds)
-
-
-def full_plan(key, data, folds, genotype, training, work, only=()):
-    """The plan of a genotype at full width; work : folder of stage 1."""
-    start = partial(new_network, genotype, key.channels, key.cells)
-    facts = {"architecture": json.loads(genotype.to_json())}
-    return Plan(key, data, folds, start, replace(training, seed=key.seed), work / "folds", facts, tuple(only))
-
-
 def list_networks(networks, work, **facts):
     """Write the list of a notebook's CrossValidated networks, networks.json: which they are, where they lie and how
     they were trained. Stage 2 starts from those of stage 1."""
-    listed = [
-        {
-            "key": asdict(network.key),
-            "networks": {number: str(path) for number, path in network.networks.items()},
-            "training": asdict(network.training),
-            "data": network.data.content,
-        }
-        for network in networks
-    ]
-    by_subject = next((network for network in networks if network.protocol.by_subject), None)
-    folds = None if by_subject is None else manifest(by_subject.data, by_subject.folds)
+    listed, folds = [], None
+    for network in networks:
+        files = {number: str(path) for number, path in network.networks.items()}
+        named = {"key": asdict(network.key), "networks": files, "training": asdict(network.training)}
+        listed.append(named | {"data": network.data.content})
+        if network.protocol.by_subject and folds is None:
+            folds = manifest(network.data, network.folds)
     write_json(facts | {"folds": folds, "networks": listed}, work / "networks.json")
+
+
+@dataclass(frozen=True)
+class FoldSearch:
+    """The search of one fold. data : epochs, or where `share` wrote them;  folder : where folders of searches lie"""
+
+    data: EpochSet | Path
+    fold: Fold
+    search: SearchSettings
+    folder: Path
+    device: str = "cpu"
+    deadline: Deadline = Deadline()
+
+
+def search_fold(job):
+    """Search on the training and validation subjects of a fold: a SearchResult. Raises TimeOver.
+
+    Its halves are drawn stratified by stage, as in the search on everybody: both hold epochs of every such sleeper.
+    """
+    seen = shared(job.data).subset(np.sort(np.concatenate([job.fold.train, job.fold.valid])))
+    folder = Path(job.folder) / f"search-{search_key(seen, job.search)}"
+    try:
+        return run_search(seen, job.search, folder, job.deadline, job.device)
+    except ValueError as error:
+        raise ValueError(f"the search inside fold {job.fold.number}: {error}") from error
+
+
+def nested_plans(epochs, folds, *, search, training, networks, run):
+    """The plans of the network whose genotype every fold finds for itself, one a fold: a search of `networks.nested` on
+    its training and validation subjects, then training on the epochs that data pruning left. What a fold's run is
+    called depends on what this fold found and on nothing of the others.
+
+    Writes nested.json: per fold the genotype, the epochs searched on, left in either half of the search, and trained
+    on, and the operations removed. Raises TimeOver.
+    """
+    search, work = changed(search, networks.nested, "nested"), run.work(run.stage1)
+    data, deadline = epochs if run.where == "inline" else share(epochs, work / "folds"), run.deadline()
+    todo = [FoldSearch(data, fold, search, work / "nested", run.device, deadline) for fold in folds]
+    found = jobs.map(search_fold, todo, run.where, work / "jobs", gpus=run.gpus, label="searches")
+    cells, seed = networks.cells[0], networks.seeds[0]
+    key = NetworkKey(SUBJECTWISE.name, run.dataset, "nested", networks.channels, cells, seed=seed)
+    training = replace(training, lr=networks.lr_of(cells), select_by=SUBJECTWISE.select_by)
+    plans, report = [], {}
+    for fold, one in zip(folds, found, strict=True):
+        left = left_by(one, fold, epochs)
+        plans.append(full_plan(key, epochs, (left,), one.genotype, training, work))
+        report[str(fold.number)] = {
+            "genotype": json.loads(one.genotype.to_json()),
+            "searched_on": len(fold.train) + len(fold.valid),
+            "left": {half: len(ids) for half, ids in one.kept.items()},
+            "trained_on": len(left.train),
+            "removed_operations": len(one.removed_operations),
+        }
+    write_json({"search": asdict(search), "folds": report}, run.results(run.stage1) / "nested.json")
+    return plans
+
+
+def full_plan(key, data, folds, genotype, training, work):
+    """The plan of a genotype at full width; work : folder of stage 1."""
+    start = partial(new_network, genotype, key.channels, key.cells)
+    facts = {"architecture": json.loads(genotype.to_json())}
+    return Plan(key, data, folds, start, replace(training, seed=key.seed), work / "folds", facts)
+
+
+def left_by(found, fold, epochs):
+    """The fold without the training epochs that data pruning removed."""
+    left = np.concatenate(list(found.kept.values()))
+    return replace(fold, train=fold.train[np.isin(epochs.id[fold.train], left)])
+
+
+def nested_report(run):
+    """What the folds found, from nested.json, as a data frame: epochs searched on, left, and trained on, operations
+    removed, and how often each is in the normal and the reduction cell; empty without nested searches."""
+    file, rows = run.results(run.stage1) / "nested.json", []
+    report = json.loads(file.read_text())["folds"] if file.exists() else {}
+    for number, found in report.items():
+        row = {"fold": int(number), "searched on": found["searched_on"], "left": sum(found["left"].values())}
+        row |= {"trained on": found["trained_on"], "operations removed": found["removed_operations"]}
+        for kind, entries in found["genotype"].items():
+            counts = Counter(name for name, _ in entries).most_common()
+            row[f"{kind} cell"] = ", ".join(f"{n} {name}" for name, n in counts)
+        rows.append(row)
+    return pd.DataFrame(rows)

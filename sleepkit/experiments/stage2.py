@@ -1,4 +1,4 @@
-"""Stage 2 of the paper: remove filters from the trained networks, fine-tune, test again. Files in, files out."""
+"""Stage 2 of the paper: remove filters from the trained networks, fine-tune, test again."""
 
 import json
 from dataclasses import replace
@@ -9,11 +9,11 @@ import numpy as np
 
 from sleepkit import results
 from sleepkit.evaluation.crossval import CrossValidated, Plan, cross_validate
-from sleepkit.evaluation.protocols import EPOCHWISE, PROTOCOLS, SUBJECTWISE, Fold
-from sleepkit.evaluation.scores import write_scores
+from sleepkit.evaluation.protocols import EPOCHWISE, PROTOCOLS, SIDES, SUBJECTWISE, Fold
+from sleepkit.evaluation.scores import pooled_confusion, write_scores
 from sleepkit.evaluation.training import TrainSettings, predict_logits
 from sleepkit.experiments.stage1 import data_of, list_networks, load_epochs
-from sleepkit.metrics import softmax
+from sleepkit.metrics import scores, softmax
 from sleepkit.network.saved import load_network
 from sleepkit.pruning.filters import filter_scores, with_kept
 from sleepkit.pruning.methods import METHODS, VARIANTS
@@ -26,52 +26,45 @@ NONE_SUBJECTWISE = 'stage 1 trained no network subject-wise; add "subjectwise" t
 
 
 def load_networks(run):
-    """The networks that stage 1 trained, as a list of CrossValidated, subject-wise ones first.
-
-    Raises ValueError when stage 1 of the profile has not run, or trained on other epochs than those that are there.
-    """
-    networks = _listed(run.work(run.stage1) / "networks.json", run.stage1, run)
-    return sorted(networks, key=lambda network: not network.protocol.by_subject)
+    """The networks that stage 1 trained, as a list of CrossValidated, subject-wise ones first. Raises ValueError when
+    it has not run, or trained on other epochs than those that are there."""
+    return sorted(_listed(run, run.stage1, run.stage1), key=lambda network: not network.protocol.by_subject)
 
 
 def load_pruned(run):
     """The networks that `prune_and_finetune` pruned by importance, in the order of the full ones."""
-    return _listed(run.work(run.stage2) / "networks.json", "stage2_prune", run)
+    return _listed(run, run.stage2, "stage2_prune")
 
 
-def _listed(path, notebook, run):
+def _listed(run, stage, notebook):
+    """The networks of a stage's networks.json, which a notebook wrote."""
+    path, rerun = run.work(stage) / "networks.json", f"run the notebook {notebook} of profile {run.profile}"
     if not path.exists():
-        raise ValueError(f"{path} is missing: run the notebook {notebook} of profile {run.profile} first")
-    again = f"run the notebook {notebook} of profile {run.profile} again"
+        raise ValueError(f"{path} is missing: {rerun} first")
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))
-        entries = [
-            (
-                NetworkKey(**entry["key"]),
-                {int(number): Path(network) for number, network in entry["networks"].items()},
-                TrainSettings(**entry["training"]),
-                entry["data"],
-            )
-            for entry in listed["networks"]
-        ]
-        sides = listed["folds"]
+        sides, entries = listed["folds"], []
+        for entry in listed["networks"]:
+            files = {int(number): Path(network) for number, network in entry["networks"].items()}
+            entries.append((NetworkKey(**entry["key"]), files, TrainSettings(**entry["training"]), entry["data"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: not a list of networks as this version writes it ({error!r}); {again}, which skips what is trained"
-        ) from error
-    epochs = load_epochs(run)
-    data = {
-        name: _epochs_of(PROTOCOLS[name], epochs, sides, run, path) for name in {key.protocol for key, *_ in entries}
-    }
-    networks = []
+        what = f"not a list of networks as this version writes it ({error!r})"
+        raise ValueError(f"{path}: {what}; {rerun} again, which skips what is trained") from error
+    epochs, networks = load_epochs(run), []
+    data = {name: _epochs_of(PROTOCOLS[name], epochs, sides, run, path) for name in {e[0].protocol for e in entries}}
     for key, files, training, content in entries:
-        if data[key.protocol].content != content:
-            raise ValueError(
-                f"{path}: its {key.protocol} networks were trained on other epochs than these: prepared or searched anew "
-                f"since. Run the notebook {run.stage1} of profile {run.profile} again"
+        own = data[key.protocol]
+        if own.content != content:
+            what = (
+                f"its {key.protocol} networks were trained on other epochs than these: prepared or searched anew since"
             )
-        folds = [fold for fold in _folds(key, data[key.protocol], sides, notebook) if fold.number in files]
-        networks.append(CrossValidated(key, data[key.protocol], tuple(folds), files, training))
+            raise ValueError(f"{path}: {what}. Run the notebook {run.stage1} of profile {run.profile} again")
+        if PROTOCOLS[key.protocol].by_subject:
+            folds = [Fold.of_subjects(int(number), side, own) for number, side in sides.items()]
+        else:
+            folds = EPOCHWISE.folds(own) if stage == run.stage1 else stage2_folds(key, own)
+        tested = tuple(fold for fold in folds if fold.number in files)
+        networks.append(CrossValidated(key, own, tested, files, training))
     return networks
 
 
@@ -79,21 +72,11 @@ def _epochs_of(protocol, epochs, sides, run, path):
     """The epochs of a protocol's networks; further subjects do not matter."""
     if not protocol.by_subject:
         return data_of(protocol, epochs, results.read(run.profile, f"{run.stage1}/kept.npz"))
-    subjects = sorted(
-        {subject for side in sides.values() for name in ("train", "valid", "test") for subject in side[name]}
-    )
-    if missing := sorted(set(subjects) - set(epochs.subject.tolist())):
-        raise ValueError(
-            f"subjects: {missing} are in the folds of {path} and have no epochs here; give stage 2 the subjects of stage 1"
-        )
-    return epochs.subset(np.isin(epochs.subject, subjects))
-
-
-def _folds(key, data, sides, notebook):
-    """All folds of a network: the subjects' of stage 1, or the authors' of the notebook."""
-    if PROTOCOLS[key.protocol].by_subject:
-        return [Fold.of_subjects(int(number), side, data) for number, side in sides.items()]
-    return EPOCHWISE.folds(data) if notebook != "stage2_prune" else stage2_folds(key, data)
+    subjects = {subject for side in sides.values() for name in SIDES for subject in side[name]}
+    if missing := sorted(subjects - set(epochs.subject.tolist())):
+        what = f"{missing} are in the folds of {path} and have no epochs here"
+        raise ValueError(f"subjects: {what}; give stage 2 the subjects of stage 1")
+    return epochs.subset(np.isin(epochs.subject, sorted(subjects)))
 
 
 def stage2_folds(key, data):
@@ -118,36 +101,35 @@ def first_family(networks):
     return seeds_of(subjectwise(networks)[0], networks)
 
 
-def filter_importance(network, pruning, run):
-    """One row per filter of the first fold's network: layer, filter, capacity, independence, importance, and whether its
-    channel stays. Also written as filters.csv.
+def measured(network):
+    """Pooled scores and size of a CrossValidated, and how many epochs tested it, as a dict."""
+    params, macs, _ = network.size
+    return scores(pooled_confusion(network)) | {"params": params, "macs": macs, "n": len(network.predictions)}
 
-    A filter stays when its channel does; a channel is judged by the mean over all filters tied to it.
-    """
+
+def filter_importance(network, pruning, run):
+    """One row per filter of the first fold's network: layer, filter, capacity, independence, importance, and kept,
+    whether its channel stays, judged by the mean over all filters tied to it. Also written as filters.csv."""
     net, _ = load_network(next(iter(network.networks.values())))
-    scores = with_kept(net, filter_scores(net, pruning.balance), pruning.ratio)
-    write_table(scores, run.results(run.stage2) / "filters.csv")
-    return scores
+    frame = with_kept(net, filter_scores(net, pruning.balance), pruning.ratio)
+    return write_table(frame, run.results(run.stage2) / "filters.csv")
 
 
 def prune_and_finetune(networks, pruning, run):
     """Prune every network by importance and in `pruning.variants`, train it on its folds, write the result files and
-    return crossval.csv.
-
-    Networks of one seed are left out of "ensemble". Raises ValueError when that leaves none, TimeOver.
-    """
-    if "ensemble" in pruning.variants and max(len(seeds_of(network, networks)) for network in networks) < 2:
-        raise ValueError(
-            'variants: "ensemble" learns from networks of several seeds, and stage 1 trained one: add seeds'
-        )
+    return crossval.csv. Networks of one seed are left out of "ensemble". Raises ValueError when that leaves none."""
+    families = [seeds_of(network, networks) for network in networks]
+    if "ensemble" in pruning.variants and max(map(len, families)) < 2:
+        what = '"ensemble" learns from networks of several seeds, and stage 1 trained one'
+        raise ValueError(f"variants: {what}: add seeds")
     ways = [(method, pruning.ratio) for method in ("importance", *pruning.variants)]
     if "distilled" in pruning.variants and pruning.ratio:
         ways.append(("distilled", 0.0))
     plans = [
-        pruning_plan(network, method, replace(pruning, ratio=ratio), run, teachers=seeds_of(network, networks))
+        pruning_plan(network, method, replace(pruning, ratio=ratio), run, teachers=family)
         for method, ratio in ways
-        for network in networks
-        if method != "ensemble" or len(seeds_of(network, networks)) > 1
+        for network, family in zip(networks, families, strict=True)
+        if method != "ensemble" or len(family) > 1
     ]
     done = cross_validate(plans, **run.places())
     list_networks(done[: len(networks)], run.work(run.stage2))
@@ -156,9 +138,7 @@ def prune_and_finetune(networks, pruning, run):
 
 def pruning_plan(network, method, pruning, run, only=(), teachers=()):
     """The plan of a trained network with the share `pruning.ratio` of its filters removed by one of METHODS.
-
-    teachers : CrossValidated networks of all seeds, for methods that an ensemble teaches
-    """
+    teachers : CrossValidated networks of all seeds, for methods that an ensemble teaches"""
     how, ratio = METHODS[method], pruning.ratio
     key = replace(network.key, pruned=ratio, variant=method if method in VARIANTS else "")
     training = network.training
@@ -174,8 +154,7 @@ def pruning_plan(network, method, pruning, run, only=(), teachers=()):
         facts |= {"soft": SOFT, "teachers": sorted(map(_run_of, teachers))}
     start = partial(pruned_network, network.networks, ratio, pruning.balance, method, network.key.seed)
     folds = network.folds if network.protocol.by_subject else stage2_folds(network.key, network.data)
-    only = tuple(only or network.networks)
-    folder = run.work(run.stage2) / "folds"
+    only, folder = tuple(only or network.networks), run.work(run.stage2) / "folds"
     return Plan(key, network.data, tuple(folds), start, training, folder, facts, only, targets)
 
 
@@ -190,11 +169,10 @@ def pruned_network(networks, ratio, balance, method, seed, fold):
 
 
 def soft_targets(teachers, fold, x, y, device):
-    """The mean of each epoch's stage and what the saved networks of the fold make of it (distillation after Hinton et
-    al. 2015, at temperature 1).
+    """The mean of each epoch's stage and what the saved networks of the fold make of it, (n, 5) float32 probabilities
+    (distillation after Hinton et al. 2015, at temperature 1).
 
-    teachers : list of dicts fold -> path of a network, whose probabilities are averaged
-    x : (n, samples) normalised;  y : (n,) stages.  returns (n, 5) float32 probabilities
+    teachers : list of dicts fold -> path of a network;  x : (n, samples) normalised;  y : (n,) stages
     """
     nets = (load_network(networks[fold])[0].to(device) for networks in teachers)
     prob = np.mean([softmax(predict_logits(net, x, device)) for net in nets], axis=0)
@@ -206,8 +184,8 @@ def _run_of(network):
 
 
 def prune_other_dataset(pruning, run):
-    """`prune_and_finetune` by importance of another run, the other data set's, as `full_and_pruned` shows it; None, and a line
-    that says so, where its stage 1 has not run."""
+    """`prune_and_finetune` by importance for the run of the other data set, as `full_and_pruned` shows it; None, and a
+    line that says so, where its stage 1 has not run."""
     if not (run.work(run.stage1) / "networks.json").exists():
         print(f"{run.dataset}: the notebook {run.stage1} of profile {run.profile} has not run; left out")
         return None
@@ -216,10 +194,9 @@ def prune_other_dataset(pruning, run):
 
 
 def full_and_pruned(run):
-    """Full next to pruned: every subject-wise network of the data set with its pooled scores and its size, as a data
-    frame."""
-    rows = gather(run.profile, "crossval.csv")
-    rows = rows[(rows.fold == "pooled") & (rows.protocol == SUBJECTWISE.name) & (rows.dataset == run.dataset)]
+    """Data frame of the data set's subject-wise networks, full and pruned, with their pooled scores and sizes."""
+    rows, kind = gather(run.profile, "crossval.csv"), SUBJECTWISE.name
+    rows = rows[(rows.fold == "pooled") & (rows.protocol == kind) & (rows.dataset == run.dataset)]
     names = ["genotype", "channels", "cells", "pruned"]
     rows = rows.merge(gather(run.profile, "parameters.csv")[[*names, "params", "macs"]], on=names)
     columns = ["genotype", "cells", "pruned", "context", "seed", *SCORES, "params", "macs"]

@@ -1,8 +1,8 @@
 """One network in a process of its own: how long until its first answer, and how much memory it takes.
 
-`python -m sleepkit.experiments.startup RUNTIME FILE SAMPLES [SAMPLES ...]` imports its runtime and nothing else that is
-large, and prints json: when its first epoch was scored (time.time()), and peak memory in MB for every length. Lengths
-increase, so that the peak of a length is its own.
+`python -m sleepkit.experiments.startup RUNTIME FILE SAMPLES [SAMPLES ...]`, with lengths that increase, imports its
+runtime and nothing else that is large, and prints json: when its first epoch was scored (time.time()), and peak memory
+in MB after every length.
 """
 
 import json
@@ -22,8 +22,7 @@ EPOCHS = 5  # scored of every length before memory is read
 def measure_startup(runtime, file, lengths):
     """Seconds from the start of a fresh process to its first scored epoch, and {samples: peak memory in MB}.
 
-    runtime : "pytorch" (`file` is a saved network without its ending) or "onnx"
-    Raises RuntimeError with what the process wrote when it fails.
+    runtime : "pytorch" (`file` is without its ending) or "onnx". RuntimeError with what the process wrote when it fails
     """
     lengths, file = sorted(lengths), str(Path(file).resolve())
     command = [sys.executable, "-m", "sleepkit.experiments.startup", runtime, file, *map(str, lengths)]

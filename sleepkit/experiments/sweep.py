@@ -1,7 +1,7 @@
-"""Figure 13, and the contrast with the released masks: scores over the share of filters removed, and how soon masked
-weights are back. Files in, files out."""
+"""Figure 13: scores over the share of filters removed; and how soon the weights under the released masks are back."""
 
 from dataclasses import replace
+from itertools import product
 
 import pandas as pd
 import torch
@@ -9,9 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sleepkit.evaluation.crossval import cross_validate
-from sleepkit.evaluation.scores import pooled_confusion
-from sleepkit.experiments.stage2 import first_family, pruned_network, pruning_plan
-from sleepkit.metrics import scores
+from sleepkit.experiments.stage2 import first_family, measured, pruned_network, pruning_plan
 from sleepkit.pruning.methods import METHODS
 from sleepkit.results import COLUMNS, write_table
 
@@ -20,44 +18,27 @@ def sweep_ratios(networks, sweep, pruning, run):
     """Prune the first network, with every seed, by every method and ratio of `sweep`, and train on `sweep.folds`.
 
     Writes sweep.csv (method, ratio, seed, acc, mf1, kappa, mgm, params, macs, n) and returns it as a data frame;
-    without ratios nothing is computed or written. At ratio 0 nothing is removed: the methods that fine-tune are one run,
-    the full network with the same extra epochs, "distilled" is the full network that learns from itself, and "scratch"
-    has no row. Raises TimeOver.
+    without ratios nothing is computed or written. At ratio 0 nothing is removed: the methods that fine-tune are one
+    run, the full network with the same extra epochs, "distilled" is the full network that learns from itself, and
+    "scratch" has no row. Raises TimeOver.
     """
     family = first_family(networks) if sweep.ratios else []
     for network in family:
         if missing := sorted(set(sweep.folds) - set(network.networks)):
-            raise ValueError(
-                f"sweep_folds: {missing}: stage 1 trained seed {network.key.seed} on the folds {sorted(network.networks)}; "
-                "name some of these"
-            )
-    cases = [
-        (method, ratio, network)
-        for method in sweep.methods
-        for ratio in sweep.ratios
-        for network in family
-        if ratio or method != "scratch"
+            there = f"stage 1 trained seed {network.key.seed} on the folds {sorted(network.networks)}"
+            raise ValueError(f"sweep_folds: {missing}: {there}; name some of these")
+    cases = [case for case in product(sweep.methods, sweep.ratios, family) if case[1] or case[0] != "scratch"]
+    plans = []
+    for method, ratio, network in cases:
+        way = method if ratio or METHODS[method].trains != "finetune" else "importance"
+        plans.append(pruning_plan(network, way, replace(pruning, ratio=ratio), run, sweep.folds, family))
+    done = cross_validate(plans, **run.places()) if plans else []
+    rows = [
+        {"method": method, "ratio": ratio, "seed": network.key.seed} | measured(one)
+        for (method, ratio, network), one in zip(cases, done, strict=True)
     ]
-    plans = [
-        pruning_plan(
-            network,
-            method if ratio or METHODS[method].trains != "finetune" else "importance",
-            replace(pruning, ratio=ratio),
-            run,
-            only=sweep.folds,
-            teachers=family,
-        )
-        for method, ratio, network in cases
-    ]
-    rows = []
-    for (method, ratio, _), done in zip(cases, cross_validate(plans, **run.places()) if plans else [], strict=True):
-        row = {"method": method, "ratio": ratio, "seed": done.key.seed} | scores(pooled_confusion(done))
-        params, macs, _ = done.size
-        rows.append(row | {"params": params, "macs": macs, "n": len(done.predictions)})
     frame = pd.DataFrame(rows, columns=COLUMNS["sweep.csv"])
-    if rows:
-        write_table(frame, run.results(run.stage2) / "sweep.csv")
-    return frame
+    return write_table(frame, run.results(run.stage2) / "sweep.csv") if rows else frame
 
 
 def regrowth(networks, pruning, run, steps=60):
@@ -74,11 +55,9 @@ def regrowth(networks, pruning, run, steps=60):
         x, y = torch.from_numpy(scale(epochs.x[fold.train])), torch.from_numpy(epochs.y[fold.train])
         torch.manual_seed(seed)
         net = pruned_network(network.networks, pruning.ratio, pruning.balance, "released", seed, fold.number)
-        counts = count_regrowth(net, x, y, network.training, steps)
-        rows += [{"seed": seed} | row for row in counts]
+        rows += [{"seed": seed} | row for row in count_regrowth(net, x, y, network.training, steps)]
     frame = pd.DataFrame(rows, columns=COLUMNS["regrowth.csv"])
-    write_table(frame, run.results(run.stage2) / "regrowth.csv")
-    return frame
+    return write_table(frame, run.results(run.stage2) / "regrowth.csv")
 
 
 def count_regrowth(net, x, y, training, steps):

@@ -5,6 +5,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from sleepkit.execution import WorkFailed
 from sleepkit.execution.extras import extras
 from sleepkit.execution.paths import data, progress
 from sleepkit.recordings.sleep_edf import nights_of
@@ -14,7 +15,7 @@ BACK_OFF = (1, 2, 4, 8)  # s of waiting before another try; twice as long every 
 CHUNK = 1 << 16  # bytes; pooch's own 1 kB would spend the time on progress bars
 
 
-class FetchError(RuntimeError):
+class FetchError(WorkFailed):
     """Some files could not be fetched; those that could are kept."""
 
 

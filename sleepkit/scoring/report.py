@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sleepkit.epochs import STAGES
+from sleepkit.execution import WorkFailed
 from sleepkit.execution.paths import progress, written
 from sleepkit.metrics import confusion, scores
 from sleepkit.recordings.dataset import hypnogram_of, recordings_in
@@ -19,7 +20,7 @@ MARK = b"sleepkit"  # stands in every file that is written here and is no csv
 DPI = 150
 
 
-class NightsFailed(RuntimeError):
+class NightsFailed(WorkFailed):
     """Some nights of a folder could not be scored; the others are."""
 
 

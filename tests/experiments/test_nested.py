@@ -19,8 +19,8 @@ from sleepkit.evaluation.training import TrainSettings
 from sleepkit.execution import paths
 from sleepkit.execution.checkpoint import TimeOver
 from sleepkit.experiments import stage1
-from sleepkit.experiments.nested import FoldSearch, left_by, nested_plans, nested_report, search_fold
 from sleepkit.experiments.settings import Networks, Run
+from sleepkit.experiments.stage1 import FoldSearch, left_by, nested_plans, nested_report, search_fold
 from sleepkit.network.saved import load_network
 from sleepkit.network.size import count_parameters
 from sleepkit.search.settings import SearchSettings

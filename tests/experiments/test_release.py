@@ -37,7 +37,7 @@ def test_release_writes_networks_of_everybody_and_of_fold_0(made, released):
     assert "test" not in everybody["training"] and len(valid) == CHOOSERS
     assert sorted(train + valid) == sorted(set(epochs.subject.tolist()))
     assert fold0["training"] == full.folds[0].subjects(epochs)
-    same = zip(*(load_network(path)[0].parameters() for path in (folder / "fold0_L3", full.networks[0])))
+    same = zip(*(load_network(path)[0].parameters() for path in (folder / "fold0_L3", full.networks[0])), strict=False)
     assert all(torch.equal(one, other) for one, other in same)
     sizes = [everybody["parameters"], *(load_network(folder / name)[1]["parameters"] for name in names[2:])]
     assert sizes[1] < sizes[0] and len(set(sizes[1:])) == 1
@@ -71,7 +71,8 @@ def test_what_stage_2_has_trained_is_released_as_it_is(made, released):
 def test_released_weights_quote_the_cross_validation_of_their_kind(made, released):
     folder, _ = released
     pooled = made.rows.query("protocol == 'subjectwise' and fold == 'pooled' and pruned == 0.5")
-    kinds = {"pruned": pooled[pooled.genotype == "edf20-toy"], "distilled": pooled[pooled.genotype == "edf20-toy-distilled"]}
+    labels = {"pruned": "edf20-toy", "distilled": "edf20-toy-distilled"}
+    kinds = {name: pooled[pooled.genotype == label] for name, label in labels.items()}
     assert set(kinds) == set(RELEASED)
     assert {len(kind) for kind in kinds.values()} == {8}  # two seeds, four contexts
     kinds["full"] = kinds["pruned"].assign(acc=0.25)

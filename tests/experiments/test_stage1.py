@@ -31,7 +31,8 @@ def root(tmp_path, monkeypatch):
 
 def trained(profile, dataset="edf20", **changes):
     """Run, networks and rows of a small stage 1 on toy nights."""
-    epochs, run, networks = toy(4, per_night=16, samples=32), Run(profile=profile, dataset=dataset), Networks(**SIZE | changes)
+    epochs, run = toy(4, per_night=16, samples=32), Run(profile=profile, dataset=dataset)
+    networks = Networks(**SIZE | changes)
     save_nights(epochs, paths.runs(profile) / "nights")
     found = search_architecture(epochs, SEARCH, run)
     rows = train_networks(epochs, found, search=SEARCH, training=TRAINING, networks=networks, run=run)
@@ -40,7 +41,7 @@ def trained(profile, dataset="edf20", **changes):
 
 def test_the_published_protocol_alone(root):
     """It is checked and pruned; what needs subjects kept apart says so."""
-    run, networks, rows = trained("published protocol", protocols=["epochwise"])
+    run, networks, rows = trained("published_protocol", protocols=["epochwise"])
     assert set(rows.protocol) == {"epochwise"}
     checked = evaluation_checks(rows, toy(4, per_night=16, samples=32), networks, run)
     assert checked.claim.tolist() == ["better than chance: kappa of the merged predictions"]
