@@ -33,10 +33,7 @@ class Channel:
 
 
 def read_channel(path, channel=None):
-    """Read one channel, or the difference of two (see `find_channel`), of an EDF, EDF+, BDF or what MNE-Python reads.
-
-    Raises ValueError that names the file and the cure.
-    """
+    """Read one channel, or the difference of two (see `find_channel`), of an EDF, BDF or what MNE-Python reads."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; name a recording or a folder of recordings")
@@ -64,11 +61,9 @@ def find_channel(labels, wanted=None):
         matter), a pattern that fits one label ("*Fpz*"), or a derivation ("Fpz - Cz"); None is Fpz-Cz or, in a
         recording of one channel, that one
     returns (i,) or (i, j), the channel being i minus j; of equal labels the first counts
-    Raises ValueError that lists the channels when there is none, or the ones that fit a pattern when there are several.
     """
     name = DEFAULT if wanted is None else wanted
-    found = _position(labels, name)
-    if found is not None:
+    if (found := _position(labels, name)) is not None:
         return (found,)
     for parts in (re.split(r"\s+-\s+", name), re.split(r"\s*-\s*", name)):
         if len(parts) == 2 and all(parts):
@@ -131,10 +126,9 @@ def _by_edf(path, channel):
             raise ValueError(f"{path}: the range of channel {signal.label!r} is beyond all numbers; correct the header")
         if factor is None:
             # The unit by which the signal has the amplitude of EEG; µV where none does.
-            sd = float(np.nanstd(x))
-            units = ((1.0, "µV"), (1e3, "mV"), (1e6, "V"))
-            factor, unit = next((u for u in units if PLAUSIBLE[0] <= sd * u[0] <= PLAUSIBLE[1]), units[0])
-            x *= np.float32(factor)
+            sd, units = float(np.nanstd(x)), {"µV": 1.0, "mV": 1e3, "V": 1e6}
+            unit = next((unit for unit in units if PLAUSIBLE[0] <= sd * units[unit] <= PLAUSIBLE[1]), "µV")
+            x *= np.float32(units[unit])
             notes.append(f"channel {signal.label!r} has no unit in the header; by its amplitude it was taken as {unit}")
         signals.append((x, edf.rate(signal), signal.label))
     if gaps := int(np.isnan(signals[0][0]).sum()):
@@ -153,10 +147,8 @@ def _by_mne(path, channel):
             raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
             labels, fs, start = list(raw.ch_names), float(raw.info["sfreq"]), raw.info["meas_date"]
         except Exception as error:  # every reader of a damaged or foreign file raises its own
-            why = " ".join(str(error).split())[:200]
-            raise ValueError(
-                f"{path}: neither EDF, BDF nor what MNE-Python reads ({why}); export it as EDF+"
-            ) from error
+            why = f"neither EDF, BDF nor what MNE-Python reads ({' '.join(str(error).split())[:200]})"
+            raise ValueError(f"{path}: {why}; export it as EDF+") from error
         if raw.n_times > MAX_SAMPLES:
             raise ValueError(f"{path}: {raw.n_times:,} samples, more than {MAX_SAMPLES:,}; cut it into nights")
         signals = []

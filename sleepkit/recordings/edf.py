@@ -1,7 +1,6 @@
 """EDF, EDF+ and BDF files: header, annotations, and one channel in physical units, at any rate and with gaps.
 
-The files come from anybody's recorder. Nothing in a header is believed that the size of the file does not bear out: one
-that promises a thousand million records is refused before memory is asked for.
+A header is believed only where the size of the file bears it out, before memory is asked for.
 Formats: Kemp et al. 1992 (doi:10.1016/0013-4694(92)90009-7), Kemp and Olivan 2003 (10.1016/S1388-2457(03)00123-8).
 """
 
@@ -15,9 +14,9 @@ import numpy as np
 MAGIC = {b"0       ": "EDF", b"\xffBIOSEMI": "BDF"}
 ENDINGS = (".edf", ".rec", ".bdf")
 SAMPLE_BYTES = {"EDF": 2, "BDF": 3}
-# Fields of a signal's header, None where they are not read, and their bytes. Each stands for all signals in turn.
-FIELDS = ("label", None, "unit", "low", "high", "digital_low", "digital_high", None, "samples", None)
-WIDTHS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
+# Fields of a signal's header and their bytes; "" is not read. Each stands for all signals in turn.
+FIELDS = (("label", 16), ("", 80), ("unit", 8), ("low", 8), ("high", 8), ("digital low", 8), ("digital high", 8))
+FIELDS += (("", 80), ("samples", 8), ("", 32))
 MAX_SAMPLES = 1 << 28  # of one channel: 1 GB as float32, a week at 400 Hz
 BLOCK = 1 << 20  # bytes read at a time
 START = re.compile(r"(\d\d)[.:/ -](\d\d)[.:/ -](\d\d) (\d\d)[.:/ -](\d\d)[.:/ -](\d\d)")
@@ -50,8 +49,7 @@ class EdfFile:
     """Header of a file whose size agrees with it.
 
     kind : "EDF" or "BDF";  signals : tuple of Signal, with those of annotations;  seconds : float, of a data record
-    start : str, date and time as in the header;  interrupted : bool, records may lie apart (EDF+D)
-    notes : what the user should know, tuple of str
+    start : str as in the header;  interrupted : bool, records may lie apart (EDF+D);  notes : tuple of str
     """
 
     path: Path
@@ -65,7 +63,7 @@ class EdfFile:
     notes: tuple
 
     def rate(self, signal):
-        """Hz, float."""
+        """Hz."""
         return signal.samples / self.seconds
 
     def channels(self):
@@ -76,7 +74,6 @@ class EdfFile:
         """Samples `first` to `last` - 1 of one signal, in the unit of its header times `factor`.
 
         returns (n,) float32, NaN in the gaps between records; only the records that hold these samples are read
-        Raises ValueError for a scale that makes no sense, records out of order, and more than MAX_SAMPLES.
         """
         gain, offset = (factor * part for part in _scale(self, signal))
         starts = np.arange(self.records) * signal.samples  # where each record's samples begin
@@ -85,10 +82,8 @@ class EdfFile:
             starts += np.maximum.accumulate(gaps)  # rounded onsets must not let records overlap by a sample
         last = int(starts[-1]) + signal.samples if last is None else last
         if last - first > MAX_SAMPLES:
-            raise ValueError(
-                f"{self.path}: channel {signal.label!r} has {last - first:,} samples, more than {MAX_SAMPLES:,}; "
-                "cut the recording into nights"
-            )
+            asked = f"{self.path}: channel {signal.label!r} has {last - first:,} samples"
+            raise ValueError(f"{asked}, more than {MAX_SAMPLES:,}; cut the recording into nights")
         begin, end = np.searchsorted(starts + signal.samples, first, "right"), np.searchsorted(starts, last)
         origin = starts[begin:end].min(initial=first)
         x = np.full((starts[begin:end] + signal.samples).max(initial=last) - origin, np.nan, np.float32)
@@ -105,7 +100,6 @@ class EdfFile:
         """Sorted list of (onset in s after the first sample, duration in s or None, text).
 
         An annotation keeps the time of its record, and is left out here, if its text is empty (EDF+ 2.2.4).
-        Raises ValueError for what is no annotation.
         """
         found, begin = [], None
         for signal in self.signals:
@@ -146,9 +140,8 @@ class EdfFile:
         onsets = np.array([float(match[1]) for match in found])
         early = np.flatnonzero(np.diff(onsets) < self.seconds - 1e-3)
         if len(early):
-            raise ValueError(
-                f"{self.path}: data record {early[0] + 1} begins before the one before it has ended; export it again"
-            )
+            where = f"data record {early[0] + 1} begins before the one before it has ended"
+            raise ValueError(f"{self.path}: {where}; export it again")
         return onsets - onsets[0]
 
 
@@ -188,25 +181,22 @@ def open_edf(path):
 
 def parse_start(text):
     """ "24.04.89 16.13.00" as a datetime (1985 to 2084); None where it is no date."""
-    if not (match := START.fullmatch(text)):
-        return None
-    day, month, year, *time = map(int, match.groups())
     try:
+        day, month, year, *time = map(int, START.fullmatch(text).groups())
         return datetime.datetime(year + (1900 if year >= 85 else 2000), month, day, *time)
-    except ValueError:
+    except (AttributeError, ValueError):
         return None
 
 
 def _signals(header, n, sample_bytes):
-    """The signals' headers, in their order."""
     if len(header) < 256 * n:
         raise ValueError("it ends within the header")
-    fields, at = {}, 0
-    for name, width in zip(FIELDS, WIDTHS, strict=True):
-        fields[name] = [header[at + width * i : at + width * (i + 1)] for i in range(n)]
+    fields, at, signals, place = [], 0, [], 0
+    for name, width in FIELDS:
+        if name:
+            fields.append([header[at + width * i : at + width * (i + 1)] for i in range(n)])
         at += width * n
-    signals, place = [], 0
-    for label, unit, *ranges, samples in zip(*(fields[name] for name in FIELDS if name), strict=True):
+    for label, unit, *ranges, samples in zip(*fields, strict=True):
         label, unit = (field.decode("latin-1").strip(" \0") for field in (label, unit))
         count = _integer(samples)
         if count < 0:
@@ -225,10 +215,8 @@ def _scale(edf, signal):
         raise ValueError(f"{where}: a range in its header is no number ({error}); correct the header") from error
     bound = 1 << (8 * SAMPLE_BYTES[edf.kind] - 1)
     if low == high or not -bound <= digital_low < digital_high < bound:
-        raise ValueError(
-            f"{where}: its header maps {digital_low:g} to {digital_high:g} onto {low:g} to {high:g}, which is no "
-            "scale; correct the header or name another channel"
-        )
+        maps = f"its header maps {digital_low:g} to {digital_high:g} onto {low:g} to {high:g}"
+        raise ValueError(f"{where}: {maps}, which is no scale; correct the header or name another channel")
     gain = (high - low) / (digital_high - digital_low)
     return gain, low - digital_low * gain
 

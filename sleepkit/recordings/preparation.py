@@ -25,7 +25,7 @@ COLUMNS = ("night", "subject", *COUNTS, "status", "problem")
 
 @dataclass(frozen=True)
 class Settings:
-    """What a night is made of; ValueError for what cannot be."""
+    """What a night is made of."""
 
     channel: str = "EEG Fpz-Cz"
     wake_margin_minutes: float = 30  # wake kept before the first and after the last sleep (the field's custom)
@@ -33,16 +33,14 @@ class Settings:
 
     def __post_init__(self):
         if not 0 < self.seconds <= EPOCH_SECONDS or self.seconds * RATE % 1:
-            raise ValueError(
-                f"seconds={self.seconds}: expected more than 0, at most {EPOCH_SECONDS}, in steps of {1 / RATE} s"
-            )
+            expected = f"more than 0, at most {EPOCH_SECONDS}, in steps of {1 / RATE} s"
+            raise ValueError(f"seconds={self.seconds}: expected {expected}")
         if self.wake_margin_minutes < 0 or self.wake_margin_minutes * 60 % EPOCH_SECONDS:
             raise ValueError(f"wake_margin_minutes={self.wake_margin_minutes}: expected 0 or more, in steps of 0.5 min")
 
-    @property
-    def samples(self):
-        """Samples kept of every epoch."""
-        return round(self.seconds * RATE)
+    def cut(self, x):
+        """The samples kept of every epoch: (n, samples) -> (n, seconds * RATE)."""
+        return x[:, : round(self.seconds * RATE)]
 
 
 def prepare(
@@ -56,15 +54,12 @@ def prepare(
     """Write one `.npz` of labelled epochs per night, and the table of the nights as `nights.csv`.
 
     source_dir : folder of Sleep-EDF pairs (PSG, hypnogram), or of prepared `.npz` nights (x, y, fs; any epoch length)
-    output_dir : may be the folder of the EDF pairs itself; a night that is done and unchanged is skipped, and a file
-        that `prepare` did not write is never touched
-    channel : label of the one channel that is read
-    wake_margin_minutes : wake kept before the first and after the last sleep (EDF pairs only)
-    seconds : kept of every 30-s epoch, from its start
+    output_dir : may be the folder of the EDF pairs itself; what is done and unchanged is skipped, and a file that
+        `prepare` did not write is never touched
+    channel, wake_margin_minutes, seconds : see Settings; wake is trimmed of EDF pairs only
     jobs : nights at a time; None is one per core, four at most (threads: they wait for the disk most of the time)
-    returns DataFrame with COLUMNS, one row per night, sorted; a night that cannot be prepared has status "failed",
-        zeros, and what to do as its problem
-    Raises ValueError for a missing, empty or mixed source folder and for impossible settings.
+    returns DataFrame with COLUMNS, one row per night; a night that cannot be prepared has status "failed", zeros, and
+        what to do as its problem. Raises ValueError for an unsuited source folder and impossible settings.
     """
     settings = Settings(channel, wake_margin_minutes, seconds)
     source_dir, output_dir = Path(source_dir), Path(output_dir)
@@ -90,8 +85,7 @@ def prepare(
 def open_channel(path, label):
     """A recording as Sleep-EDF has them, its channel `label` and the factor from that channel's unit to µV.
 
-    Raises ValueError for a file that was not closed or has interruptions (EDF+D), and where the channel is missing, has
-    not 100 Hz, or is no voltage.
+    ValueError for a file that was not closed or has interruptions, and a channel that is missing or has not 100 Hz.
     """
     edf = open_edf(path)
     if edf.interrupted:
@@ -104,9 +98,8 @@ def open_channel(path, label):
         raise ValueError(f"{path}: no channel {label!r}; there are: {there}. Name one of these as channel")
     signal, where = signals[label], f"{path}: channel {label!r}"
     if round(edf.rate(signal), 6) != RATE:
-        raise ValueError(
-            f"{where} has {edf.rate(signal):g} Hz, expected {RATE} Hz; resample it or name another channel"
-        )
+        found = f"{where} has {edf.rate(signal):g} Hz"
+        raise ValueError(f"{found}, expected {RATE} Hz; resample it or name another channel")
     if (factor := microvolts_of(path, signal)) is None:
         raise ValueError(f"{where} has no unit, expected uV, mV or V; correct the unit in the header")
     return edf, signal, factor
@@ -115,17 +108,12 @@ def open_channel(path, label):
 def read_night(psg, hypnogram, settings):
     """One night from its two EDF files, with the memory of what is kept of one channel.
 
-    First the movement and unscored epochs are dropped, then wake beyond the margin is trimmed: the other order would
-    count dropped epochs into the margin.
     returns x (n, samples) float32 µV, y (n,) int stages, and the number of epochs left out for each of LEFT_OUT
-    Raises ValueError naming the file and the cure.
     """
     (edf, signal, factor), scored = open_channel(psg, settings.channel), read_hypnogram(hypnogram)
     if edf.start != scored.start:
-        raise ValueError(
-            f"{psg}: starts {edf.start}, but {hypnogram} starts {scored.start}; "
-            "the two are not of one recording or a header was altered: download both again"
-        )
+        starts = f"{psg}: starts {edf.start}, but {hypnogram} starts {scored.start}"
+        raise ValueError(f"{starts}; not of one recording, or a header was altered: download both again")
     labels = labels_of(scored, edf.records * signal.samples / RATE, psg)
     kept, trimmed = keep(labels, round(settings.wake_margin_minutes * 60 / EPOCH_SECONDS))
     if not len(kept):
@@ -135,12 +123,13 @@ def read_night(psg, hypnogram, settings):
     if x.min() == x.max():
         raise ValueError(f"{psg}: channel {settings.channel!r} is flat over the scored night; name another channel")
     left_out = int((labels == MOVEMENT).sum()), int((labels == UNSCORED).sum()), trimmed
-    return x[:, : settings.samples], labels[kept], left_out
+    return settings.cut(x), labels[kept], left_out
 
 
 def keep(labels, margin):
     """Epochs that stay: drop what has no stage, then trim wake beyond `margin` epochs on either side of sleep.
 
+    The other order would count dropped epochs into the margin.
     labels : (n,) int, negative where there is no stage
     returns positions (m,) int, empty for a night without sleep, and the number of trimmed epochs
     """
@@ -164,7 +153,7 @@ def cut_night(path, settings):
         raise ValueError(f"{path}: epochs of {there:g} s, shorter than {settings.seconds:g} s; pass seconds={there:g}")
     if not night.y.any():
         raise ValueError(f"{path}: a night without sleep (all labels are W); take it out of the folder")
-    x = night.x[:, : settings.samples]
+    x = settings.cut(night.x)
     if x.min() == x.max():
         raise ValueError(f"{path}: the channel is flat; prepare the night again with another channel")
     return x, night.y, (0, 0, 0)
@@ -178,14 +167,13 @@ def _prepare_night(source, output_dir, settings):
     target = output_dir / f"{source.night}.npz"
     try:
         origin = _origin(source.files, settings)
-        counts = _counts_if_done(target, origin)
-        status = "unchanged" if counts else "written"
+        counts, status = _counts_if_done(target, origin), "unchanged"
         if not counts:
             x, y, left_out = (read_night if len(source.files) == 2 else cut_night)(*source.files, settings)
-            counts = _counts(y, left_out)
+            counts, status = _counts(y, left_out), "written"
+            kept = {name: counts[name] for name in LEFT_OUT}
             with written(target) as path:
-                y, left_out = y.astype(np.int32), dict(zip(LEFT_OUT, left_out, strict=True))
-                np.savez(path, x=x[:, :, None], y=y, fs=float(RATE), **origin, **left_out)
+                np.savez(path, x=x[:, :, None], y=y.astype(np.int32), fs=float(RATE), **origin, **kept)
     except Exception as error:
         known = isinstance(error, (ValueError, OSError))
         problem = str(error) if known else f"{source.files[0]}: {type(error).__name__}: {error}; please report it"
@@ -194,10 +182,7 @@ def _prepare_night(source, output_dir, settings):
 
 
 def _origin(files, settings):
-    """What a prepared night depends on, as plain fields of its file.
-
-    Of the sources name, size and time are compared: hashing them would take longer than preparing them.
-    """
+    """What a prepared night depends on, as fields of its file; hashing the sources would take longer than preparing."""
     stats = [path.stat() for path in files]
     return {
         "prepared_by": MARK,
@@ -211,10 +196,7 @@ def _origin(files, settings):
 
 
 def _counts_if_done(target, origin):
-    """Counts of a night that stands there and has this origin; None where it has to be made.
-
-    Raises ValueError for a file that was not written here.
-    """
+    """Counts of a night that stands there and has this origin; None where it has to be made."""
     if not target.exists():
         return None
     try:

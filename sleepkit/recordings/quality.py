@@ -13,8 +13,7 @@ MARGIN = 0.1  # of the range that 99 % of the training windows fill, allowed bey
 def bad_seconds(x, fs):
     """Seconds that are flat, clipped, or not recorded: x (n,) µV, NaN where nothing was recorded -> (n // fs,) bool.
 
-    A recording has no flag for clipping: a second counts as clipped when a tenth of it lies at the recording's very
-    largest or smallest value, which an unclipped signal reaches once.
+    Clipped: a tenth of the second lies at the recording's largest or smallest value, which other signals reach once.
     """
     edges = np.rint(np.arange(int(len(x) / fs + 1e-6)) * fs).astype(np.int64)
     if not len(edges):
@@ -42,17 +41,6 @@ def epochs_scored(good):
 def typical_amplitude(x):
     """Median over windows of the standard deviation: (n, samples) µV -> µV; NaN where there are no windows."""
     return float(np.median(x.std(axis=1))) if len(x) else float("nan")
-
-
-def amplitude_problem(amplitude):
-    """What to say about a typical amplitude in µV that no scalp EEG has; None for one that it may have."""
-    low, high = PLAUSIBLE
-    if low <= amplitude <= high:
-        return None
-    return (
-        f"the signal's typical amplitude is {amplitude:.3g} µV (standard deviation), while EEG in sleep has 5 to 60: "
-        "its unit is probably wrong, or it is no EEG; it was scored as the header says"
-    )
 
 
 def features(x):

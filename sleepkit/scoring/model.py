@@ -23,7 +23,6 @@ class Model:
     """A trained network with what scoring needs to know about it.
 
     logits : function, windows (n, samples) float32 µV -> (n, 5);  fs : Hz;  facts : dict, as `save_network` wrote it
-    context : sleepkit.evaluation.context.Context, or None where the file holds none
     """
 
     name: str
@@ -53,9 +52,8 @@ class Model:
 
 
 def load_model(path: str | Path | None = None) -> Model:
-    """The model saved under `path` (by `save_network`, given with or without ending, or by the export as `.onnx`).
+    """The model saved under `path` (by `save_network`, with or without ending, or as `.onnx`); None is the package's.
 
-    path : None is the network that comes with the package
     Raises ValueError for a missing or damaged file and for a network that cannot score a new night.
     """
     chosen = Path(_packaged() if path is None else path)
@@ -66,26 +64,21 @@ def load_model(path: str | Path | None = None) -> Model:
         chosen = chosen.with_suffix("")
     if not chosen.with_name(chosen.name + ".safetensors").is_file():
         missing = "the package has no default weights yet" if path is None else "no such model"
-        raise ValueError(
-            f"{chosen}.safetensors: {missing}; name with --model a network that a notebook saved "
-            "(runs/PROFILE/.../foldN.safetensors)"
-        )
+        cure = "name with --model a network that a notebook saved (runs/PROFILE/.../foldN.safetensors)"
+        raise ValueError(f"{chosen}.safetensors: {missing}; {cure}")
     # These import torch, which takes a second: an exported network does not need it, nor does a mistyped name.
     with extras():
         from sleepkit.evaluation.protocols import Normalisation
         from sleepkit.evaluation.training import predict_logits
         from sleepkit.network.saved import load_network
-
     net, facts = load_network(chosen)
     try:
         scale = Normalisation(*(float(facts["normalisation"][name]) for name in ("mean", "sd")))
         if not (np.isfinite([scale.mean, scale.sd]).all() and scale.sd > 0):
             raise ValueError(f"mean {scale.mean}, sd {scale.sd}")
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{chosen}.json: holds no single mean and sd of the training signal ({error}), so it cannot score a new "
-            "night; name a network of protocol subjectwise"
-        ) from error
+        lacks = f"no single mean and sd of the training signal ({error}), so it cannot score a new night"
+        raise ValueError(f"{chosen}.json: holds {lacks}; name a network of protocol subjectwise") from error
     return _model(chosen, lambda x: predict_logits(net, scale(x)), facts)
 
 
@@ -113,8 +106,7 @@ def describe(model):
 
 
 def _packaged():
-    """The package's own network: as it was exported, where onnxruntime is installed, which takes a sixth of PyTorch's
-    time and no second to start."""
+    """The package's own network; where onnxruntime is installed the exported one, which takes a sixth of the time."""
     exported = DEFAULT.with_name(DEFAULT.name + ".onnx")
     return exported if exported.is_file() and find_spec("onnxruntime") else DEFAULT
 
@@ -149,7 +141,6 @@ def _model(path, logits, facts):
 
 
 def _context(facts):
-    """The hidden Markov model that the file holds; None where it holds none."""
     if not facts.get("context"):
         return None
     transition, prior = (np.array(facts["context"][name], dtype=float) for name in ("transition", "prior"))
@@ -157,8 +148,6 @@ def _context(facts):
     k = len(STAGES)
     if transition.shape != (k, k) or prior.shape != (k,) or not (transition > 0).all() or not (prior > 0).all():
         raise ValueError(f"context: expected {k} x {k} transitions and {k} shares, all above 0")
-    if not 0 < weight <= 1:
-        raise ValueError(f"context: weight {weight}, expected a number above 0, at most 1")
-    if not 0 <= rarity <= 1:
-        raise ValueError(f"context: rarity {rarity}, expected a number of 0 to 1")
+    if not (0 < weight <= 1 and 0 <= rarity <= 1):
+        raise ValueError(f"context: weight {weight}, rarity {rarity}; expected above 0 and from 0, each at most 1")
     return Context(transition / transition.sum(axis=1, keepdims=True), prior / prior.sum(), weight, rarity)

@@ -40,7 +40,6 @@ def read_night(path, fs, samples, channel=None):
     """Read a recording (see `read_channel`), or a prepared `.npz` night, for a network of `samples` samples at `fs` Hz.
 
     A prepared night that holds only the first seconds of its epochs gives an epoch as many windows as fit.
-    Raises ValueError that names the file and the cure.
     """
     path = Path(path)
     if path.suffix.lower() == ".npz":
@@ -50,9 +49,7 @@ def read_night(path, fs, samples, channel=None):
     seconds = len(found.x) / found.fs
     n = int(seconds / EPOCH_SECONDS + 1e-6)
     if not n:
-        raise ValueError(
-            f"{path}: {seconds:.3g} s of signal, less than one epoch of {EPOCH_SECONDS} s; nothing to score"
-        )
+        raise ValueError(f"{path}: {seconds:.3g} s of signal, less than one epoch of {EPOCH_SECONDS} s")
     notes = list(found.notes)
     if (rest := seconds - n * EPOCH_SECONDS) > 1e-3:
         notes.append(f"the last {rest:.3g} s are no whole epoch and were left out")
@@ -70,10 +67,8 @@ def read_night(path, fs, samples, channel=None):
 
 def _windows(length, samples, path):
     if length < samples or length % samples:
-        raise ValueError(
-            f"{path}: its epochs have {length:g} samples, and the network takes {samples}; "
-            "name a model that was trained on epochs of this length"
-        )
+        lengths = f"its epochs have {length:g} samples, and the network takes {samples}"
+        raise ValueError(f"{path}: {lengths}; name a model that was trained on epochs of this length")
     return int(length // samples)
 
 
@@ -84,25 +79,22 @@ def _from_prepared(path, fs, samples, channel):
         raise ValueError(f"{path}: no channel {channel!r}; there is: {label}. Name this one")
     if abs(night.fs - fs) > 1e-6:
         raise ValueError(f"{path}: {night.fs:g} Hz, and the network takes {fs:g} Hz; score the recording itself")
-    x, y = night.x, night.y
-    n, length = x.shape
-    windows = _windows(length, samples, path)
-    seconds = length / night.fs
+    n, length = night.x.shape
+    windows, seconds = _windows(length, samples, path), length / night.fs
     whole = max(1, int(seconds))
-    bad = bad_seconds(x.ravel(), length / whole).reshape(n, whole)
+    bad = bad_seconds(night.x.ravel(), length / whole).reshape(n, whole)
     good = windows_scored(bad, windows) if whole % windows == 0 else np.ones((n, windows), bool)
-    labels = np.where((y >= 0) & (y < len(STAGES)), y, -1)
+    labels = np.where((night.y >= 0) & (night.y < len(STAGES)), night.y, -1)
     notes = ["a prepared night: epochs that were dropped when it was prepared are missing, and onsets count on"]
     if seconds < EPOCH_SECONDS:
         notes.append(f"of each epoch {seconds:g} s are there, and the stage is that of these")
-    return Night(np.nan_to_num(x).reshape(n, windows, samples), good, fs, label, None, labels, tuple(notes))
+    return Night(np.nan_to_num(night.x).reshape(n, windows, samples), good, fs, label, None, labels, tuple(notes))
 
 
 def _without_offset(x, fs):
-    """The signal without direct current, where the amplifier passed it, otherwise as it is; and how far from zero it
-    was, in µV, in the median epoch.
+    """The signal, high-passed where its median epoch lies more than OFFSET from zero, and how far that was in µV.
 
-    A first-order high-pass at 0.5 Hz, as Sleep-EDF's recorder had: that is what the networks were trained on.
+    First order at 0.5 Hz, as Sleep-EDF's recorder had it: that is what the networks were trained on.
     """
     length = round(EPOCH_SECONDS * fs)
     means = x[: len(x) // length * length].reshape(-1, length).mean(axis=1)
@@ -121,6 +113,5 @@ def _resampled(x, length):
     with extras():
         from mne.filter import resample
 
-    small = max(length, len(x)) // math.gcd(length, len(x)) <= 1000
-    method = "polyphase" if small else "fft"
+    method = "polyphase" if max(length, len(x)) // math.gcd(length, len(x)) <= 1000 else "fft"
     return resample(x.astype(np.float64), up=length, down=len(x), method=method, verbose="ERROR").astype(np.float32)

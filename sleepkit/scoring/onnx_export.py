@@ -79,12 +79,10 @@ for stage in np.array({names})[probabilities.argmax(axis=1)]:
 def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):
     """Write a network as one ONNX file: `eeg` (batch, 1, samples) float32 -> `logits` (batch, 5) float32.
 
-    normalisation : sleepkit.evaluation.protocols.Normalisation or {"mean": ..., "sd": ...}; the file then takes µV.
-        Without it the input is normalised already
-    samples, facts, block : see sleepkit.scoring.onnx_network.network_graph. The file gives the same on any processor,
-        but takes up to half as long again where its block is another
-    Softmax over the logits gives the probabilities, in the order of sleepkit.epochs.STAGES. Raises ArithmeticError, and
-    writes nothing, when onnxruntime and PyTorch differ by more than TOLERANCE.
+    samples, facts, block : see `network_graph`. The file gives the same on any processor, but takes up to half as long
+        again where its block is another
+    normalisation : Normalisation or {"mean": ..., "sd": ...}; the file then takes µV. None: normalised input
+    Raises ArithmeticError, and writes nothing, when onnxruntime and PyTorch differ by more than TOLERANCE.
     """
     if isinstance(normalisation, dict):
         normalisation = Normalisation(**normalisation)
@@ -109,10 +107,9 @@ def logit_difference(net, session, x, normalisation=None):
 
 
 def quantise(net, path, samples, windows, normalisation=None, facts=None):
-    """Write a network as export_onnx does, but with weights and values between the layers in 8-bit integers
-    (onnxruntime, static, QDQ).
+    """Write a network as export_onnx does, but with weights and values in 8-bit integers (onnxruntime, static, QDQ).
 
-    windows : (n, samples), as the file takes them; they show in which range every value lies (smallest to largest)
+    windows : (n, samples), as the file takes them; they show in which range every value lies
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -141,13 +138,12 @@ def export(model, folder, nights=None):
     nights : folder of prepared nights. Those of training subjects calibrate the integers, those of subjects that the
         network has not seen check the files; where there are none of a kind, all serve. None: no integers
     returns a data frame: claim, expected, measured, holds
-    Raises ValueError for files that are no network, or a network without normalisation, or nights that do not suit it.
     """
     net, about = load_network(model)
     name, folder = Path(model).name, Path(folder)
     if not {"normalisation", "samples", "fs"} <= set(about):
-        expected = "export takes networks that were trained subjectwise"
-        raise ValueError(f"{model}.json: no normalisation, samples or fs; {expected}")
+        wanted = "export takes networks that were trained subjectwise"
+        raise ValueError(f"{model}.json: no normalisation, samples or fs; {wanted}")
     scale = Normalisation(**about["normalisation"])
     files = {"float": folder / f"{name}.onnx"}
     facts = {key: value for key, value in about.items() if key not in STRUCTURE}
@@ -166,10 +162,7 @@ def export(model, folder, nights=None):
 
 
 def model_card(name, about, files, frame):
-    """The Markdown text that goes with exported files: what they are, take and give, how they were checked and are run.
-
-    about : description of the saved network;  files : {"float": path, "int8": path};  frame : checks
-    """
+    """The Markdown text that goes with exported files {"float": path, "int8": path} and their checks, a data frame."""
     left_out = {*STRUCTURE, "normalisation", "samples", "fs", "n_classes"}
     rows = frame.assign(holds=np.where(frame.holds.astype(bool), "yes", "**no**"))
     without = "\nNo 8-bit version: it is calibrated on nights, and none were given.\n"
@@ -190,8 +183,7 @@ def model_card(name, about, files, frame):
 
 
 def _nights(folder, about):
-    """Epochs of nights whose subjects the network was trained on, and of nights whose subjects it has not seen; all
-    nights where there are none of a kind."""
+    """Epochs of subjects that trained the network, and of those it has not seen; where there are none, of all."""
     names = sorted(path.stem for path in Path(folder).glob("[!.]*.npz"))
     subject = {name: parse_night(name)[0] for name in names}
     known = [name for name in names if subject[name] in about.get("training", {}).get("train", [])]
@@ -199,10 +191,9 @@ def _nights(folder, about):
     parts = [EpochSet.load(folder, chosen or None) for chosen in (known, unknown)]
     for part in parts:
         if part.fs != about["fs"] or part.x.shape[1] < about["samples"]:
-            raise ValueError(
-                f"{folder}: nights of {part.x.shape[1]} samples at {part.fs:g} Hz; the network takes "
-                f"{about['samples']} at {about['fs']:g} Hz; prepare the nights accordingly"
-            )
+            there = f"{folder}: nights of {part.x.shape[1]} samples at {part.fs:g} Hz"
+            needed = f"the network takes {about['samples']} at {about['fs']:g} Hz"
+            raise ValueError(f"{there}; {needed}; prepare the nights accordingly")
     return [replace(part, x=part.x[:, : about["samples"]]) for part in parts]
 
 

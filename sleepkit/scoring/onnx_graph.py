@@ -1,8 +1,7 @@
 """An ONNX graph under construction, whose channels fill the vectors that the processor computes with.
 
-On x86 onnxruntime keeps values in blocks of channels: a convolution of 4 filters takes as long as one of 16. So the
-channels of several convolutions share a block where they can, and filters of zeros fill what is left; else the channels
-would be put from one layout into another at every step.
+On x86 onnxruntime keeps values in blocks of channels: a convolution of 4 filters takes as long as one of 16. Several
+convolutions share a block where they can, and filters of zeros fill the rest; else channels change layout at every step.
 """
 
 from typing import NamedTuple
@@ -28,9 +27,7 @@ class Value(NamedTuple):
 
     def spread(self, array, axis):
         """The same array with zeros along `axis` where the value has channels that the network has not."""
-        shape = list(array.shape)
-        shape[axis] = self.width
-        wide = np.zeros(shape)
+        wide = np.zeros((*array.shape[:axis], self.width, *array.shape[axis + 1 :]))
         np.moveaxis(wide, axis, 0)[self.places] = np.moveaxis(array, axis, 0)
         return wide
 
@@ -54,13 +51,10 @@ class Step(NamedTuple):
 
 
 class Graph:
-    """Nodes and constants in the order in which they were added; every output has the name of its node.
-
-    block : channels of a block in onnxruntime
-    """
+    """Nodes and constants in the order in which they were added; every output has the name of its node."""
 
     def __init__(self, block):
-        self.block = block
+        self.block = block  # channels that onnxruntime computes at once
         self.nodes, self.constants, self.made, self.shapes = [], [], {}, {}
 
     def add(self, kind, *inputs, output=None, **attributes):
@@ -74,8 +68,8 @@ class Graph:
         return name
 
     def value(self, name, places, width, halved):
-        """A Value whose shape the graph states: onnxruntime adds two values while it convolves where it knows that both
-        are equally long, which it does not find out by itself behind a dilated convolution."""
+        """A Value whose shape the graph states: onnxruntime adds while it convolves where it knows both lengths, which
+        it does not find out by itself behind a dilated convolution."""
         shape = ["batch", width, 1, "samples" + halved * "/2"]
         self.shapes[name] = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         return Value(name, places, width, halved)
@@ -89,7 +83,7 @@ class Graph:
         return self.made[asked]._replace(places=x.places)
 
     def filled(self, filters):
-        """Channels of a value that is made by so many filters."""
+        """Channels of the value that so many filters make: whole blocks."""
         return -(-filters // self.block) * self.block
 
     def convolve(self, step):

@@ -1,8 +1,8 @@
 """The ONNX graph of a trained network, written node by node: what onnxruntime computes instead of PyTorch.
 
-Written here, not traced: so the length of the signal stays free, BatchNorm is part of the convolution before it, a ReLU
-or a pool that several operations share is computed once, narrow nodes are computed side by side, and nothing but `onnx`
-is needed. Convolutions are given a height of one sample: onnxruntime has fast paths for pictures, not for signals.
+Written here, not traced: so the signal may have any length, BatchNorm is part of the convolution before it, a ReLU or a
+pool that several operations share is computed once, and narrow nodes are computed side by side.
+Convolutions have a height of one sample, as onnxruntime has fast paths for pictures, not for signals.
 """
 
 import json
@@ -22,10 +22,8 @@ def network_graph(net, samples, normalisation=None, facts=None, block=None):
     """The network as an onnx.ModelProto: eeg (batch, 1, samples) float32 -> logits (batch, 5) float32.
 
     net : SleepNet, full or pruned; its running statistics are used (eval mode), whatever mode it is in
-    samples : length that the network was trained on; the graph takes any other, too, unless `normalisation` holds a
-        mean and sd for every sample position
-    normalisation : object with mean and sd in µV; (x - mean) / sd, clipped to +-3 and divided by 3, is then the first
-        step of the graph, whose input is in µV; None where the input is normalised already
+    samples : length that the network was trained on; the graph takes others unless `normalisation` is by sample
+    normalisation : object with mean and sd in µV; the input is then µV; None where it is normalised already
     facts : dict that json can hold, kept in the file (metadata `facts`)
     block : channels that the processor computes at once, 8 or 16; None is this one's
     """
@@ -56,8 +54,7 @@ def _model(graph, samples, classes, facts):
 
 
 def shorten_names(model):
-    """The same model with short names, but for input and output, and without the shapes of values: else they take up
-    half of the file of a thousand small nodes that quantisation makes."""
+    """The same model with short names and without the shapes of values: else they are half of a quantised file."""
     graph, short = model.graph, {"": ""} | {name: name for name in (INPUT, OUTPUT)}
     for tensor in graph.initializer:
         tensor.name = short.setdefault(tensor.name, f"{len(short):x}")
@@ -104,11 +101,11 @@ def _cell(graph, cell, before_last, last):
 
 
 def _layers(edges, n, fit):
-    """Which nodes of a cell are computed side by side in one value: a list of {place of its first channel: node}, nodes
+    """Nodes of a cell that are computed side by side in one value: a list of {place of its first channel: node}, nodes
     after those that they read.
 
-    A block of channels holds several nodes. A pool leaves channels where they are and takes all of a value: a node lies
-    where what it pools lies, and nodes of one value pool the same. Where one pools from two places, each has its own.
+    A pool leaves channels where they are and takes all of a value: a node lies where what it pools lies, and nodes of
+    one value pool the same. Where one pools from two places, each node has a value of its own.
     edges : (operation, source), two of every node;  n : channels of every state;  fit : states that share a block
     """
     layers, pools = [], []
@@ -165,8 +162,7 @@ def _separable_steps(graph, copied, copies, operations):
         if operation.pairs:
             groups.setdefault(len(operation.pairs), []).append(number)
     for group in groups.values():
-        for start in range(0, len(group), copies):
-            numbers = group[start : start + copies]
+        for numbers in (group[start : start + copies] for start in range(0, len(group), copies)):
             together = _side_by_side(graph, copied, [operations[number] for number in numbers])
             steps |= dict(zip(numbers, together, strict=True))
     return steps
@@ -174,7 +170,7 @@ def _separable_steps(graph, copied, copies, operations):
 
 def _side_by_side(graph, x, operations):
     """The last convolutions of operations that all are separable or all are dilated; those before them are put into the
-    graph, those of all operations as one. x : the state, a copy for every operation."""
+    graph as one. x : the state, a copy for every operation."""
     steps = []
     for modules in zip(*(operation.pairs for operation in operations), strict=True):
         if steps:
@@ -184,8 +180,8 @@ def _side_by_side(graph, x, operations):
         convs = [module.depthwise for module in modules]
         taps = max(conv.kernel_size[0] for conv in convs)
         beyond = [(taps - conv.kernel_size[0]) // 2 for conv in convs]  # zeros on either side, so that all have `taps`
-        weights = [np.pad(_array(conv.weight), ((0, 0), (0, 0), (n, n))) for conv, n in zip(convs, beyond, strict=True)]
-        weight = np.concatenate(weights)
+        padded = zip(convs, beyond, strict=True)
+        weight = np.concatenate([np.pad(_array(conv.weight), ((0, 0), (0, 0), (n, n))) for conv, n in padded])
         stride, _, dilation = convs[0].geometry
         x = graph.change("Relu", x)._replace(places=x.places[: len(weight)])
         x = graph.convolve_depthwise(Step(x, weight, None, stride, dilation * (taps // 2), dilation))
@@ -211,7 +207,6 @@ def _folded(x, weight, bn, geometry=()):
 
 
 def _pooled(graph, x, operation):
-    """What an operation without weights makes of a value."""
     if operation.kind == "Identity":
         return x
     stride = operation.stride

@@ -26,19 +26,17 @@ class NightsFailed(RuntimeError):
 def score_files(source, output=None, model=None, channel=None, context=True, hypnogram=None, show=print):
     """Score a recording, or every recording of a folder, and write the files of ENDINGS for each: night.csv, ...
 
-    output : folder; None is that of the recording
+    output : folder; None is that of the recording;  show : called with the summary of each night
     hypnogram : an expert's EDF+ hypnogram; with a folder of recordings, the folder of their hypnograms
         (SC4001EC-Hypnogram.edf or NAME-Hypnogram.edf to NAME.edf)
-    show : called with the summary of each night
-    Raises ValueError for bad input, NightsFailed after all nights of a folder were tried, naming those that failed.
+    Raises NightsFailed after all nights of a folder were tried, naming those that failed.
     """
     source = Path(source)
     model = load_model(model)
     if not source.is_dir():
         show(_score_file(source, Path(output or source.parent), model, channel, context, hypnogram))
         return
-    paths = recordings_in(source)
-    failed = []
+    paths, failed = recordings_in(source), []
     for path in progress(paths, desc="nights", unit="night"):
         try:
             if clash := [other.name for other in paths if other != path and other.stem == path.stem]:
@@ -55,15 +53,11 @@ def score_files(source, output=None, model=None, channel=None, context=True, hyp
 
 def summary(scoring):
     """All that a reader should know about a scored night, as lines of text."""
-    night, model, path = scoring.night, scoring.model, scoring.path
-    n = len(scoring.epochs)
+    night = scoring.night
     began = f", begun {night.start:%Y-%m-%d %H:%M:%S}" if night.start else ""
-    lines = [
-        f"{path.name}: channel {night.channel}{began}; {n} epochs of 30 s, {int(night.scored.sum())} scored",
-        *describe(model),
-        "",
-        as_text(sleep_statistics(scoring.stages)),
-    ]
+    lines = [f"{scoring.path.name}: channel {night.channel}{began}; {len(night.x)} epochs of 30 s, "]
+    lines[0] += f"{night.scored.sum()} scored"
+    lines += [*describe(scoring.model), "", as_text(sleep_statistics(scoring.stages))]
     if scoring.labels is not None:
         lines += ["", *_agreement(scoring)]
     if scoring.notes:
@@ -72,10 +66,7 @@ def summary(scoring):
 
 
 def write(scoring, folder, text):
-    """Write the files of ENDINGS into `folder`: all of them, or none where something fails on the way.
-
-    Raises ValueError where one of them stands there and was not written here.
-    """
+    """Write the files of ENDINGS into `folder`, all or none; ValueError where one stands there of another origin."""
     targets = [Path(folder) / f"{scoring.path.stem}{ending}" for ending in ENDINGS]
     for target in targets:
         _require_own(target)
@@ -100,15 +91,10 @@ def _require_own(target):
     if not target.exists():
         return
     with target.open("rb") as file:
-        begin = file.read(1024)
-    if target.suffix == ".txt":
-        own = MARK in target.read_bytes()
-    else:
-        own = begin.startswith(HEADER.encode()) if target.suffix == ".csv" else MARK in begin
-    if not own:
-        raise ValueError(
-            f"{target}: was not written here and is left as it is; move it away or name another folder with --output"
-        )
+        begin = file.read(1 << 20 if target.suffix == ".txt" else 1024)  # the last line of the summary has the mark
+    if not (begin.startswith(HEADER.encode()) if target.suffix == ".csv" else MARK in begin):
+        cure = "move it away or name another folder with --output"
+        raise ValueError(f"{target}: was not written here and is left as it is; {cure}")
 
 
 def _agreement(scoring):
@@ -124,13 +110,10 @@ def _agreement(scoring):
         one_stage = matrix.sum(axis=0).max() == matrix.sum(axis=1).max() == matrix.sum()  # chance agrees, too
         return f"accuracy {100 * found['acc']:.1f} %, kappa {'-' if one_stage else format(found['kappa'], '.3f')}"
 
-    rows = [f"{stage:>6}" + "".join(f"{count:7d}" for count in row) for stage, row in zip(STAGES, matrix, strict=True)]
-    return [
-        f"agreement with the expert over {both.sum()} epochs: {shown(matrix)} (the network alone: {shown(alone)})",
-        "rows the expert's stage, columns as scored:",
-        " " * 6 + "".join(f"{stage:>7}" for stage in STAGES),
-        *rows,
-    ]
+    first = f"agreement with the expert over {both.sum()} epochs: {shown(matrix)} (the network alone: {shown(alone)})"
+    rows = zip(["", *STAGES], [STAGES, *matrix], strict=True)
+    table = [f"{name:>6}" + "".join(f"{value:>7}" for value in row) for name, row in rows]
+    return [first, "rows the expert's stage, columns as scored:", *table]
 
 
 def _write_hypnogram(scoring, path):
@@ -139,32 +122,20 @@ def _write_hypnogram(scoring, path):
 
     stages = scoring.epochs["stage"].to_numpy()
     first = np.flatnonzero(np.r_[True, stages[1:] != stages[:-1]])
-    lengths = np.diff(np.r_[first, len(stages)])
-    annotations = [
-        edfio.EdfAnnotation(30 * int(begin), 30 * int(length), f"Sleep stage {'R' if stage == 'REM' else stage}")
-        for begin, length, stage in zip(first, lengths, stages[first], strict=True)
-    ]
-    start = scoring.night.start
-    dated = start is not None and 1985 <= start.year <= 2084  # what the format can say
-    edfio.Edf(
-        [],
-        annotations=annotations,
-        starttime=start.time().replace(microsecond=0) if start else None,
-        recording=edfio.Recording(startdate=start.date() if dated else None, equipment_code="sleepkit"),
-    ).write(path)
+    names = [f"Sleep stage {'R' if stage == 'REM' else stage}" for stage in stages[first]]
+    times = zip((30 * first).tolist(), (30 * np.diff(first, append=len(stages))).tolist(), names, strict=True)
+    annotations, start = [edfio.EdfAnnotation(*bout) for bout in times], scoring.night.start
+    date = start.date() if start and 1985 <= start.year <= 2084 else None  # what the format can say
+    clock = start.time().replace(microsecond=0) if start else None
+    recording = edfio.Recording(startdate=date, equipment_code="sleepkit")
+    edfio.Edf([], annotations=annotations, starttime=clock, recording=recording).write(path)
 
 
 def _write_picture(scoring, path):
     from sleepkit.paper.figures.nights import plot_scored
     from sleepkit.paper.figures.style import styled
 
-    night = scoring.night
-    figure = plot_scored(
-        scoring.epochs,
-        night.x.reshape(len(night.x), -1),
-        night.fs,
-        scoring.labels,
-        title=f"{scoring.path.name}, {night.channel}",
-        note="; ".join([*describe(scoring.model), *scoring.notes]),
-    )
+    night, note = scoring.night, "; ".join([*describe(scoring.model), *scoring.notes])
+    x, title = night.x.reshape(len(night.x), -1), f"{scoring.path.name}, {night.channel}"
+    figure = plot_scored(scoring.epochs, x, night.fs, scoring.labels, title=title, note=note)
     styled(figure.savefig)(path, dpi=DPI, metadata={"Software": "sleepkit"})

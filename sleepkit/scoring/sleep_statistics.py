@@ -10,8 +10,7 @@ EPOCH_MINUTES = 0.5
 def sleep_statistics(stages):
     """The usual statistics of one night (definitions of the AASM manual; those of yasa where the two differ).
 
-    stages : (n,) int, position in STAGES, negative where an epoch is not scored; the recording is taken as the time in
-        bed, because nothing says when the lights went out
+    stages : (n,) int, position in STAGES, negative where not scored; the recording is taken as the time in bed
     returns a dict. Minutes: recording, unscored, TST (total sleep time), SPT (from the first to the last epoch of
     sleep), WASO (wake within SPT), SOL (start of the recording to the first epoch of sleep), REM_latency (from there
     to the first epoch of REM), and each stage by its name. Per cent: SE (TST of the recording), W_percent (of the
@@ -43,7 +42,7 @@ def sleep_statistics(stages):
 
 
 def as_text(statistics):
-    """The statistics as lines of text, without a line break at the end."""
+    """The statistics as lines of text."""
 
     def shown(name, digits=1):
         value = statistics[name]

@@ -10,7 +10,7 @@ from sleepkit.epochs import EPOCH_SECONDS, STAGES
 from sleepkit.evaluation.context import smooth
 from sleepkit.recordings.edf import parse_start
 from sleepkit.recordings.hypnogram import read_hypnogram
-from sleepkit.recordings.quality import FEATURES, amplitude_problem, features, humming, typical_amplitude, unlike
+from sleepkit.recordings.quality import FEATURES, PLAUSIBLE, features, humming, typical_amplitude, unlike
 from sleepkit.scoring.model import Model, load_model
 from sleepkit.scoring.night import Night, read_night
 
@@ -24,9 +24,8 @@ class Scoring:
 
     epochs : data frame, one row per epoch: onset (s), stage, W, N1, N2, N3, REM, with context where it was used;
         stage "?" and no probabilities where the epoch was not scored
-    network : the same by the network alone, each epoch for itself
+    network : the same by the network alone;  notes : what the user should know, tuple of str
     labels : (n,) stages of an expert, negative where there is none; None without a hypnogram
-    notes : what the user should know, tuple of str
     """
 
     path: Path
@@ -57,16 +56,12 @@ def score(
     channel : label, pattern or derivation ("Fpz - Cz"); None is Fpz-Cz
     context : whether the probabilities are smoothed over the night; the network's own otherwise
     hypnogram : path of an expert's EDF+ hypnogram to compare with
-    Epochs that are flat, clipped or not recorded have stage "?" and no probabilities.
-    Raises ValueError that names the file and the cure.
     """
     model = model if isinstance(model, Model) else load_model(model)
     night = read_night(path, model.fs, model.samples, channel)
     if hypnogram is not None and night.labels is not None:
-        raise ValueError(
-            f"{path}: a prepared night holds the expert's stages of the epochs that were kept, which are compared as "
-            f"they are; a hypnogram of the whole night ({hypnogram}) does not fit them: leave it out"
-        )
+        holds = f"{path}: a prepared night holds the expert's stages of the epochs that were kept"
+        raise ValueError(f"{holds}; a hypnogram of the whole night ({hypnogram}) does not fit them: leave it out")
     labels = night.labels if hypnogram is None else _expert(hypnogram, night)
     scored, n = night.scored, len(night.x)
     smoothed = alone = model.vote(night.x, night.good)
@@ -86,7 +81,6 @@ def score(
 
 
 def _frame(probabilities, scored):
-    """(n, 5), (n,) bool -> data frame with onset, stage, W, N1, N2, N3, REM."""
     stage = np.where(scored, np.array(STAGES)[probabilities.argmax(axis=1)], UNSCORED)
     frame = pd.DataFrame(np.where(scored[:, None], probabilities, np.nan), columns=list(STAGES))
     frame.insert(0, "onset", np.arange(len(frame)) * EPOCH_SECONDS)
@@ -99,8 +93,11 @@ def _doubts(night, model):
     x = night.x[night.good & night.scored[:, None]]
     if not len(x):
         return ["no epoch can be scored: the channel is flat or clipped throughout"]
-    if problem := amplitude_problem(typical_amplitude(x)):
-        return [problem]
+    if not PLAUSIBLE[0] <= (amplitude := typical_amplitude(x)) <= PLAUSIBLE[1]:
+        problem = (
+            f"the signal's typical amplitude is {amplitude:.3g} µV (standard deviation), while EEG in sleep has 5 to "
+        )
+        return [problem + "60: its unit is probably wrong, or it is no EEG; it was scored as the header says"]
     found, facts = features(x), model.facts.get("training_signal")
     known = isinstance(facts, dict) and all(name in facts for name in FEATURES)
     if known and (share := unlike(found, facts).mean()) > STRANGE:
@@ -122,10 +119,8 @@ def _expert(path, night):
     if start and night.start:
         shift = (start - night.start).total_seconds() / EPOCH_SECONDS
     if shift % 1 or abs(shift) > 2880:
-        raise ValueError(
-            f"{path}: starts {start}, the recording {night.start}; the two are not of one night, or their epochs do "
-            "not fall together"
-        )
+        starts = f"{path}: starts {start}, the recording {night.start}"
+        raise ValueError(f"{starts}; the two are not of one night, or their epochs do not fall together")
     labels = np.full(len(night.x), -1)
     for first, end, label in hypnogram.bouts:
         first, end = (min(max(0, place + int(shift)), len(labels)) for place in (first, end))
