@@ -54,29 +54,29 @@ def read_channel(path, channel=None):
     return Channel(_bridged(x), fs, name, bad, start, tuple(notes))
 
 
-def find_channel(labels, wanted=None):
+def find_channel(labels, wanted=None, where=""):
     """Position of the channel that is wanted, or positions of the two whose difference it is.
 
     labels : what the recording has;  wanted : a label ("EEG Fpz-Cz"; case, a leading EEG and a trailing -Ref do not
         matter), a pattern that fits one label ("*Fpz*"), or a derivation ("Fpz - Cz"); None is Fpz-Cz or, in a
-        recording of one channel, that one
+        recording of one channel, that one;  where : begin of an error message
     returns (i,) or (i, j), the channel being i minus j; of equal labels the first counts
     """
     name = DEFAULT if wanted is None else wanted
-    if (found := _position(labels, name)) is not None:
+    if (found := _position(labels, name, where)) is not None:
         return (found,)
     for parts in (re.split(r"\s+-\s+", name), re.split(r"\s*-\s*", name)):
         if len(parts) == 2 and all(parts):
-            pair = tuple(_position(labels, part) for part in parts)
+            pair = tuple(_position(labels, part, where) for part in parts)
             if None not in pair and pair[0] != pair[1]:
                 return pair
     if wanted is None and len(labels) == 1:
         return (0,)
     there = ", ".join(labels) or "none"
-    raise ValueError(f"no channel {name!r}; there are: {there}. Name one of these, or two of them as 'A - B'")
+    raise ValueError(f"{where}no channel {name!r}; there are: {there}. Name one of these, or two of them as 'A - B'")
 
 
-def _position(labels, name):
+def _position(labels, name, where):
     """Position of the one label that `name` is or fits; None where there is none."""
     if name in labels:
         return labels.index(name)
@@ -87,7 +87,8 @@ def _position(labels, name):
         return None
     fits = [i for i, label in enumerate(labels) if fnmatchcase(label.casefold(), name.casefold())]
     if len(fits) > 1:
-        raise ValueError(f"{len(fits)} channels fit {name!r}: {', '.join(labels[i] for i in fits)}. Name one of them")
+        several = ", ".join(labels[i] for i in fits)
+        raise ValueError(f"{where}{len(fits)} channels fit {name!r}: {several}. Name one of them")
     return fits[0] if fits else None
 
 
@@ -97,17 +98,9 @@ def _plain(label):
     return re.sub(r"^eeg[ :_]?(?=.)|-ref$", "", text).strip()
 
 
-def _find(path, labels, channel):
-    try:
-        return find_channel(labels, channel)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
 def microvolts_of(path, signal):
     """Factor from a signal's unit to µV, None where the header names none. ValueError for a unit of something else."""
-    unit = signal.unit.casefold()
-    if unit and unit not in MICROVOLTS:
+    if (unit := signal.unit.casefold()) and unit not in MICROVOLTS:
         cure = "expected uV, mV or V; name another channel or correct the unit in the header"
         raise ValueError(f"{path}: channel {signal.label!r} is in {signal.unit!r}, {cure}")
     return MICROVOLTS.get(unit)
@@ -117,7 +110,8 @@ def _by_edf(path, channel):
     """By our own reader: list of (x in µV, Hz, label), start, list of notes."""
     edf = open_edf(path)
     channels, notes, signals = edf.channels(), list(edf.notes), []
-    for signal in (channels[i] for i in _find(path, [signal.label for signal in channels], channel)):
+    for position in find_channel([signal.label for signal in channels], channel, f"{path}: "):
+        signal = channels[position]
         if not signal.samples:
             raise ValueError(f"{path}: channel {signal.label!r} has no samples; name another channel")
         factor = microvolts_of(path, signal)
@@ -141,8 +135,7 @@ def _by_mne(path, channel):
     with extras():
         import mne
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about what does not concern one channel's samples
+    with warnings.catch_warnings(action="ignore"):  # about what does not concern one channel's samples
         try:
             raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
             labels, fs, start = list(raw.ch_names), float(raw.info["sfreq"]), raw.info["meas_date"]
@@ -152,7 +145,7 @@ def _by_mne(path, channel):
         if raw.n_times > MAX_SAMPLES:
             raise ValueError(f"{path}: {raw.n_times:,} samples, more than {MAX_SAMPLES:,}; cut it into nights")
         signals = []
-        for position in _find(path, labels, channel):
+        for position in find_channel(labels, channel, f"{path}: "):
             try:
                 x = (raw.get_data(picks=[position])[0] * 1e6).astype(np.float32)
             except Exception as error:
@@ -163,8 +156,7 @@ def _by_mne(path, channel):
 
 def _bridged(x):
     """Gaps filled along a straight line: what stands there is not scored, but a step would ring on both sides."""
-    missing = ~np.isfinite(x)
-    if missing.any() and not missing.all():
-        x = x.copy()
-        x[missing] = np.interp(np.flatnonzero(missing), np.flatnonzero(~missing), x[~missing])
+    known = np.isfinite(x)
+    if known.any() and not known.all():
+        x[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), x[known])
     return np.nan_to_num(x, copy=False)

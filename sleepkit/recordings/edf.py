@@ -114,7 +114,7 @@ class EdfFile:
         return sorted(found, key=lambda annotation: annotation[0])
 
     def _rows(self, signal):
-        """Bytes of an annotation signal in each record, with the zero that ends the last annotation."""
+        """Bytes of an annotation signal in each record, with the zero that ends the last one."""
         return [row.tobytes() + b"\0" for _, rows in self._records(signal, 0, self.records) for row in rows]
 
     def _records(self, signal, begin, end):
@@ -198,8 +198,7 @@ def _signals(header, n, sample_bytes):
         at += width * n
     for label, unit, *ranges, samples in zip(*fields, strict=True):
         label, unit = (field.decode("latin-1").strip(" \0") for field in (label, unit))
-        count = _integer(samples)
-        if count < 0:
+        if (count := _integer(samples)) < 0:
             raise ValueError(f"signal {label!r} has {count} samples in a record")
         signals.append(Signal(label, unit, tuple(ranges), count, place))
         place += count * sample_bytes
@@ -234,14 +233,12 @@ def _number(field):
     text = field.decode("latin-1").strip(" \0").replace(",", ".")  # some recorders write decimal commas
     if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text, re.ASCII):
         raise ValueError(f"{text!r} is no number")
-    value = float(text)
-    if not np.isfinite(value):
+    if not np.isfinite(value := float(text)):
         raise ValueError(f"{text!r} is too large")
     return value
 
 
 def _integer(field):
-    value = _number(field)
-    if value % 1:
+    if (value := _number(field)) % 1:
         raise ValueError(f"{value:g} is no whole number")
     return int(value)

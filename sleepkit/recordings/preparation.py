@@ -135,9 +135,7 @@ def keep(labels, margin):
     """
     staged = np.flatnonzero(labels >= 0)
     asleep = np.flatnonzero(labels[staged] != STAGES.index("W"))
-    if not len(asleep):
-        return staged[:0], len(staged)
-    kept = staged[max(0, asleep[0] - margin) : asleep[-1] + 1 + margin]
+    kept = staged[max(0, asleep[0] - margin) : asleep[-1] + 1 + margin] if len(asleep) else staged[:0]
     return kept, len(staged) - len(kept)
 
 
@@ -183,16 +181,11 @@ def _prepare_night(source, output_dir, settings):
 
 def _origin(files, settings):
     """What a prepared night depends on, as fields of its file; hashing the sources would take longer than preparing."""
-    stats = [path.stat() for path in files]
-    return {
-        "prepared_by": MARK,
-        "ch_label": settings.channel,
-        "seconds": float(settings.seconds),
-        "wake_margin_minutes": float(settings.wake_margin_minutes),
-        "source": [path.name for path in files],
-        "source_size": [stat.st_size for stat in stats],
-        "source_mtime_ns": [stat.st_mtime_ns for stat in stats],
-    }
+    origin = {"prepared_by": MARK, "ch_label": settings.channel, "seconds": float(settings.seconds)}
+    origin |= {"wake_margin_minutes": float(settings.wake_margin_minutes), "source": [path.name for path in files]}
+    for fact in ("size", "mtime_ns"):
+        origin[f"source_{fact}"] = [getattr(path.stat(), f"st_{fact}") for path in files]
+    return origin
 
 
 def _counts_if_done(target, origin):
@@ -206,9 +199,8 @@ def _counts_if_done(target, origin):
         fields = {}
     if "prepared_by" not in fields:
         raise ValueError(f"{target}: {NOT_OURS}")
-    if any(fields.get(name) != value for name, value in origin.items()):
-        return None
-    return _counts(fields["y"], [fields[name] for name in LEFT_OUT])
+    same = all(fields.get(name) == value for name, value in origin.items())
+    return _counts(fields["y"], [fields[name] for name in LEFT_OUT]) if same else None
 
 
 def _counts(y, left_out):

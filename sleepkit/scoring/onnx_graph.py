@@ -89,13 +89,10 @@ class Graph:
     def convolve(self, step):
         """The value that a Step makes; its channels come first."""
         n = len(step.weight)
-        return self._convolution(step.whole, Value("", np.arange(n), self.filled(n), step.x.halved), groups=1)
+        return self.convolve_into(Value("", np.arange(n), self.filled(n), step.x.halved), step.whole)
 
-    def convolve_depthwise(self, step):
-        """The value that a Step with one filter a channel makes: weight (channels of the network in x, 1, taps)."""
-        return self._convolution(step, step.x, groups=step.x.width)
-
-    def _convolution(self, step, like, groups):
+    def convolve_into(self, like, step, groups=1):
+        """The same, with channels at the places of `like`; with as many groups as channels, each has its own filter."""
         inputs = [self.constant(like.spread(step.weight, axis=0)[:, :, None])]
         inputs += [] if step.bias is None else [self.constant(like.spread(step.bias, axis=0))]
         attributes = {"kernel_shape": [1, step.weight.shape[2]], "strides": [1, step.stride], "group": groups}

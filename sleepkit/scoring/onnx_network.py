@@ -76,15 +76,14 @@ def _normalise(graph, x, normalisation):
 
 
 def _cell(graph, cell, before_last, last):
-    """All nodes of a cell, side by side in one value."""
     edges, widths = cell.edges, cell.widths
     fit = max(1, graph.block // widths.states[0]) if len(set(widths.states)) == 1 else 1
     layers = _layers(edges, widths.states[0], fit)
     states, steps, values = {}, {}, []
     for source, (x, module) in enumerate(((before_last, cell.preprocess0), (last, cell.preprocess1))):
         step = _step(graph, x, module)
-        step = step._replace(weight=np.tile(step.weight, (fit, 1, 1)), bias=np.tile(step.bias, fit))
-        copied = graph.convolve(step)  # the state, `fit` times
+        weight, bias = np.tile(step.weight, (fit, 1, 1)), np.tile(step.bias, fit)
+        copied = graph.convolve(step._replace(weight=weight, bias=bias))  # the state, `fit` times
         states[source] = copied._replace(places=np.arange(widths.states[source]))
         operations = {number: operation for number, (operation, read) in enumerate(edges) if read == source}
         steps |= _separable_steps(graph, copied, fit, operations)
@@ -93,11 +92,11 @@ def _cell(graph, cell, before_last, last):
         value = _layer(graph, edges, layer, states, steps, graph.filled(n))
         states |= {2 + node: value._replace(places=first + np.arange(n)) for first, node in layer.items()}
         values.append(value)
-    wide = [value.width for value in values]
-    starts = dict(zip((value.name for value in values), np.cumsum([0, *wide[:-1]]).tolist(), strict=True))
+    starts, width = {}, 0
+    for value in values:
+        starts[value.name], width = width, width + value.width
     places = [starts[states[2 + node].name] + states[2 + node].places for node in range(len(edges) // 2)]
-    name = graph.add("Concat", *starts, axis=1)
-    return graph.value(name, np.concatenate(places), sum(wide), values[0].halved)
+    return graph.value(graph.add("Concat", *starts, axis=1), np.concatenate(places), width, values[0].halved)
 
 
 def _layers(edges, n, fit):
@@ -184,7 +183,7 @@ def _side_by_side(graph, x, operations):
         weight = np.concatenate([np.pad(_array(conv.weight), ((0, 0), (0, 0), (n, n))) for conv, n in padded])
         stride, _, dilation = convs[0].geometry
         x = graph.change("Relu", x)._replace(places=x.places[: len(weight)])
-        x = graph.convolve_depthwise(Step(x, weight, None, stride, dilation * (taps // 2), dilation))
+        x = graph.convolve_into(x, Step(x, weight, None, stride, dilation * (taps // 2), dilation), groups=x.width)
         ends = np.cumsum([len(conv.weight) for conv in convs])[:-1]
         parts = [x._replace(places=places) for places in np.split(x.places, ends)]
         steps = [_folded(part, module.pointwise.weight, module.bn) for part, module in zip(parts, modules, strict=True)]
@@ -209,8 +208,8 @@ def _folded(x, weight, bn, geometry=()):
 def _pooled(graph, x, operation):
     if operation.kind == "Identity":
         return x
-    stride = operation.stride
-    return graph.change(operation.kind, x, stride, kernel_shape=[1, 3], strides=[1, stride], pads=[0, 1, 0, 1])
+    window = {"kernel_shape": [1, 3], "strides": [1, operation.stride], "pads": [0, 1, 0, 1]}
+    return graph.change(operation.kind, x, operation.stride, **window)
 
 
 def _array(tensor):
