@@ -17,22 +17,14 @@ IDS_PER_NIGHT = 10_000  # a 24-h night has 2,880 epochs
 
 @dataclass(frozen=True)
 class EpochSet:
-    """Epochs of one channel.
+    """Epochs of one channel; an id depends on the night and the place in it, not on which nights were loaded."""
 
-    x : (n, samples) float32, µV
-    y : (n,) int64, position in STAGES
-    subject : (n,) int64
-    night : (n,) str, "SC4001E0"
-    id : (n,) int64, permanent: it depends on the night and the epoch's place in it, not on which nights were loaded
-    fs : float, Hz
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    subject: np.ndarray
-    night: np.ndarray
-    id: np.ndarray
-    fs: float
+    x: np.ndarray  # (n, samples) float32, µV
+    y: np.ndarray  # (n,) int64, position in STAGES
+    subject: np.ndarray  # (n,) int64
+    night: np.ndarray  # (n,) str, "SC4001E0"
+    id: np.ndarray  # (n,) int64, permanent
+    fs: float  # Hz
 
     def __len__(self):
         return len(self.y)
@@ -90,12 +82,12 @@ class EpochSet:
 
 @dataclass(frozen=True)
 class PreparedNight:
-    """x : (n, samples) float32 µV;  y : (n,) int64 stages;  fs : Hz;  channel : its label, None where it is not told"""
+    """The epochs of one file."""
 
-    x: np.ndarray
-    y: np.ndarray
-    fs: float
-    channel: str | None
+    x: np.ndarray  # (n, samples) float32, µV
+    y: np.ndarray  # (n,) int64, position in STAGES
+    fs: float  # Hz
+    channel: str | None  # its label, None where the file does not tell it
 
 
 def read_prepared(path, whole=True):

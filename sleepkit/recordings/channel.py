@@ -20,20 +20,18 @@ LOWEST_RATE = 32  # Hz: below, spindles (up to 16 Hz) are not in the signal
 
 @dataclass(frozen=True)
 class Channel:
-    """x : (n,) float32 µV, interpolated across gaps;  fs : Hz;  name : "A - B" for a derivation
-    bad : (seconds,) bool, flat, clipped or not recorded;  start : datetime or None;  notes : tuple of str
-    """
+    """One channel of a recording, or the difference of two."""
 
-    x: np.ndarray
-    fs: float
-    name: str
-    bad: np.ndarray
+    x: np.ndarray  # (n,) float32 µV, interpolated across gaps
+    fs: float  # Hz
+    name: str  # "A - B" for a derivation
+    bad: np.ndarray  # (seconds,) bool: flat, clipped or not recorded
     start: datetime.datetime | None
-    notes: tuple
+    notes: tuple  # what the user should know
 
 
 def read_channel(path, channel=None):
-    """Read one channel, or the difference of two (see `find_channel`), of an EDF, BDF or what MNE-Python reads."""
+    """Read a channel, or the difference of two (see `find_channel`), of an EDF, BDF or what MNE-Python reads."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; name a recording or a folder of recordings")
@@ -51,7 +49,10 @@ def read_channel(path, channel=None):
         bad |= bad_seconds(other, fs)
         x, name = x - other, f"{name} - {other_name}"
         bad |= bad_seconds(x, fs)
-    return Channel(_bridged(x), fs, name, bad, start, tuple(notes))
+    known = np.isfinite(x)
+    if known.any() and not known.all():  # what was not recorded is not scored, but a step would ring on both sides
+        x[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), x[known])
+    return Channel(np.nan_to_num(x, copy=False), fs, name, bad, start, tuple(notes))
 
 
 def find_channel(labels, wanted=None, where=""):
@@ -152,11 +153,3 @@ def _by_mne(path, channel):
                 raise ValueError(f"{path}: its data cannot be read ({error}); export it as EDF+") from error
             signals.append((x, fs, labels[position]))
     return signals, start and start.replace(tzinfo=None), []
-
-
-def _bridged(x):
-    """Gaps filled along a straight line: what stands there is not scored, but a step would ring on both sides."""
-    known = np.isfinite(x)
-    if known.any() and not known.all():
-        x[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), x[known])
-    return np.nan_to_num(x, copy=False)

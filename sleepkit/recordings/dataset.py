@@ -15,11 +15,11 @@ NAME_IT = "name the folder of the recordings, or get them with `python -m sleepk
 
 @dataclass(frozen=True)
 class NightFiles:
-    """The files of one night: PSG and hypnogram, or one prepared `.npz`; `problem` says why they cannot be used."""
+    """The files of one night: PSG and hypnogram, or one prepared `.npz`."""
 
     night: str
     files: tuple = ()
-    problem: str = ""
+    problem: str = ""  # why they cannot be used
 
     @property
     def subject(self):
@@ -89,11 +89,10 @@ def _pair(edfs):
     recordings, nights = {}, []
     for path in edfs:
         if match := EDF_NAME.fullmatch(path.name):
-            recordings.setdefault(match[1].upper(), {"psg": [], "hypnogram": []})[match[2].lower()].append(path)
+            recordings.setdefault(match[1].upper(), ([], []))[match[2].lower() == "hypnogram"].append(path)
         else:
             nights.append(_oddly_named(path))
-    for recording, found in recordings.items():
-        psgs, hypnograms = found.values()
+    for recording, (psgs, hypnograms) in recordings.items():
         several, problem = max(psgs, hypnograms, key=len), ""
         if not psgs:
             problem = f"{hypnograms[0]}: no PSG to this hypnogram; add {recording}..-PSG.edf or take it away"

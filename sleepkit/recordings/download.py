@@ -19,10 +19,7 @@ class FetchError(RuntimeError):
 
 
 def fetch(
-    output_dir: str | Path | None = None,
-    dataset: str = "edf20",
-    base_url: str = BASE_URL,
-    registry: dict[str, str] | None = None,
+    output_dir: str | Path | None = None, dataset: str = "edf20", base_url: str = BASE_URL, registry: dict | None = None
 ) -> list[Path]:
     """Download a data set; files that are there and have the right SHA-1 are left, damaged ones fetched again.
 

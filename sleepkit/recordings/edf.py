@@ -27,17 +27,13 @@ AGAIN = "download, copy or export it again"
 
 @dataclass(frozen=True)
 class Signal:
-    """One signal's part of the header.
-
-    ranges : four fields as they stand there, physical and digital minimum and maximum
-    samples : number in a data record;  place : first byte in a data record
-    """
+    """One signal's part of the header."""
 
     label: str
     unit: str
-    ranges: tuple
-    samples: int
-    place: int
+    ranges: tuple  # physical and digital minimum and maximum, four fields as they stand there
+    samples: int  # in a data record
+    place: int  # of its first byte in a data record
 
     @property
     def annotates(self):
@@ -46,24 +42,19 @@ class Signal:
 
 @dataclass(frozen=True)
 class EdfFile:
-    """Header of a file whose size agrees with it.
-
-    kind : "EDF" or "BDF";  signals : tuple of Signal, with those of annotations;  seconds : float, of a data record
-    start : str as in the header;  interrupted : bool, records may lie apart (EDF+D);  notes : tuple of str
-    """
+    """Header of a file whose size agrees with it."""
 
     path: Path
-    kind: str
-    signals: tuple
+    kind: str  # "EDF" or "BDF"
+    signals: tuple  # of Signal, with those of annotations
     records: int
     record_bytes: int
-    seconds: float
-    start: str
-    interrupted: bool
-    notes: tuple
+    seconds: float  # of a data record
+    start: str  # date and time as in the header
+    interrupted: bool  # records may lie apart (EDF+D)
+    notes: tuple  # what the user should know
 
-    def rate(self, signal):
-        """Hz."""
+    def rate(self, signal):  # Hz
         return signal.samples / self.seconds
 
     def channels(self):
@@ -71,10 +62,8 @@ class EdfFile:
         return tuple(signal for signal in self.signals if not signal.annotates)
 
     def read(self, signal, first=0, last=None, factor=1.0):
-        """Samples `first` to `last` - 1 of one signal, in the unit of its header times `factor`.
-
-        returns (n,) float32, NaN in the gaps between records; only the records that hold these samples are read
-        """
+        """Samples `first` to `last` - 1 of one signal, in the unit of its header times `factor`: (n,) float32, NaN in
+        the gaps between records. Only the records that hold these samples are read."""
         gain, offset = (factor * part for part in _scale(self, signal))
         starts = np.arange(self.records) * signal.samples  # where each record's samples begin
         if self.interrupted:
@@ -97,10 +86,8 @@ class EdfFile:
         return x[first - origin : last - origin]
 
     def annotations(self):
-        """Sorted list of (onset in s after the first sample, duration in s or None, text).
-
-        An annotation keeps the time of its record, and is left out here, if its text is empty (EDF+ 2.2.4).
-        """
+        """Sorted list of (onset in s after the first sample, duration in s or None, text); those without a text keep
+        the time of their record (EDF+ 2.2.4) and are left out."""
         found, begin = [], None
         for signal in self.signals:
             for row in self._rows(signal) if signal.annotates else ():
@@ -175,16 +162,17 @@ def open_edf(path):
         raise ValueError(f"{path}: {state} ({body:,} bytes of data, the header promises {promised:,}); {AGAIN}")
     if not 1e-4 <= seconds <= 1e6 and not all(signal.annotates for signal in signals):
         raise ValueError(f"{path}: its data records last {seconds:g} s each, which cannot be; export it again")
-    start = f"{head[168:176].decode('latin-1')} {head[176:184].decode('latin-1')}"
-    return EdfFile(path, kind, signals, records, length, seconds, start, head[195:197] == b"+D", notes)
+    date, clock = head[168:176].decode("latin-1"), head[176:184].decode("latin-1")
+    return EdfFile(path, kind, signals, records, length, seconds, f"{date} {clock}", head[195:197] == b"+D", notes)
 
 
 def parse_start(text):
     """ "24.04.89 16.13.00" as a datetime (1985 to 2084); None where it is no date."""
+    match = START.fullmatch(text)
     try:
-        day, month, year, *time = map(int, START.fullmatch(text).groups())
+        day, month, year, *time = map(int, match.groups() if match else ())
         return datetime.datetime(year + (1900 if year >= 85 else 2000), month, day, *time)
-    except (AttributeError, ValueError):
+    except ValueError:
         return None
 
 
@@ -207,12 +195,11 @@ def _signals(header, n, sample_bytes):
 
 def _scale(edf, signal):
     """Gain and offset to the physical unit: both ranges name the same two points of one line (EDF specification)."""
-    where = f"{edf.path}: channel {signal.label!r}"
+    where, bound = f"{edf.path}: channel {signal.label!r}", 1 << (8 * SAMPLE_BYTES[edf.kind] - 1)
     try:
         low, high, digital_low, digital_high = map(_number, signal.ranges)
     except ValueError as error:
         raise ValueError(f"{where}: a range in its header is no number ({error}); correct the header") from error
-    bound = 1 << (8 * SAMPLE_BYTES[edf.kind] - 1)
     if low == high or not -bound <= digital_low < digital_high < bound:
         maps = f"its header maps {digital_low:g} to {digital_high:g} onto {low:g} to {high:g}"
         raise ValueError(f"{where}: {maps}, which is no scale; correct the header or name another channel")

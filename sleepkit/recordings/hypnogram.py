@@ -17,26 +17,22 @@ LABELS = {f"Sleep stage {name}": label for name, label in STAGE_NAMES.items()} |
 
 @dataclass(frozen=True)
 class Hypnogram:
-    """bouts : tuple of (first epoch, epoch after the last, label), in order of time, without the unscored ones
-    start : str, date and time as in the header
-    """
+    """An expert's scoring of a night."""
 
     path: Path
-    bouts: tuple
-    start: str
+    bouts: tuple  # of (first epoch, epoch after the last, label), in order of time, without the unscored ones
+    start: str  # date and time as in the header
 
 
 def read_hypnogram(path):
     """Read an EDF+ hypnogram. ValueError for damage, unknown labels, bouts that overlap or lie off the 30-s grid."""
     edf = open_edf(path)
-    bouts = [_bout(path, *annotation) for annotation in edf.annotations()]
-    if not bouts:
+    if not (bouts := [_bout(path, *annotation) for annotation in edf.annotations()]):
         raise ValueError(f"{path}: no annotations in it, so it is no EDF+ hypnogram; download it again")
     bouts = [bout for bout in bouts if bout[2] != UNSCORED]
-    for before, after in pairwise(bouts):
-        if after[0] < before[1]:
-            second = after[0] * EPOCH_SECONDS
-            raise ValueError(f"{path}: two stages are scored at second {second}; correct the hypnogram")
+    for (_, end, _), (first, _, _) in pairwise(bouts):
+        if first < end:
+            raise ValueError(f"{path}: two stages are scored at second {first * EPOCH_SECONDS}; correct the hypnogram")
     return Hypnogram(edf.path, tuple(bouts), edf.start)
 
 
@@ -60,8 +56,7 @@ def _bout(path, onset, duration, text):
     where = f"{path}: annotation {text!r} at second {onset:g}"
     if text not in LABELS:
         raise ValueError(f"{where} is no known stage; expected {', '.join(LABELS)}: rename or remove it")
-    label = LABELS[text]
-    if label == UNSCORED:
+    if (label := LABELS[text]) == UNSCORED:
         return 0, 0, label
     first, length = onset / EPOCH_SECONDS, (duration or 0) / EPOCH_SECONDS
     if first < 0 or length <= 0 or first % 1 or length % 1:

@@ -38,10 +38,6 @@ class Settings:
         if self.wake_margin_minutes < 0 or self.wake_margin_minutes * 60 % EPOCH_SECONDS:
             raise ValueError(f"wake_margin_minutes={self.wake_margin_minutes}: expected 0 or more, in steps of 0.5 min")
 
-    def cut(self, x):
-        """The samples kept of every epoch: (n, samples) -> (n, seconds * RATE)."""
-        return x[:, : round(self.seconds * RATE)]
-
 
 def prepare(
     source_dir: str | Path,
@@ -83,10 +79,7 @@ def prepare(
 
 
 def open_channel(path, label):
-    """A recording as Sleep-EDF has them, its channel `label` and the factor from that channel's unit to µV.
-
-    ValueError for a file that was not closed or has interruptions, and a channel that is missing or has not 100 Hz.
-    """
+    """A recording as Sleep-EDF has them, its channel `label` and the factor from that channel's unit to µV."""
     edf = open_edf(path)
     if edf.interrupted:
         raise ValueError(f"{path}: recording with interruptions (EDF+D); convert it to a continuous EDF first")
@@ -106,10 +99,8 @@ def open_channel(path, label):
 
 
 def read_night(psg, hypnogram, settings):
-    """One night from its two EDF files, with the memory of what is kept of one channel.
-
-    returns x (n, samples) float32 µV, y (n,) int stages, and the number of epochs left out for each of LEFT_OUT
-    """
+    """One night from its two EDF files: x (n, samples) float32 µV, y (n,) int stages, and the number of epochs left out
+    for each of LEFT_OUT. Only the part of the channel that is kept is read."""
     (edf, signal, factor), scored = open_channel(psg, settings.channel), read_hypnogram(hypnogram)
     if edf.start != scored.start:
         starts = f"{psg}: starts {edf.start}, but {hypnogram} starts {scored.start}"
@@ -120,16 +111,13 @@ def read_night(psg, hypnogram, settings):
         raise ValueError(f"{hypnogram}: a night without sleep (no stage but W is scored); take it out of the folder")
     length, first = RATE * EPOCH_SECONDS, kept[0]
     x = edf.read(signal, first * length, (kept[-1] + 1) * length, factor).reshape(-1, length)[kept - first]
-    if x.min() == x.max():
-        raise ValueError(f"{psg}: channel {settings.channel!r} is flat over the scored night; name another channel")
-    left_out = int((labels == MOVEMENT).sum()), int((labels == UNSCORED).sum()), trimmed
-    return settings.cut(x), labels[kept], left_out
+    return x, labels[kept], (int((labels == MOVEMENT).sum()), int((labels == UNSCORED).sum()), trimmed)
 
 
 def keep(labels, margin):
-    """Epochs that stay: drop what has no stage, then trim wake beyond `margin` epochs on either side of sleep.
+    """Epochs that stay: drop what has no stage, then trim wake beyond `margin` epochs before and after sleep (the other
+    order would count dropped epochs into the margin).
 
-    The other order would count dropped epochs into the margin.
     labels : (n,) int, negative where there is no stage
     returns positions (m,) int, empty for a night without sleep, and the number of trimmed epochs
     """
@@ -140,7 +128,7 @@ def keep(labels, margin):
 
 
 def cut_night(path, settings):
-    """The same from a prepared `.npz`, cut to the first `seconds` of an epoch; nothing is dropped or trimmed again."""
+    """The same from a prepared `.npz`; nothing is dropped or trimmed again."""
     night = read_prepared(path)
     if night.channel not in (None, settings.channel):
         raise ValueError(f"{path}: no channel {settings.channel!r}; there is: {night.channel}. Name this as channel")
@@ -151,10 +139,7 @@ def cut_night(path, settings):
         raise ValueError(f"{path}: epochs of {there:g} s, shorter than {settings.seconds:g} s; pass seconds={there:g}")
     if not night.y.any():
         raise ValueError(f"{path}: a night without sleep (all labels are W); take it out of the folder")
-    x = settings.cut(night.x)
-    if x.min() == x.max():
-        raise ValueError(f"{path}: the channel is flat; prepare the night again with another channel")
-    return x, night.y, (0, 0, 0)
+    return night.x, night.y, (0, 0, 0)
 
 
 def _prepare_night(source, output_dir, settings):
@@ -168,6 +153,10 @@ def _prepare_night(source, output_dir, settings):
         counts, status = _counts_if_done(target, origin), "unchanged"
         if not counts:
             x, y, left_out = (read_night if len(source.files) == 2 else cut_night)(*source.files, settings)
+            x = x[:, : round(settings.seconds * RATE)]
+            if x.min() == x.max():
+                where = f"{source.files[0]}: channel {settings.channel!r}"
+                raise ValueError(f"{where} is flat over the scored night; name another channel")
             counts, status = _counts(y, left_out), "written"
             kept = {name: counts[name] for name in LEFT_OUT}
             with written(target) as path:

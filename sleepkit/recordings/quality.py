@@ -16,13 +16,11 @@ def bad_seconds(x, fs):
     Clipped: a tenth of the second lies at the recording's largest or smallest value, which other signals reach once.
     """
     edges = np.rint(np.arange(int(len(x) / fs + 1e-6)) * fs).astype(np.int64)
-    if not len(edges):
-        return np.zeros(0, bool)
     x = x[: round(len(edges) * fs)]
-    span = np.maximum.reduceat(x, edges) - np.minimum.reduceat(x, edges)
     known = x[np.isfinite(x)]
     if not len(known):
         return np.ones(len(edges), bool)
+    span = np.maximum.reduceat(x, edges) - np.minimum.reduceat(x, edges)
     rail = (x == known.max()) | (x == known.min())
     clipped = np.add.reduceat(rail.astype(np.int32), edges) > AT_RAIL * fs
     return ~(span >= FLAT) | clipped  # a NaN compares as flat
@@ -44,7 +42,7 @@ def typical_amplitude(x):
 
 
 def features(x):
-    """Log amplitude and shape of the spectrum of each window: (n, samples) µV -> (n, 3), columns FEATURES.
+    """Log amplitude, mobility and complexity of each window: (n, samples) µV -> (n, 3), columns FEATURES.
 
     Mobility is the standard deviation of the signal's slope against its own, which grows with the mean frequency;
     complexity is the same of the slope against the signal (Hjorth 1970, doi:10.1016/0013-4694(70)90143-4).
@@ -59,14 +57,10 @@ def features(x):
 
 def signal_facts(x):
     """What the training windows look like, for `unlike`: (n, samples) µV -> dict that json can hold."""
-    quantiles = np.quantile(features(x), QUANTILES, axis=0).T
-    return {
-        "mean": float(x.mean(dtype=np.float64)),
-        "sd": float(x.std(dtype=np.float64)),
-        "windows": len(x),
-        "quantiles": list(QUANTILES),
-        **{name: [round(float(value), 5) for value in row] for name, row in zip(FEATURES, quantiles, strict=True)},
-    }
+    quantiles = np.quantile(features(x), QUANTILES, axis=0).T.tolist()
+    mean, sd = float(x.mean(dtype=np.float64)), float(x.std(dtype=np.float64))
+    facts = {"mean": mean, "sd": sd, "windows": len(x), "quantiles": list(QUANTILES)}
+    return facts | {name: [round(x, 5) for x in row] for name, row in zip(FEATURES, quantiles, strict=True)}
 
 
 def unlike(found, facts):

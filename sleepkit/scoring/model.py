@@ -20,24 +20,19 @@ BATCH = 48  # windows at a time: what a layer makes of more no longer fits into 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A trained network with what scoring needs to know about it.
-
-    logits : function, windows (n, samples) float32 µV -> (n, 5);  fs : Hz;  facts : dict, as `save_network` wrote it
-    """
+    """A trained network with what scoring needs to know about it."""
 
     name: str
-    logits: Callable
-    fs: float
+    logits: Callable  # windows (n, samples) float32 µV -> (n, 5)
+    fs: float  # Hz
     samples: int
-    facts: dict
+    facts: dict  # as `save_network` wrote it
     context: Context | None
 
     def probabilities(self, x):
         """(n, samples) float32 µV -> (n, 5)."""
-        if not len(x):
-            return np.zeros((0, len(STAGES)))
-        logits = np.concatenate([self.logits(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]).astype(float)
-        return softmax(logits)
+        parts = [self.logits(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]
+        return softmax(np.concatenate([np.zeros((0, len(STAGES))), *parts]))
 
     def vote(self, x, good):
         """Probabilities of epochs, each for itself: every window has one vote, a flat or clipped one has none.
@@ -56,10 +51,11 @@ def load_model(path: str | Path | None = None) -> Model:
 
     Raises ValueError for a missing or damaged file and for a network that cannot score a new night.
     """
-    chosen = Path(_packaged() if path is None else path)
+    exported = DEFAULT.with_name(DEFAULT.name + ".onnx")  # in onnxruntime, which takes a sixth of PyTorch's time
+    packaged = exported if exported.is_file() and find_spec("onnxruntime") else DEFAULT
+    chosen = Path(packaged if path is None else path)
     if chosen.suffix == ".onnx":
-        logits, facts = _onnx(chosen)
-        return _model(chosen, logits, facts)
+        return _model(chosen, *_onnx(chosen))
     if chosen.suffix in (".safetensors", ".json"):
         chosen = chosen.with_suffix("")
     if not chosen.with_name(chosen.name + ".safetensors").is_file():
@@ -103,12 +99,6 @@ def describe(model):
     except (KeyError, TypeError, ValueError, AttributeError):
         lines.append("its cross-validated accuracy is not on record")
     return lines
-
-
-def _packaged():
-    """The package's own network; where onnxruntime is installed the exported one, which takes a sixth of the time."""
-    exported = DEFAULT.with_name(DEFAULT.name + ".onnx")
-    return exported if exported.is_file() and find_spec("onnxruntime") else DEFAULT
 
 
 def _onnx(path):

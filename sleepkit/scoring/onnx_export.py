@@ -14,7 +14,7 @@ from sleepkit.evaluation.training import predict_logits
 from sleepkit.execution.paths import written
 from sleepkit.network.saved import load_network
 from sleepkit.results import checks
-from sleepkit.scoring.onnx_network import network_graph, shorten_names
+from sleepkit.scoring.onnx_network import OPSET, network_graph, shorten_names
 from sleepkit.scoring.onnx_session import BATCH, open_session, run_session
 
 TOLERANCE = 1e-5  # of the logits in onnxruntime against PyTorch, relative to the largest where that is above 1
@@ -144,8 +144,7 @@ def export(model, folder, nights=None):
     if not {"normalisation", "samples", "fs"} <= set(about):
         wanted = "export takes networks that were trained subjectwise"
         raise ValueError(f"{model}.json: no normalisation, samples or fs; {wanted}")
-    scale = Normalisation(**about["normalisation"])
-    files = {"float": folder / f"{name}.onnx"}
+    files, scale = {"float": folder / f"{name}.onnx"}, Normalisation(**about["normalisation"])
     facts = {key: value for key, value in about.items() if key not in STRUCTURE}
     export_onnx(net, files["float"], about["samples"], scale, facts)
     claims = [("ONNX equals PyTorch on noise, relative difference", f"at most {TOLERANCE:g}", "yes", True)]
@@ -163,31 +162,22 @@ def export(model, folder, nights=None):
 
 def model_card(name, about, files, frame):
     """The Markdown text that goes with exported files {"float": path, "int8": path} and their checks, a data frame."""
-    left_out = {*STRUCTURE, "normalisation", "samples", "fs", "n_classes"}
-    rows = frame.assign(holds=np.where(frame.holds.astype(bool), "yes", "**no**"))
+    shown = {key: about[key] for key in ("samples", "fs", "n_classes", "normalisation")}
+    known = [f"- {key}: {json.dumps(value)}" for key, value in about.items() if key not in {*STRUCTURE, *shown}]
+    sizes = [f"| `{path.name}` | {kind} | {path.stat().st_size:,} |" for kind, path in files.items()]
     without = "\nNo 8-bit version: it is calibrated on nights, and none were given.\n"
-    return CARD.format(
-        **{key: about[key] for key in ("samples", "fs", "n_classes", "normalisation")},
-        name=name,
-        seconds=about["samples"] / about["fs"],
-        stages=", ".join(STAGES),
-        names=list(STAGES),
-        sizes="\n".join(f"| `{path.name}` | {kind} | {path.stat().st_size:,} |" for kind, path in files.items()),
-        integers="" if "int8" in files else without,
-        known="\n".join(f"- {key}: {json.dumps(value)}" for key, value in about.items() if key not in left_out),
-        opset=onnx.load(files["float"]).opset_import[0].version,
-        shift=-about["normalisation"]["mean"],
-        rows="\n".join(f"| {' | '.join(row)} |" for row in rows.astype(str).itertuples(index=False)),
-        batch=BATCH,
-    )
+    rows = frame.assign(holds=frame.holds.map({True: "yes", False: "**no**"})).astype(str).itertuples(index=False)
+    shown |= {"name": name, "names": list(STAGES), "stages": ", ".join(STAGES), "batch": BATCH}
+    shown |= {"seconds": about["samples"] / about["fs"], "shift": -about["normalisation"]["mean"], "opset": OPSET}
+    shown |= {"sizes": "\n".join(sizes), "integers": "" if "int8" in files else without, "known": "\n".join(known)}
+    return CARD.format(rows="\n".join(f"| {' | '.join(row)} |" for row in rows), **shown)
 
 
 def _nights(folder, about):
     """Epochs of subjects that trained the network, and of those it has not seen; where there are none, of all."""
-    names = sorted(path.stem for path in Path(folder).glob("[!.]*.npz"))
-    subject = {name: parse_night(name)[0] for name in names}
-    known = [name for name in names if subject[name] in about.get("training", {}).get("train", [])]
-    unknown = [name for name in names if _seen(about) and subject[name] not in _seen(about)]
+    subject = {path.stem: parse_night(path.stem)[0] for path in Path(folder).glob("[!.]*.npz")}
+    known = [name for name in subject if subject[name] in about.get("training", {}).get("train", [])]
+    unknown = [name for name in subject if _seen(about) and subject[name] not in _seen(about)]
     parts = [EpochSet.load(folder, chosen or None) for chosen in (known, unknown)]
     for part in parts:
         if part.fs != about["fs"] or part.x.shape[1] < about["samples"]:
@@ -208,14 +198,14 @@ def _compare(net, scale, files, epochs, about):
     subjects = set(epochs.subject.tolist())
     new = "held out" if _seen(about) and not _seen(about) & subjects else "not held out"
     kind = f"{len(epochs):,} epochs of subjects {', '.join(map(str, sorted(subjects)))}, {new}"
-    sessions = {name: open_session(path) for name, path in files.items()}
+    sessions = [open_session(files[name]) for name in ("float", "int8")]
     some = epochs.x[:: -(-len(epochs) // COMPARED)]
-    difference = logit_difference(net, sessions["float"], some, scale)
-    right = {name: run_session(session, epochs.x).argmax(1) == epochs.y for name, session in sessions.items()}
-    accuracy = {name: 100 * float(values.mean()) for name, values in right.items()}
-    lost = accuracy["float"] - accuracy["int8"]
+    difference = logit_difference(net, sessions[0], some, scale)
+    right = [run_session(session, epochs.x).argmax(1) == epochs.y for session in sessions]
+    accuracy, int8 = (100 * float(values.mean()) for values in right)
+    lost = accuracy - int8
     equal = f"ONNX equals PyTorch on {len(some):,} real epochs: relative difference of logits"
-    as_well = f"int8 stages as well ({kind}): accuracy {accuracy['int8']:.2f} %, float {accuracy['float']:.2f} %"
+    as_well = f"int8 stages as well ({kind}): accuracy {int8:.2f} %, float {accuracy:.2f} %"
     return [
         (equal, f"at most {TOLERANCE:g}", f"{difference:.1e}", difference <= TOLERANCE),
         (as_well, f"within {POINTS:g} point", f"{lost:+.2f} points lost", abs(lost) <= POINTS),

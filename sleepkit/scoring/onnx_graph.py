@@ -1,7 +1,7 @@
 """An ONNX graph under construction, whose channels fill the vectors that the processor computes with.
 
 On x86 onnxruntime keeps values in blocks of channels: a convolution of 4 filters takes as long as one of 16. Several
-convolutions share a block where they can, and filters of zeros fill the rest; else channels change layout at every step.
+convolutions share a block where they can, and zeros fill the rest; else channels would change layout at every step.
 """
 
 from typing import NamedTuple
@@ -9,11 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from onnx import TensorProto, helper, numpy_helper
-
-
-def processor_block():
-    """Channels of a block in onnxruntime on this processor."""
-    return 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
 
 
 class Value(NamedTuple):
@@ -53,8 +48,9 @@ class Step(NamedTuple):
 class Graph:
     """Nodes and constants in the order in which they were added; every output has the name of its node."""
 
-    def __init__(self, block):
-        self.block = block  # channels that onnxruntime computes at once
+    def __init__(self, block=None):
+        here = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
+        self.block = block or here  # channels that onnxruntime computes at once on a processor
         self.nodes, self.constants, self.made, self.shapes = [], [], {}, {}
 
     def add(self, kind, *inputs, output=None, **attributes):
@@ -100,10 +96,3 @@ class Graph:
         attributes |= {"pads": [0, before, 0, behind], "dilations": [1, step.dilation]}
         name = self.add("Conv", step.x.name, *inputs, **attributes)
         return self.value(name, like.places, like.width, like.halved + step.stride // 2)
-
-    def total(self, values):
-        """The sum of several values whose channels lie in the same places."""
-        first, *others = values
-        for other in others:
-            first = self.value(self.add("Add", first.name, other.name), *first[1:])
-        return first

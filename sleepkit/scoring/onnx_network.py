@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from sleepkit.epochs import STAGES
-from sleepkit.scoring.onnx_graph import Graph, Step, Value, processor_block
+from sleepkit.scoring.onnx_graph import Graph, Step, Value
 
 OPSET, IR_VERSION = 17, 8  # what onnxruntime 1.13 of 2022 and later read
 INPUT, OUTPUT = "eeg", "logits"
@@ -27,7 +27,7 @@ def network_graph(net, samples, normalisation=None, facts=None, block=None):
     facts : dict that json can hold, kept in the file (metadata `facts`)
     block : channels that the processor computes at once, 8 or 16; None is this one's
     """
-    graph = Graph(block or processor_block())
+    graph = Graph(block)
     x = graph.add("Identity", INPUT) if normalisation is None else _normalise(graph, INPUT, normalisation)
     x = Value(graph.add("Unsqueeze", x, graph.constant([2], np.int64)), np.arange(1), width=1, halved=0)
     conv, bn, _ = net.stem
@@ -140,22 +140,22 @@ def _layer(graph, edges, layer, states, steps, width):
                 own = step.whole
                 asked = (own.x.name, own.weight.shape[2], *own[3:])  # with stride, zeros and dilation
                 empty = own._replace(weight=np.zeros((width, *own.weight.shape[1:])), bias=np.zeros(width))
-                total = joined.setdefault(asked, empty)
-                total.weight[first : first + len(own.weight)] += own.weight
-                total.bias[first : first + len(own.weight)] += own.bias
+                joint, rows = joined.setdefault(asked, empty), slice(first, first + len(own.weight))
+                joint.weight[rows] += own.weight
+                joint.bias[rows] += own.bias
     node = min(layer.values())
     kept = [(operation, source) for operation, source in edges[2 * node : 2 * node + 2] if operation.keeps_channels]
     pooled = [_pooled(graph, states[source], operation) for operation, source in kept]
     # In this order onnxruntime adds while it convolves as often as it can.
-    return graph.total([*pooled, *(graph.convolve(step) for step in joined.values())])
+    total, *others = [*pooled, *(graph.convolve(step) for step in joined.values())]
+    for other in others:
+        total = graph.value(graph.add("Add", total.name, other.name), *total[1:])
+    return total
 
 
 def _separable_steps(graph, copied, copies, operations):
-    """The last convolution of every separable or dilated one among a state's operations, as {number: Step}.
-
-    Several of one kind are computed as one, each on a copy of the state.
-    copied : the state, `copies` times one after another;  operations : {number: operation}
-    """
+    """The last convolution of every separable or dilated one among a state's operations, as {number: Step}; several of
+    one kind are computed as one, each on one of the `copies` of the state in `copied`."""
     steps, groups = {}, {}
     for number, operation in operations.items():
         if operation.pairs:

@@ -31,19 +31,21 @@ def score_files(source, output=None, model=None, channel=None, context=True, hyp
         (SC4001EC-Hypnogram.edf or NAME-Hypnogram.edf to NAME.edf)
     Raises NightsFailed after all nights of a folder were tried, naming those that failed.
     """
-    source = Path(source)
-    model = load_model(model)
-    if not source.is_dir():
-        show(_score_file(source, Path(output or source.parent), model, channel, context, hypnogram))
-        return
-    paths, failed = recordings_in(source), []
-    for path in progress(paths, desc="nights", unit="night"):
+    source, model, failed = Path(source), load_model(model), []
+    several = source.is_dir()
+    paths = recordings_in(source) if several else [source]
+    for path in progress(paths, desc="nights", unit="night") if several else paths:
         try:
             if clash := [other.name for other in paths if other != path and other.stem == path.stem]:
                 raise ValueError(f"{path}: {clash[0]} would be written to the same files; move one to another folder")
-            expert = None if hypnogram is None else hypnogram_of(path, Path(hypnogram))
-            show(_score_file(path, Path(output or source), model, channel, context, expert) + "\n")
+            expert = hypnogram_of(path, Path(hypnogram)) if several and hypnogram else hypnogram
+            scoring, folder = score(path, model, channel, context, expert), Path(output or path.parent)
+            text = summary(scoring)
+            write(scoring, folder, text)
+            show(f"{text}\nwritten: {folder / path.stem}{{{','.join(ENDINGS)}}}" + "\n" * several)
         except Exception as error:
+            if not several:
+                raise
             known = isinstance(error, (ValueError, OSError))
             failed.append(str(error) if known else f"{path}: {type(error).__name__}: {error}; please report it")
     if failed:
@@ -55,9 +57,9 @@ def summary(scoring):
     """All that a reader should know about a scored night, as lines of text."""
     night = scoring.night
     began = f", begun {night.start:%Y-%m-%d %H:%M:%S}" if night.start else ""
-    lines = [f"{scoring.path.name}: channel {night.channel}{began}; {len(night.x)} epochs of 30 s, "]
-    lines[0] += f"{night.scored.sum()} scored"
-    lines += [*describe(scoring.model), "", as_text(sleep_statistics(scoring.stages))]
+    epochs = f"{len(night.x)} epochs of 30 s, {night.scored.sum()} scored"
+    lines = [f"{scoring.path.name}: channel {night.channel}{began}; {epochs}", *describe(scoring.model)]
+    lines += ["", as_text(sleep_statistics(scoring.stages))]
     if scoring.labels is not None:
         lines += ["", *_agreement(scoring)]
     if scoring.notes:
@@ -78,13 +80,6 @@ def write(scoring, folder, text):
         _write_hypnogram(scoring, hypnogram)
         _write_picture(scoring, png)
         txt.write_text(text + "\n", encoding="utf-8")
-
-
-def _score_file(path, folder, model, channel, context, hypnogram):
-    scoring = score(path, model, channel, context, hypnogram)
-    text = summary(scoring)
-    write(scoring, folder, text)
-    return f"{text}\nwritten: {folder / path.stem}{{{','.join(ENDINGS)}}}"
 
 
 def _require_own(target):

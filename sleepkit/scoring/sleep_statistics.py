@@ -23,16 +23,11 @@ def sleep_statistics(stages):
     n, sleep, nan = len(stages), len(asleep), float("nan")
     first, last = (asleep[0], asleep[-1] + 1) if sleep else (0, 0)
     rems = np.flatnonzero(stages == rem)
-    epochs = {
-        "recording": n,
-        "unscored": int((stages < 0).sum()),
-        "TST": sleep,
-        "SPT": last - first,
-        "WASO": int((stages[first:last] == wake).sum()) if sleep else nan,
-        "SOL": first if sleep else nan,
-        "REM_latency": rems[0] - first if len(rems) else nan,
-        **dict(zip(STAGES, counts.tolist(), strict=True)),
-    }
+    epochs = {"recording": n, "unscored": (stages < 0).sum(), "TST": sleep, "SPT": last - first}
+    epochs["WASO"] = (stages[first:last] == wake).sum() if sleep else nan
+    epochs["SOL"] = first if sleep else nan
+    epochs["REM_latency"] = rems[0] - first if len(rems) else nan
+    epochs |= dict(zip(STAGES, counts, strict=True))
     found = {name: float(number * EPOCH_MINUTES) for name, number in epochs.items()}
     found["SE"] = 100 * sleep / n if n else nan
     for stage, count in zip(STAGES, counts.tolist(), strict=True):

@@ -10,8 +10,7 @@ from sleepkit.epochs import EPOCH_SECONDS, STAGES
 from sleepkit.evaluation.context import advance
 from sleepkit.recordings.quality import bad_seconds, epochs_scored, windows_scored
 from sleepkit.scoring.model import Model
-from sleepkit.scoring.night import OFFSET
-from sleepkit.scoring.staging import UNSCORED
+from sleepkit.scoring.staging import OFFSET, UNSCORED
 
 HEADER = ("onset", "stage", *STAGES, "latency_ms")
 LONGEST_LINE = 200  # characters of a number; what is longer is no number, and need not be held in memory

@@ -32,16 +32,15 @@ def _edf_signal(values, rate, channel):
     """`values` in physical units as an EDF signal; what exceeds the recorder's range is clipped, as it was."""
     label, transducer, unit, (low, high), (dlow, dhigh), prefilter = channel
     digital = (values - low) * np.float32((dhigh - dlow) / (high - low)) + dlow
-    digital = np.rint(digital, out=digital).clip(dlow, dhigh).astype(np.int16)
+    digital = np.rint(digital).clip(dlow, dhigh).astype(np.int16)
     kinds = {"label": label, "transducer_type": transducer, "physical_dimension": unit, "prefiltering": prefilter}
     return edfio.EdfSignal.from_digital(digital, rate, physical_range=(low, high), digital_range=(dlow, dhigh), **kinds)
 
 
 def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0):
-    """Write one simulated night: `SC4ssNE0-PSG.edf` (seven channels) and `SC4ssNEC-Hypnogram.edf`.
+    """Write one simulated night, `SC4ssNE0-PSG.edf` (seven channels) and `SC4ssNEC-Hypnogram.edf`; returns the paths.
 
-    subject : int, 0 to 99; night : int, 0 to 9; hours : length of the PSG, at least 0.5
-    returns (psg, hypnogram), two paths; same arguments, same bytes
+    subject : int, 0 to 99; night : int, 0 to 9; hours : length of the PSG, at least 0.5; same arguments, same bytes
     """
     if not (0 <= subject <= 99 and 0 <= night <= 9):
         raise ValueError(f"subject {subject}, night {night}: Sleep-EDF's names have room for 0 to 99 and 0 to 9")
@@ -62,8 +61,9 @@ def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0):
     channels = zip([*fast, *slow, marker], CHANNELS, strict=True)
     signals = [_edf_signal(values, len(values) // seconds, channel) for values, channel in channels]
     psg = edfio.Edf(signals, data_record_duration=math.gcd(seconds, 30), **header)  # 30 s where the length allows it
-    paths = [Path(output_dir) / f"SC4{subject:02d}{night}{end}.edf" for end in ("E0-PSG", "EC-Hypnogram")]
-    for path, edf in zip(paths, (psg, edfio.Edf([], annotations=notes, **header)), strict=True):
+    files = {"E0-PSG": psg, "EC-Hypnogram": edfio.Edf([], annotations=notes, **header)}
+    paths = {Path(output_dir) / f"SC4{subject:02d}{night}{end}.edf": edf for end, edf in files.items()}
+    for path, edf in paths.items():
         with written(path) as temporary:
             edf.write(temporary)
     return tuple(paths)

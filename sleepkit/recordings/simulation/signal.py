@@ -80,10 +80,8 @@ def _wander(rng, n, k, seconds):
 
 
 def stage_weights(rng, stages, frames):
-    """How much of each stage is in each frame: changes fall off the scorer's 30-s grid, and epochs are ambiguous.
-
-    returns (frames, 5) float32 that add up to 1, and (frames,) float32, 0 to 1, how much the subject moves
-    """
+    """How much of each stage is in each frame, (frames, 5) float32 that add up to 1, and how much the subject moves,
+    (frames,) float32, 0 to 1. Changes of stage fall off the scorer's 30-s grid, and epochs are ambiguous."""
     scored = stages < MOVEMENT
     last = np.maximum.accumulate(np.where(scored, np.arange(len(stages)), 0))
     body = STAGE[np.where(scored, stages, 0)[last]]  # under a movement the stage goes on
@@ -118,10 +116,9 @@ def _bumps(person, f):
 
 
 def _noise(rng, logpower, color):
-    """Noise of the given spectra, frame by frame, overlapped and added (sqrt-Hann windows keep the power).
+    """Noise frame by frame, overlapped and added (sqrt-Hann windows keep the power): (frames + 1, HOP) float32 µV.
 
     logpower : (frames, FRAME // 2 + 1), natural log of µV²/Hz; color : (FRAME // 2 + 1,), factor on the amplitude
-    returns (frames + 1, HOP) float32 µV
     """
     window = np.sin(np.pi * (np.arange(FRAME) + 0.5) / FRAME).astype(np.float32)
     scale = (np.sqrt(FS * FRAME / 4) * color).astype(np.float32)  # E|X|² = PSD fs N / 2, half of it real
@@ -211,11 +208,10 @@ def _add_waveforms(rng, signals, person, weights):
 
 
 def draw_signals(rng, person, stages, seconds):
-    """Signals of a night.
+    """Signals of a night of `stages`, (n,) positions in `hypnogram.LABELS`.
 
-    stages : (n,) int, positions in `hypnogram.LABELS`, n = seconds // 30; the rest of the last epoch continues it
-    returns (3, 100 * seconds) float32 µV (EEG Fpz-Cz, EEG Pz-Oz, EOG) and (3, seconds) float32, one value per second
-    (respiration in units of the recorder, chin EMG in µV, rectal temperature in °C)
+    returns (3, 100 * seconds) float32 µV (EEG Fpz-Cz, EEG Pz-Oz, EOG) and (3, seconds) float32 (respiration in units of
+    the recorder, chin EMG in µV, rectal temperature in °C)
     """
     frames = -(-FS * seconds // HOP) + 1
     weights, moving = stage_weights(rng, stages, frames)
