@@ -1,6 +1,5 @@
-"""EDF, EDF+ and BDF files: header, annotations, and one channel in physical units, at any rate and with gaps.
+"""EDF, EDF+ and BDF files: header (checked against the file's size), annotations, one channel in physical units.
 
-A header is believed only where the size of the file bears it out, before memory is asked for.
 Formats: Kemp et al. 1992 (doi:10.1016/0013-4694(92)90009-7), Kemp and Olivan 2003 (10.1016/S1388-2457(03)00123-8).
 """
 

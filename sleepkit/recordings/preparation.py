@@ -115,13 +115,11 @@ def read_night(psg, hypnogram, settings):
 
 
 def keep(labels, margin):
-    """Epochs that stay: drop what has no stage, then trim wake beyond `margin` epochs before and after sleep (the other
-    order would count dropped epochs into the margin).
+    """Epochs that stay, and the number of trimmed ones: labels (n,) int -> positions (m,) int, empty without sleep.
 
-    labels : (n,) int, negative where there is no stage
-    returns positions (m,) int, empty for a night without sleep, and the number of trimmed epochs
+    First what has no stage (a negative label) is dropped, then wake beyond `margin` epochs before and after sleep.
     """
-    staged = np.flatnonzero(labels >= 0)
+    staged = np.flatnonzero(labels >= 0)  # first, else dropped epochs would count into the margin
     asleep = np.flatnonzero(labels[staged] != STAGES.index("W"))
     kept = staged[max(0, asleep[0] - margin) : asleep[-1] + 1 + margin] if len(asleep) else staged[:0]
     return kept, len(staged) - len(kept)

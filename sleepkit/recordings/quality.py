@@ -71,9 +71,8 @@ def unlike(found, facts):
 
 
 def humming(found):
-    """Windows in which neighbouring samples rather oppose each other than agree: (n, 3) of `features` -> (n,) bool.
+    """Windows with more power above a quarter of the sampling rate than below: (n, 3) of `features` -> (n,) bool.
 
-    With r the correlation of neighbours, mobility is sqrt(2 (1 - r)): above sqrt(2), the power beyond a quarter of the
-    sampling rate outweighs what lies below it, as mains hum at 50 Hz does in 100 samples a second. EEG never does.
+    With r the correlation of neighbouring samples, mobility is sqrt(2 (1 - r)). Mains hum can exceed sqrt(2), EEG not.
     """
     return found[:, FEATURES.index("mobility")] > np.sqrt(2)

@@ -97,20 +97,15 @@ def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):
 
 
 def logit_difference(net, session, x, normalisation=None):
-    """Largest difference of a session's logits to PyTorch's, relative to the largest logit where that is above 1.
-
-    x : (n, samples) float32, µV where `normalisation` is given
-    """
+    """Largest difference of a session's logits to PyTorch's for x (n, samples), relative to the largest above 1."""
     scaled = x if normalisation is None else normalisation(x)
     expected = predict_logits(copy.deepcopy(net).cpu(), scaled)  # a copy: it is switched to eval mode
     return float(np.abs(run_session(session, x) - expected).max() / max(1, np.abs(expected).max()))
 
 
 def quantise(net, path, samples, windows, normalisation=None, facts=None):
-    """Write a network as export_onnx does, but with weights and values in 8-bit integers (onnxruntime, static, QDQ).
-
-    windows : (n, samples), as the file takes them; they show in which range every value lies
-    """
+    """Write a network as export_onnx does, but in 8-bit integers (onnxruntime, static, QDQ): `windows` (n, samples), as
+    the file takes them, show in which range every value lies."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     x = np.asarray(windows, dtype=np.float32)[:, None]

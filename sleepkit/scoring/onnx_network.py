@@ -39,16 +39,12 @@ def network_graph(net, samples, normalisation=None, facts=None, block=None):
     graph.add("Gemm", mean, graph.constant(last.spread(weight, axis=1)), graph.constant(bias), transB=1, output=OUTPUT)
     by_position = normalisation is not None and np.ndim(normalisation.mean) > 0
     about = {"stages": STAGES, "samples": samples, "input": "normalised" if normalisation is None else "µV"}
-    return _model(graph, samples if by_position else "samples", net.classifier.out_features, (facts or {}) | about)
-
-
-def _model(graph, samples, classes, facts):
-    shapes = {INPUT: ["batch", 1, samples], OUTPUT: ["batch", classes]}
+    shapes = {INPUT: ["batch", 1, samples if by_position else "samples"], OUTPUT: ["batch", len(bias)]}
     ends = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)] for name, shape in shapes.items()]
     made = helper.make_graph(graph.nodes, "sleepkit", *ends, graph.constants, value_info=list(graph.shapes.values()))
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(made, opset_imports=opset, ir_version=IR_VERSION, producer_name="sleepkit")
-    helper.set_model_props(model, {"facts": json.dumps(facts)})
+    helper.set_model_props(model, {"facts": json.dumps((facts or {}) | about)})
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -85,8 +81,13 @@ def _cell(graph, cell, before_last, last):
         weight, bias = np.tile(step.weight, (fit, 1, 1)), np.tile(step.bias, fit)
         copied = graph.convolve(step._replace(weight=weight, bias=bias))  # the state, `fit` times
         states[source] = copied._replace(places=np.arange(widths.states[source]))
-        operations = {number: operation for number, (operation, read) in enumerate(edges) if read == source}
-        steps |= _separable_steps(graph, copied, fit, operations)
+        kinds = {}  # separable and dilated operations; those of a kind are one, each on a copy of the state
+        for number, (operation, read) in enumerate(edges):
+            if read == source and operation.pairs:
+                kinds.setdefault(len(operation.pairs), []).append(number)
+        for numbers in (kind[k : k + fit] for kind in kinds.values() for k in range(0, len(kind), fit)):
+            together = _side_by_side(graph, copied, [edges[number][0] for number in numbers])
+            steps |= dict(zip(numbers, together, strict=True))
     for layer in layers:
         n = widths.states[2 + min(layer.values())]
         value = _layer(graph, edges, layer, states, steps, graph.filled(n))
@@ -151,20 +152,6 @@ def _layer(graph, edges, layer, states, steps, width):
     for other in others:
         total = graph.value(graph.add("Add", total.name, other.name), *total[1:])
     return total
-
-
-def _separable_steps(graph, copied, copies, operations):
-    """The last convolution of every separable or dilated one among a state's operations, as {number: Step}; several of
-    one kind are computed as one, each on one of the `copies` of the state in `copied`."""
-    steps, groups = {}, {}
-    for number, operation in operations.items():
-        if operation.pairs:
-            groups.setdefault(len(operation.pairs), []).append(number)
-    for group in groups.values():
-        for numbers in (group[start : start + copies] for start in range(0, len(group), copies)):
-            together = _side_by_side(graph, copied, [operations[number] for number in numbers])
-            steps |= dict(zip(numbers, together, strict=True))
-    return steps
 
 
 def _side_by_side(graph, x, operations):

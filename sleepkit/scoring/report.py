@@ -70,8 +70,12 @@ def summary(scoring):
 def write(scoring, folder, text):
     """Write the files of ENDINGS into `folder`, all or none; ValueError where one stands there of another origin."""
     targets = [Path(folder) / f"{scoring.path.stem}{ending}" for ending in ENDINGS]
-    for target in targets:
-        _require_own(target)
+    for target in filter(Path.exists, targets):
+        with target.open("rb") as file:
+            begin = file.read(1 << 20 if target.suffix == ".txt" else 1024)  # the summary ends with the mark
+        if not (begin.startswith(HEADER.encode()) if target.suffix == ".csv" else MARK in begin):
+            cure = "move it away or name another folder with --output"
+            raise ValueError(f"{target}: was not written here and is left as it is; {cure}")
     # They move into place in the reverse order, night.csv last: who sees it sees the others, too.
     with ExitStack() as stack:
         csv, network, hypnogram, png, txt = (stack.enter_context(written(target)) for target in targets)
@@ -80,16 +84,6 @@ def write(scoring, folder, text):
         _write_hypnogram(scoring, hypnogram)
         _write_picture(scoring, png)
         txt.write_text(text + "\n", encoding="utf-8")
-
-
-def _require_own(target):
-    if not target.exists():
-        return
-    with target.open("rb") as file:
-        begin = file.read(1 << 20 if target.suffix == ".txt" else 1024)  # the last line of the summary has the mark
-    if not (begin.startswith(HEADER.encode()) if target.suffix == ".csv" else MARK in begin):
-        cure = "move it away or name another folder with --output"
-        raise ValueError(f"{target}: was not written here and is left as it is; {cure}")
 
 
 def _agreement(scoring):

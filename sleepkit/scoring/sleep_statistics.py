@@ -11,10 +11,9 @@ def sleep_statistics(stages):
     """The usual statistics of one night (definitions of the AASM manual; those of yasa where the two differ).
 
     stages : (n,) int, position in STAGES, negative where not scored; the recording is taken as the time in bed
-    returns a dict. Minutes: recording, unscored, TST (total sleep time), SPT (from the first to the last epoch of
-    sleep), WASO (wake within SPT), SOL (start of the recording to the first epoch of sleep), REM_latency (from there
-    to the first epoch of REM), and each stage by its name. Per cent: SE (TST of the recording), W_percent (of the
-    recording), and N1_percent to REM_percent (of TST). What has no value in a night without sleep is NaN.
+    returns a dict. Minutes: recording, unscored, TST (total sleep time), SPT (first to last epoch of sleep), WASO (wake
+    within SPT), SOL (start to first epoch of sleep), REM_latency (from there), and each stage. Per cent: SE and
+    W_percent (of the recording), N1_percent to REM_percent (of TST). What has no value without sleep is NaN.
     """
     stages = np.asarray(stages, dtype=int)
     wake, rem = STAGES.index("W"), STAGES.index("REM")

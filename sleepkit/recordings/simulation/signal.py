@@ -108,18 +108,9 @@ def stage_weights(rng, stages, frames):
     return weights, np.where(told == UNSCORED, 1, moving).astype(np.float32)
 
 
-def _bumps(person, f):
-    """(7, len(f)): where the seven levels of a person act on the spectrum."""
-    delta, theta, beta, gamma = (1 / (1 + np.exp(-(f - hz) / (0.08 * hz))) for hz in (4, 8, 16, 30))  # from there up
-    alpha, sigma = _bell(f, person.alpha_hz, 1.2), _bell(f, person.spindle_hz, 1.2)
-    return np.stack([np.ones_like(f), 1 - delta, delta - theta, alpha, sigma, beta, gamma])
-
-
 def _noise(rng, logpower, color):
-    """Noise frame by frame, overlapped and added (sqrt-Hann windows keep the power): (frames + 1, HOP) float32 µV.
-
-    logpower : (frames, FRAME // 2 + 1), natural log of µV²/Hz; color : (FRAME // 2 + 1,), factor on the amplitude
-    """
+    """Noise frame by frame, overlapped and added (sqrt-Hann windows keep the power): (frames + 1, HOP) float32 µV, of
+    `logpower` (frames, FRAME // 2 + 1), natural log of µV²/Hz, with the factor `color` on the amplitude."""
     window = np.sin(np.pi * (np.arange(FRAME) + 0.5) / FRAME).astype(np.float32)
     scale = (np.sqrt(FS * FRAME / 4) * color).astype(np.float32)  # E|X|² = PSD fs N / 2, half of it real
     scale[[0, -1]] = 0
@@ -138,7 +129,10 @@ def _background(rng, person, weights, moving, samples):
     f = np.fft.rfftfreq(FRAME, 1 / FS)
     octaves = np.log(f.clip(KNOTS[0])), np.log(KNOTS)
     table = np.stack([np.log(10) * np.interp(*octaves, row) for row in BACKGROUND]).astype(np.float32)
-    bumps = _bumps(person, f).astype(np.float32)
+    # Where the seven levels of a person act on the spectrum.
+    above4, above8, *above = (1 / (1 + np.exp(-(f - hz) / (0.08 * hz))) for hz in (4, 8, 16, 30))
+    alpha, sigma = _bell(f, person.alpha_hz, 1.2), _bell(f, person.spindle_hz, 1.2)
+    bumps = np.stack([np.ones_like(f), 1 - above4, above4 - above8, alpha, sigma, *above]).astype(np.float32)
     levels = (_wander(rng, len(weights), 7, 90) + 0.3 * _wander(rng, len(weights), 7, 5)) * (weights @ WANDER)
     levels += weights @ np.array(person.levels)
     levels += moving[:, None] * np.array([1.5, 2.5, 0, 0, 0, 2.0, 0])
@@ -208,11 +202,8 @@ def _add_waveforms(rng, signals, person, weights):
 
 
 def draw_signals(rng, person, stages, seconds):
-    """Signals of a night of `stages`, (n,) positions in `hypnogram.LABELS`.
-
-    returns (3, 100 * seconds) float32 µV (EEG Fpz-Cz, EEG Pz-Oz, EOG) and (3, seconds) float32 (respiration in units of
-    the recorder, chin EMG in µV, rectal temperature in °C)
-    """
+    """Signals of a night of `stages`, (n,) positions in LABELS: (3, 100 * seconds) float32 µV (Fpz-Cz, Pz-Oz, EOG) and
+    (3, seconds) float32 (respiration in units of the recorder, chin EMG in µV, temperature in °C)."""
     frames = -(-FS * seconds // HOP) + 1
     weights, moving = stage_weights(rng, stages, frames)
     signals = _background(rng, person, weights, moving, FS * seconds)
