@@ -37,8 +37,7 @@ def read_channel(path, channel=None):
         raise ValueError(f"{path}: no such file; name a recording or a folder of recordings")
     with path.open("rb") as file:
         ours = path.suffix.lower() in ENDINGS or file.read(8) in MAGIC
-    signals, start, notes = (_by_edf if ours else _by_mne)(path, channel)
-    (x, fs, name), *second = signals
+    ((x, fs, name), *second), start, notes = (_by_edf if ours else _by_mne)(path, channel)
     if fs < LOWEST_RATE:
         raise ValueError(f"{path}: channel {name!r} has {fs:g} Hz; EEG needs {LOWEST_RATE} Hz or more: name another")
     bad = bad_seconds(x, fs)
@@ -79,13 +78,9 @@ def find_channel(labels, wanted=None, where=""):
 
 def _position(labels, name, where):
     """Position of the one label that `name` is or fits; None where there is none."""
-    if name in labels:
-        return labels.index(name)
-    plain = [_plain(label) for label in labels]
-    if _plain(name) in plain:
-        return plain.index(_plain(name))
-    if not set(name) & set("*?["):
-        return None
+    for form in (str, _plain):
+        if form(name) in (forms := [form(label) for label in labels]):
+            return forms.index(form(name))
     fits = [i for i, label in enumerate(labels) if fnmatchcase(label.casefold(), name.casefold())]
     if len(fits) > 1:
         several = ", ".join(labels[i] for i in fits)

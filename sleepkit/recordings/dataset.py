@@ -39,8 +39,7 @@ def find_nights(folder):
     edfs, prepared = (_files(folder, (ending,)) for ending in (".edf", ".npz"))
     if edfs:
         if foreign := [path.name for path in prepared if not _written_here(path)]:
-            cure = "move one kind to a folder of its own"
-            raise ValueError(f"{folder}: holds EDF files and prepared nights ({foreign[0]}); {cure}")
+            raise ValueError(f"{folder}: holds EDF files and prepared nights ({foreign[0]}); move one kind elsewhere")
         return _pair(edfs)
     if not prepared:
         raise ValueError(f"{folder}: neither EDF files nor prepared .npz nights directly in it; {NAME_IT}")
@@ -70,7 +69,7 @@ def hypnogram_of(path, folder):
         raise ValueError(f"{folder}: expected the folder of the hypnograms, because the recordings are a folder, too")
     key = path.stem[:6] if RECORDING.match(path.stem) else path.stem
     # With a hyphen: NAME.hypnogram.edf is what scoring writes.
-    found = [other for other in sorted(folder.iterdir()) if other.name.lower().endswith("-hypnogram.edf")]
+    found = (other for other in sorted(folder.iterdir()) if other.name.lower().endswith("-hypnogram.edf"))
     return next((other for other in found if other.name.lower().startswith(key.lower())), None)
 
 

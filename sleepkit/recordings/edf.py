@@ -13,9 +13,9 @@ import numpy as np
 MAGIC = {b"0       ": "EDF", b"\xffBIOSEMI": "BDF"}
 ENDINGS = (".edf", ".rec", ".bdf")
 SAMPLE_BYTES = {"EDF": 2, "BDF": 3}
-# Fields of a signal's header and their bytes; "" is not read. Each stands for all signals in turn.
-FIELDS = (("label", 16), ("", 80), ("unit", 8), ("low", 8), ("high", 8), ("digital low", 8), ("digital high", 8))
-FIELDS += (("", 80), ("samples", 8), ("", 32))
+# Fields of a signal's header and their bytes. Each stands for all signals in turn.
+FIELDS = (("label", 16), ("transducer", 80), ("unit", 8), ("low", 8), ("high", 8), ("digital low", 8))
+FIELDS += (("digital high", 8), ("filter", 80), ("samples", 8), ("reserved", 32))
 MAX_SAMPLES = 1 << 28  # of one channel: 1 GB as float32, a week at 400 Hz
 BLOCK = 1 << 20  # bytes read at a time
 START = re.compile(r"(\d\d)[.:/ -](\d\d)[.:/ -](\d\d) (\d\d)[.:/ -](\d\d)[.:/ -](\d\d)")
@@ -126,8 +126,7 @@ class EdfFile:
         onsets = np.array([float(match[1]) for match in found])
         early = np.flatnonzero(np.diff(onsets) < self.seconds - 1e-3)
         if len(early):
-            where = f"data record {early[0] + 1} begins before the one before it has ended"
-            raise ValueError(f"{self.path}: {where}; export it again")
+            raise ValueError(f"{self.path}: data record {early[0] + 1} begins before the last ended; export it again")
         return onsets - onsets[0]
 
 
@@ -178,12 +177,9 @@ def parse_start(text):
 def _signals(header, n, sample_bytes):
     if len(header) < 256 * n:
         raise ValueError("it ends within the header")
-    fields, at, signals, place = [], 0, [], 0
-    for name, width in FIELDS:
-        if name:
-            fields.append([header[at + width * i : at + width * (i + 1)] for i in range(n)])
-        at += width * n
-    for label, unit, *ranges, samples in zip(*fields, strict=True):
+    fields = np.frombuffer(header, [(name, f"S{width}", n) for name, width in FIELDS])[0]
+    signals, place = [], 0
+    for label, _, unit, *ranges, _, samples, _ in zip(*fields, strict=True):
         label, unit = (field.decode("latin-1").strip(" \0") for field in (label, unit))
         if (count := _integer(samples)) < 0:
             raise ValueError(f"signal {label!r} has {count} samples in a record")

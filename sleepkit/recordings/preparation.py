@@ -50,12 +50,11 @@ def prepare(
     """Write one `.npz` of labelled epochs per night, and the table of the nights as `nights.csv`.
 
     source_dir : folder of Sleep-EDF pairs (PSG, hypnogram), or of prepared `.npz` nights (x, y, fs; any epoch length)
-    output_dir : may be the folder of the EDF pairs itself; what is done and unchanged is skipped, and a file that
-        `prepare` did not write is never touched
+    output_dir : may be that folder, too; what is done and unchanged is skipped, what others wrote is never touched
     channel, wake_margin_minutes, seconds : see Settings; wake is trimmed of EDF pairs only
     jobs : nights at a time; None is one per core, four at most (threads: they wait for the disk most of the time)
-    returns DataFrame with COLUMNS, one row per night; a night that cannot be prepared has status "failed", zeros, and
-        what to do as its problem. Raises ValueError for an unsuited source folder and impossible settings.
+    returns DataFrame with COLUMNS, one row per night; one that cannot be prepared is "failed" and says what to do
+    Raises ValueError for an unsuited source folder and impossible settings.
     """
     settings = Settings(channel, wake_margin_minutes, seconds)
     source_dir, output_dir = Path(source_dir), Path(output_dir)
@@ -91,8 +90,7 @@ def open_channel(path, label):
         raise ValueError(f"{path}: no channel {label!r}; there are: {there}. Name one of these as channel")
     signal, where = signals[label], f"{path}: channel {label!r}"
     if round(edf.rate(signal), 6) != RATE:
-        found = f"{where} has {edf.rate(signal):g} Hz"
-        raise ValueError(f"{found}, expected {RATE} Hz; resample it or name another channel")
+        raise ValueError(f"{where} has {edf.rate(signal):g} Hz, expected {RATE} Hz; resample it or name another")
     if (factor := microvolts_of(path, signal)) is None:
         raise ValueError(f"{where} has no unit, expected uV, mV or V; correct the unit in the header")
     return edf, signal, factor
@@ -115,10 +113,8 @@ def read_night(psg, hypnogram, settings):
 
 
 def keep(labels, margin):
-    """Epochs that stay, and the number of trimmed ones: labels (n,) int -> positions (m,) int, empty without sleep.
-
-    First what has no stage (a negative label) is dropped, then wake beyond `margin` epochs before and after sleep.
-    """
+    """Positions of the epochs that stay (none without sleep), and how many were trimmed: what has no stage (a negative
+    label) is dropped, then wake beyond `margin` epochs before and after sleep."""
     staged = np.flatnonzero(labels >= 0)  # first, else dropped epochs would count into the margin
     asleep = np.flatnonzero(labels[staged] != STAGES.index("W"))
     kept = staged[max(0, asleep[0] - margin) : asleep[-1] + 1 + margin] if len(asleep) else staged[:0]

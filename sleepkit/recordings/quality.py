@@ -42,11 +42,8 @@ def typical_amplitude(x):
 
 
 def features(x):
-    """Log amplitude, mobility and complexity of each window: (n, samples) µV -> (n, 3), columns FEATURES.
-
-    Mobility is the standard deviation of the signal's slope against its own, which grows with the mean frequency;
-    complexity is the same of the slope against the signal (Hjorth 1970, doi:10.1016/0013-4694(70)90143-4).
-    """
+    """Log amplitude, mobility (standard deviation of the slope against the signal's) and complexity (mobility of the
+    slope against the signal's; Hjorth 1970, doi:10.1016/0013-4694(70)90143-4): (n, samples) µV -> (n, 3)."""
     found = np.empty((len(x), len(FEATURES)))
     for rows in np.array_split(np.arange(len(x)), max(1, len(x) // 1000)):
         slope = np.diff(x[rows], axis=1)
@@ -72,7 +69,5 @@ def unlike(found, facts):
 
 def humming(found):
     """Windows with more power above a quarter of the sampling rate than below: (n, 3) of `features` -> (n,) bool.
-
-    With r the correlation of neighbouring samples, mobility is sqrt(2 (1 - r)). Mains hum can exceed sqrt(2), EEG not.
-    """
+    With r the correlation of neighbouring samples, mobility is sqrt(2 (1 - r)): r < 0 in mains hum, never in EEG."""
     return found[:, FEATURES.index("mobility")] > np.sqrt(2)

@@ -53,8 +53,7 @@ def load_model(path: str | Path | None = None) -> Model:
     chosen = Path(packaged if path is None else path)
     if chosen.suffix == ".onnx":
         return _model(chosen, *_onnx(chosen))
-    if chosen.suffix in (".safetensors", ".json"):
-        chosen = chosen.with_suffix("")
+    chosen = chosen.with_suffix("") if chosen.suffix in (".safetensors", ".json") else chosen
     if not chosen.with_name(chosen.name + ".safetensors").is_file():
         missing = "the package has no default weights yet" if path is None else "no such model"
         cure = "name with --model a network that a notebook saved (runs/PROFILE/.../foldN.safetensors)"
@@ -80,19 +79,16 @@ def describe(model):
     facts = model.facts
     parameters = f", {facts['parameters']:,} parameters" if isinstance(facts.get("parameters"), int) else ""
     lines = [f"model {model.name}{parameters}, trained on: {facts.get('data') or 'not on record'}"]
-
-    def shown(scores):
-        accuracy, macro_f1 = (f"{100 * scores[name]:.1f} %" for name in ("acc", "mf1"))
-        return f"accuracy {accuracy}, macro-F1 {macro_f1}, kappa {scores['kappa']:.3f}"
-
     try:
         checked = facts["cross_validation"]
         where = f"{checked['data']}, {checked['protocol']}, {checked['folds']} folds, {checked['n']:,} epochs"
         where += f", mean over {checked['seeds']} seeds" if checked.get("seeds", 1) > 1 else ""
         where += "; architecture has seen the test subjects" * checked.get("architecture_has_seen_test_subjects", False)
-        lines.append(f"cross-validated on {where}: {shown(checked)}")
-        if checked.get("context"):
-            lines.append(f"the same with context: {shown(checked['context'])}")
+        known = {f"cross-validated on {where}": checked, "the same with context": checked.get("context")}
+        for what, found in known.items():
+            if found:
+                accuracy, macro_f1 = (f"{100 * found[name]:.1f} %" for name in ("acc", "mf1"))
+                lines.append(f"{what}: accuracy {accuracy}, macro-F1 {macro_f1}, kappa {found['kappa']:.3f}")
     except (KeyError, TypeError, ValueError, AttributeError):
         lines.append("its cross-validated accuracy is not on record")
     return lines
@@ -122,16 +118,16 @@ def _model(path, logits, facts):
         fs, samples = float(facts["fs"]), int(facts["samples"])
         if not (0 < fs < 1e5 and 0 < samples <= EPOCH_SECONDS * fs and EPOCH_SECONDS * fs % samples == 0):
             raise ValueError(f"fs {fs}, samples {samples}: an epoch of {EPOCH_SECONDS} s is no multiple of that")
-        return Model(path.name, logits, fs, samples, facts, _context(facts))
+        return Model(path.name, logits, fs, samples, facts, _context(facts.get("context")))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: its description cannot be used ({error}); save or export it again") from error
 
 
-def _context(facts):
-    if not facts.get("context"):
+def _context(found):
+    if not found:
         return None
-    transition, prior = (np.array(facts["context"][name], dtype=float) for name in ("transition", "prior"))
-    weight, rarity = (float(facts["context"].get(name, 1)) for name in ("weight", "rarity"))
+    transition, prior = (np.array(found[name], dtype=float) for name in ("transition", "prior"))
+    weight, rarity = (float(found.get(name, 1)) for name in ("weight", "rarity"))
     k = len(STAGES)
     if transition.shape != (k, k) or prior.shape != (k,) or not (transition > 0).all() or not (prior > 0).all():
         raise ValueError(f"context: expected {k} x {k} transitions and {k} shares, all above 0")

@@ -79,8 +79,7 @@ for stage in np.array({names})[probabilities.argmax(axis=1)]:
 def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):
     """Write a network as one ONNX file: `eeg` (batch, 1, samples) float32 -> `logits` (batch, 5) float32.
 
-    samples, facts, block : see `network_graph`. The file gives the same on any processor, but takes up to half as long
-        again where its block is another
+    samples, facts, block : see `network_graph`; with another processor's block it takes up to half as long again
     normalisation : Normalisation or {"mean": ..., "sd": ...}; the file then takes µV. None: normalised input
     Raises ArithmeticError, and writes nothing, when onnxruntime and PyTorch differ by more than TOLERANCE.
     """

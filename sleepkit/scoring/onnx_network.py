@@ -24,8 +24,7 @@ def network_graph(net, samples, normalisation=None, facts=None, block=None):
     net : SleepNet, full or pruned; its running statistics are used (eval mode), whatever mode it is in
     samples : length that the network was trained on; the graph takes others unless `normalisation` is by sample
     normalisation : object with mean and sd in µV; the input is then µV; None where it is normalised already
-    facts : dict that json can hold, kept in the file (metadata `facts`)
-    block : channels that the processor computes at once, 8 or 16; None is this one's
+    facts : dict, kept in the file;  block : channels that a processor computes at once, 8 or 16; None: this one's
     """
     graph = Graph(block)
     x = graph.add("Identity", INPUT) if normalisation is None else _normalise(graph, INPUT, normalisation)

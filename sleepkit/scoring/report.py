@@ -16,7 +16,6 @@ from sleepkit.scoring.staging import score
 ENDINGS = (".csv", ".network.csv", ".hypnogram.edf", ".png", ".txt")
 HEADER = ",".join(("onset", "stage", *STAGES))
 MARK = b"sleepkit"  # stands in every file that is written here and is no csv
-DPI = 150
 
 
 class NightsFailed(RuntimeError):
@@ -27,8 +26,7 @@ def score_files(source, output=None, model=None, channel=None, context=True, hyp
     """Score a recording, or every recording of a folder, and write the files of ENDINGS for each: night.csv, ...
 
     output : folder; None is that of the recording;  show : called with the summary of each night
-    hypnogram : an expert's EDF+ hypnogram; with a folder of recordings, the folder of their hypnograms
-        (SC4001EC-Hypnogram.edf or NAME-Hypnogram.edf to NAME.edf)
+    hypnogram : an expert's EDF+ hypnogram; with a folder, that of their hypnograms (NAME-Hypnogram.edf to NAME.edf)
     Raises NightsFailed after all nights of a folder were tried, naming those that failed.
     """
     source, model, failed = Path(source), load_model(model), []
@@ -60,10 +58,8 @@ def summary(scoring):
     epochs = f"{len(night.x)} epochs of 30 s, {night.scored.sum()} scored"
     lines = [f"{scoring.path.name}: channel {night.channel}{began}; {epochs}", *describe(scoring.model)]
     lines += ["", as_text(sleep_statistics(scoring.stages))]
-    if scoring.labels is not None:
-        lines += ["", *_agreement(scoring)]
-    if scoring.notes:
-        lines += ["", *(f"note: {note}" for note in scoring.notes)]
+    lines += ["", *_agreement(scoring)] if scoring.labels is not None else []
+    lines += ["", *(f"note: {note}" for note in scoring.notes)] if scoring.notes else []
     return "\n".join([*lines, "", "scored by sleepkit; not for diagnosis"])
 
 
@@ -127,4 +123,4 @@ def _write_picture(scoring, path):
     night, note = scoring.night, "; ".join([*describe(scoring.model), *scoring.notes])
     x, title = night.x.reshape(len(night.x), -1), f"{scoring.path.name}, {night.channel}"
     figure = plot_scored(scoring.epochs, x, night.fs, scoring.labels, title=title, note=note)
-    styled(figure.savefig)(path, dpi=DPI, metadata={"Software": "sleepkit"})
+    styled(figure.savefig)(path, dpi=150, metadata={"Software": "sleepkit"})

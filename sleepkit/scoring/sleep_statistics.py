@@ -38,9 +38,8 @@ def sleep_statistics(stages):
 def as_text(statistics):
     """The statistics as lines of text."""
 
-    def shown(name, digits=1):
-        value = statistics[name]
-        return "-" if np.isnan(value) else f"{value:.{digits}f}"
+    def shown(name):
+        return "-" if np.isnan(statistics[name]) else f"{statistics[name]:.1f}"
 
     rows = [
         ("time recorded", "recording", "min"),
@@ -51,8 +50,7 @@ def as_text(statistics):
         ("wake after sleep onset (WASO)", "WASO", "min"),
         ("not scored", "unscored", "min"),
     ]
-    lines = [f"{text:32}{shown(name):>7} {unit}" for text, name, unit in rows]
     for stage in STAGES:
         whole = "the recording" if stage == "W" else "TST"
-        lines.append(f"{stage:32}{shown(stage):>7} min {shown(stage + '_percent'):>6} % of {whole}")
-    return "\n".join(lines)
+        rows.append((stage, stage, f"min {shown(stage + '_percent'):>6} % of {whole}"))
+    return "\n".join(f"{text:32}{shown(name):>7} {unit}" for text, name, unit in rows)

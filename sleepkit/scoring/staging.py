@@ -151,14 +151,18 @@ def read_night(path, fs, samples, channel=None):
     seconds = len(found.x) / found.fs
     if not (n := int(seconds / EPOCH_SECONDS + 1e-6)):
         raise ValueError(f"{path}: {seconds:.3g} s of signal, less than one epoch of {EPOCH_SECONDS} s")
-    notes = list(found.notes)
+    notes, length = list(found.notes), n * windows * samples
     if (rest := seconds - n * EPOCH_SECONDS) > 1e-3:
         notes.append(f"the last {rest:.3g} s are no whole epoch and were left out")
     x, offset = _without_offset(found.x[: round(n * EPOCH_SECONDS * found.fs)], found.fs)
     if offset > OFFSET:
         notes.append(f"the signal lies {offset:.0f} µV from zero (median epoch): high-passed at 0.5 Hz")
     if abs(found.fs - fs) > 1e-6:
-        x = _resampled(x, n * windows * samples)
+        with extras():
+            from mne.filter import resample
+        # Polyphase, where the rates have a small common ratio, takes a fraction of an FFT's memory.
+        method = "polyphase" if max(length, len(x)) // math.gcd(length, len(x)) <= 1000 else "fft"
+        x = resample(x.astype(np.float64), up=length, down=len(x), method=method, verbose="ERROR").astype(np.float32)
         notes.append(f"resampled from {found.fs:g} to {fs:g} Hz")
         if found.fs < fs:
             notes.append(f"nothing above {found.fs / 2:g} Hz is in the signal, which the network is used to")
@@ -196,19 +200,9 @@ def _without_offset(x, fs):
     length = round(EPOCH_SECONDS * fs)
     means = x[: len(x) // length * length].reshape(-1, length).mean(axis=1)
     offset = float(np.median(np.abs(means)))
-    if offset <= OFFSET:
-        return x, offset
-    from scipy.signal import butter, lfilter, lfilter_zi
+    if offset > OFFSET:
+        from scipy.signal import butter, lfilter, lfilter_zi
 
-    b, a = butter(1, 0.5, "highpass", fs=fs)
-    filtered = lfilter(b, a, x.astype(np.float64), zi=lfilter_zi(b, a) * x[0])[0]
-    return filtered.astype(np.float32), offset
-
-
-def _resampled(x, length):
-    """By MNE-Python, polyphase where the rates have a small common ratio, which takes a fraction of an FFT's memory."""
-    with extras():
-        from mne.filter import resample
-
-    method = "polyphase" if max(length, len(x)) // math.gcd(length, len(x)) <= 1000 else "fft"
-    return resample(x.astype(np.float64), up=length, down=len(x), method=method, verbose="ERROR").astype(np.float32)
+        b, a = butter(1, 0.5, "highpass", fs=fs)
+        x = lfilter(b, a, x.astype(np.float64), zi=lfilter_zi(b, a) * x[0])[0].astype(np.float32)
+    return x, offset

@@ -57,9 +57,8 @@ def _probabilities(x, model):
     finite = np.where(np.isfinite(x), x, np.nan)
     bad = bad_seconds(finite, model.fs)
     good = windows_scored(bad[None, :EPOCH_SECONDS], len(x) // model.samples)
-    if not epochs_scored(good)[0]:
-        return None
-    return model.vote(np.nan_to_num(finite).reshape(1, -1, model.samples), good)[0]
+    windows = np.nan_to_num(finite).reshape(1, -1, model.samples)
+    return model.vote(windows, good)[0] if epochs_scored(good)[0] else None
 
 
 def _float32(source, length):

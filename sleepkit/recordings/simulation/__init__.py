@@ -38,10 +38,8 @@ def _edf_signal(values, rate, channel):
 
 
 def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0):
-    """Write one simulated night, `SC4ssNE0-PSG.edf` (seven channels) and `SC4ssNEC-Hypnogram.edf`; returns the paths.
-
-    subject : int, 0 to 99; night : int, 0 to 9; hours : length of the PSG, at least 0.5; same arguments, same bytes
-    """
+    """Write `SC4ssNE0-PSG.edf` (seven channels, at least 0.5 hours) and `SC4ssNEC-Hypnogram.edf`; returns the paths.
+    Same arguments (subject 0 to 99, night 0 to 9) give the same bytes."""
     if not (0 <= subject <= 99 and 0 <= night <= 9):
         raise ValueError(f"subject {subject}, night {night}: Sleep-EDF's names have room for 0 to 99 and 0 to 9")
     seconds = round(3600 * hours)

@@ -33,9 +33,7 @@ def _cycle(rng, n, part):
 
 def draw_stages(rng, seconds):
     """Stages of a night of `seconds` with cycles, awakenings, movement: (seconds // 30,) int, positions in `LABELS`.
-
-    Wake takes 10 to 15 % on either side, or what exceeds 8.5 h of sleep.
-    """
+    Wake takes 10 to 15 % on either side, or what exceeds 8.5 h of sleep."""
     n = seconds // EPOCH
     before, after = rng.uniform(0.10, 0.15, 2) * n
     spare = max(0.0, (n - before - after - LONGEST_SLEEP / EPOCH) / 2)

@@ -1,6 +1,7 @@
 """From stages to signals: frames of coloured noise whose spectrum follows the stage, and waveforms laid upon it."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.fft import irfft
@@ -154,10 +155,7 @@ def _bell(t, at, width):
 
 def _waveforms(rng, kind, n, person):
     """(n, length) float32 µV: `n` examples of one kind of event."""
-
-    def draw(low, high):
-        return rng.uniform(low, high, (n, 1))
-
+    draw = partial(rng.uniform, size=(n, 1))
     size = np.exp(0.25 * rng.standard_normal((n, 1)))
     if kind == "blink":  # a positive hump, and the recorder's high-pass swinging back
         t, wide = np.arange(90) / FS, draw(0.05, 0.09)
