@@ -130,7 +130,6 @@ def _by_mne(path, channel):
     """The same by MNE-Python, which knows some twenty formats; it is imported only here, as it takes a second."""
     with extras():
         import mne
-
     with warnings.catch_warnings(action="ignore"):  # about what does not concern one channel's samples
         try:
             raw = mne.io.read_raw(path, preload=False, verbose="ERROR")

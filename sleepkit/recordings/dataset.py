@@ -30,9 +30,7 @@ class NightFiles:
 
 def find_nights(folder):
     """The nights of a folder (not of its subfolders), EDF pairs or prepared `.npz`, as a list of NightFiles by name.
-
-    What `prepare` wrote next to EDF files is passed over. ValueError for a folder that is missing, empty or holds both.
-    """
+    What `prepare` wrote next to EDF files is passed over. ValueError for a folder that is missing, empty or mixed."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; {NAME_IT}")

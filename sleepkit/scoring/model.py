@@ -45,9 +45,7 @@ class Model:
 
 def load_model(path: str | Path | None = None) -> Model:
     """The model saved under `path` (by `save_network`, with or without ending, or as `.onnx`); None is the package's.
-
-    Raises ValueError for a missing or damaged file and for a network that cannot score a new night.
-    """
+    ValueError for a missing or damaged file and for a network that cannot score a new night."""
     exported = DEFAULT.with_name(DEFAULT.name + ".onnx")  # in onnxruntime, which takes a sixth of PyTorch's time
     packaged = exported if exported.is_file() and find_spec("onnxruntime") else DEFAULT
     chosen = Path(packaged if path is None else path)

@@ -1,8 +1,7 @@
 """The ONNX graph of a trained network, written node by node: what onnxruntime computes instead of PyTorch.
 
-Written here, not traced: so the signal may have any length, BatchNorm is part of the convolution before it, a ReLU or a
-pool that several operations share is computed once, and narrow nodes are computed side by side.
-Convolutions have a height of one sample, as onnxruntime has fast paths for pictures, not for signals.
+Written here, not traced: the signal may have any length, BatchNorm is part of a convolution, a shared ReLU or pool is
+computed once, narrow nodes side by side. Signals have a height of one: onnxruntime has fast paths for pictures only.
 """
 
 import json
@@ -194,8 +193,8 @@ def _folded(x, weight, bn, geometry=()):
 def _pooled(graph, x, operation):
     if operation.kind == "Identity":
         return x
-    window = {"kernel_shape": [1, 3], "strides": [1, operation.stride], "pads": [0, 1, 0, 1]}
-    return graph.change(operation.kind, x, operation.stride, **window)
+    stride = operation.stride
+    return graph.change(operation.kind, x, stride, kernel_shape=[1, 3], strides=[1, stride], pads=[0, 1, 0, 1])
 
 
 def _array(tensor):

@@ -21,11 +21,10 @@ def sleep_statistics(stages):
     counts = np.bincount(stages[stages >= 0], minlength=len(STAGES))
     n, sleep, nan = len(stages), len(asleep), float("nan")
     first, last = (asleep[0], asleep[-1] + 1) if sleep else (0, 0)
-    rems = np.flatnonzero(stages == rem)
     epochs = {"recording": n, "unscored": (stages < 0).sum(), "TST": sleep, "SPT": last - first}
     epochs["WASO"] = (stages[first:last] == wake).sum() if sleep else nan
     epochs["SOL"] = first if sleep else nan
-    epochs["REM_latency"] = rems[0] - first if len(rems) else nan
+    epochs["REM_latency"] = int((stages == rem).argmax()) - first if rem in stages else nan
     epochs |= dict(zip(STAGES, counts, strict=True))
     found = {name: float(number * EPOCH_MINUTES) for name, number in epochs.items()}
     found["SE"] = 100 * sleep / n if n else nan

@@ -141,9 +141,7 @@ def _expert(path, night):
 
 def read_night(path, fs, samples, channel=None):
     """Read a recording (see `read_channel`), or a prepared `.npz` night, for a network of `samples` samples at `fs` Hz.
-
-    A prepared night that holds only the first seconds of its epochs gives an epoch as many windows as fit.
-    """
+    A prepared night that holds only the first seconds of its epochs gives an epoch as many windows as fit."""
     path = Path(path)
     if path.suffix.lower() == ".npz":
         return _from_prepared(path, fs, samples, channel)
@@ -193,10 +191,8 @@ def _from_prepared(path, fs, samples, channel):
 
 
 def _without_offset(x, fs):
-    """The signal, high-passed where its median epoch lies more than OFFSET from zero, and how far that was in µV.
-
-    First order at 0.5 Hz, as Sleep-EDF's recorder had it: that is what the networks were trained on.
-    """
+    """The signal, high-passed where its median epoch lies more than OFFSET from zero, and how far that was in µV. First
+    order at 0.5 Hz, as Sleep-EDF's recorder had it: that is what the networks were trained on."""
     length = round(EPOCH_SECONDS * fs)
     means = x[: len(x) // length * length].reshape(-1, length).mean(axis=1)
     offset = float(np.median(np.abs(means)))

@@ -119,10 +119,7 @@ def _noise(rng, logpower, color):
     spectrum *= np.exp(0.5 * logpower)
     spectrum *= scale
     noise = irfft(spectrum, n=FRAME, axis=1) * window
-    out = np.zeros((len(logpower) + 1, HOP), dtype=np.float32)
-    out[:-1] += noise[:, :HOP]
-    out[1:] += noise[:, HOP:]
-    return out
+    return np.pad(noise[:, :HOP], ((0, 1), (0, 0))) + np.pad(noise[:, HOP:], ((1, 0), (0, 0)))
 
 
 def _background(rng, person, weights, moving, samples):
