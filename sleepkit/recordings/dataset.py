@@ -22,8 +22,7 @@ class NightFiles:
     problem: str = ""  # why they cannot be used
 
     @property
-    def subject(self):
-        """Number of the subject; -1 where the name is not Sleep-EDF's."""
+    def subject(self):  # its number; -1 where the name is not Sleep-EDF's
         match = RECORDING.match(self.night)
         return int(match[1]) if match else -1
 

@@ -33,10 +33,7 @@ class Signal:
     ranges: tuple  # physical and digital minimum and maximum, four fields as they stand there
     samples: int  # in a data record
     place: int  # of its first byte in a data record
-
-    @property
-    def annotates(self):
-        return self.label in ("EDF Annotations", "BDF Annotations")
+    annotates: bool
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,7 @@ class EdfFile:
     def rate(self, signal):  # Hz
         return signal.samples / self.seconds
 
-    def channels(self):
-        """The signals that are no annotations."""
+    def channels(self):  # the signals that are no annotations
         return tuple(signal for signal in self.signals if not signal.annotates)
 
     def read(self, signal, first=0, last=None, factor=1.0):
@@ -99,8 +95,7 @@ class EdfFile:
                     found += [(*times, text) for text in (first, *others) if text]
         return sorted(found, key=lambda annotation: annotation[0])
 
-    def _rows(self, signal):
-        """Bytes of an annotation signal in each record, with the zero that ends the last one."""
+    def _rows(self, signal):  # bytes of annotations in each record, with the zero that ends the last one
         return [row.tobytes() + b"\0" for _, rows in self._records(signal, 0, self.records) for row in rows]
 
     def _records(self, signal, begin, end):
@@ -183,7 +178,8 @@ def _signals(header, n, sample_bytes):
         label, unit = (field.decode("latin-1").strip(" \0") for field in (label, unit))
         if (count := _integer(samples)) < 0:
             raise ValueError(f"signal {label!r} has {count} samples in a record")
-        signals.append(Signal(label, unit, tuple(ranges), count, place))
+        annotates = label in ("EDF Annotations", "BDF Annotations")
+        signals.append(Signal(label, unit, tuple(ranges), count, place, annotates))
         place += count * sample_bytes
     return tuple(signals)
 

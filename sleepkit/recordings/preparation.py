@@ -172,7 +172,6 @@ def _origin(files, settings):
 
 
 def _counts_if_done(target, origin):
-    """Counts of a night that stands there and has this origin; None where it has to be made."""
     if not target.exists():
         return None
     try:
@@ -187,5 +186,4 @@ def _counts_if_done(target, origin):
 
 
 def _counts(y, left_out):
-    stages = np.bincount(y, minlength=len(STAGES)).tolist()
-    return dict(zip(COUNTS, (*stages, len(y), *left_out), strict=True))
+    return dict(zip(COUNTS, (*np.bincount(y, minlength=len(STAGES)).tolist(), len(y), *left_out), strict=True))

@@ -29,8 +29,7 @@ class Model:
     facts: dict  # as `save_network` wrote it
     context: Context | None
 
-    def probabilities(self, x):
-        """(n, samples) float32 µV -> (n, 5)."""
+    def probabilities(self, x):  # (n, samples) float32 µV -> (n, 5)
         parts = [self.logits(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]
         return softmax(np.concatenate([np.zeros((0, len(STAGES))), *parts]))
 

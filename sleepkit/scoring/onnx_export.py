@@ -136,8 +136,7 @@ def export(model, folder, nights=None):
     net, about = load_network(model)
     name, folder = Path(model).name, Path(folder)
     if not {"normalisation", "samples", "fs"} <= set(about):
-        wanted = "export takes networks that were trained subjectwise"
-        raise ValueError(f"{model}.json: no normalisation, samples or fs; {wanted}")
+        raise ValueError(f"{model}.json: no normalisation, samples or fs; export takes networks trained subjectwise")
     files, scale = {"float": folder / f"{name}.onnx"}, Normalisation(**about["normalisation"])
     facts = {key: value for key, value in about.items() if key not in STRUCTURE}
     export_onnx(net, files["float"], about["samples"], scale, facts)
@@ -188,7 +187,6 @@ def _seen(about):
 
 
 def _compare(net, scale, files, epochs, about):
-    """Checks of the two files on labelled nights."""
     subjects = set(epochs.subject.tolist())
     new = "held out" if _seen(about) and not _seen(about) & subjects else "not held out"
     kind = f"{len(epochs):,} epochs of subjects {', '.join(map(str, sorted(subjects)))}, {new}"

@@ -39,8 +39,7 @@ class Step(NamedTuple):
     dilation: int = 1
 
     @property
-    def whole(self):
-        """The same convolution with a weight for every channel of the value, in the order in which they lie there."""
+    def whole(self):  # the same convolution with a weight for every channel of the value, in their order
         every = self.x._replace(places=np.arange(self.x.width))
         return self._replace(x=every, weight=self.x.spread(self.weight, axis=1))
 
@@ -64,8 +63,7 @@ class Graph:
         return name
 
     def value(self, name, places, width, halved):
-        """A Value whose shape the graph states: onnxruntime adds while it convolves where it knows both lengths, which
-        it does not find out by itself behind a dilated convolution."""
+        """A Value whose shape the graph states: behind a dilated one onnxruntime else does not add as it convolves."""
         shape = ["batch", width, 1, "samples" + halved * "/2"]
         self.shapes[name] = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         return Value(name, places, width, halved)
@@ -78,8 +76,7 @@ class Graph:
             self.made[asked] = self.value(name, x.places, x.width, x.halved + stride // 2)
         return self.made[asked]._replace(places=x.places)
 
-    def filled(self, filters):
-        """Channels of the value that so many filters make: whole blocks."""
+    def filled(self, filters):  # channels of the value that so many filters make: whole blocks
         return -(-filters // self.block) * self.block
 
     def convolve(self, step):

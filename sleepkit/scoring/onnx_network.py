@@ -64,9 +64,8 @@ def shorten_names(model):
 def _normalise(graph, x, normalisation):
     """(x - mean) / sd, clipped to +-3 and divided by 3: the same as x / 3 sd - mean / 3 sd, clipped to +-1."""
     mean, sd = (np.asarray(value, dtype=np.float64) for value in (normalisation.mean, normalisation.sd))
-    scaled = graph.add("Mul", x, graph.constant(1 / (3 * sd)))
-    shifted = graph.add("Add", scaled, graph.constant(-mean / (3 * sd)))
-    return graph.add("Clip", shifted, graph.constant(-1), graph.constant(1))
+    x = graph.add("Add", graph.add("Mul", x, graph.constant(1 / (3 * sd))), graph.constant(-mean / (3 * sd)))
+    return graph.add("Clip", x, graph.constant(-1), graph.constant(1))
 
 
 def _cell(graph, cell, before_last, last):

@@ -70,8 +70,7 @@ def write(scoring, folder, text):
         with target.open("rb") as file:
             begin = file.read(1 << 20 if target.suffix == ".txt" else 1024)  # the summary ends with the mark
         if not (begin.startswith(HEADER.encode()) if target.suffix == ".csv" else MARK in begin):
-            cure = "move it away or name another folder with --output"
-            raise ValueError(f"{target}: was not written here and is left as it is; {cure}")
+            raise ValueError(f"{target}: was not written here and is left as it is; move it or change --output")
     # They move into place in the reverse order, night.csv last: who sees it sees the others, too.
     with ExitStack() as stack:
         csv, network, hypnogram, png, txt = (stack.enter_context(written(target)) for target in targets)

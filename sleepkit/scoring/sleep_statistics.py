@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from sleepkit.epochs import STAGES
-
-EPOCH_MINUTES = 0.5
+from sleepkit.epochs import EPOCH_SECONDS, STAGES
 
 
 def sleep_statistics(stages):
@@ -26,7 +24,7 @@ def sleep_statistics(stages):
     epochs["SOL"] = first if sleep else nan
     epochs["REM_latency"] = int((stages == rem).argmax()) - first if rem in stages else nan
     epochs |= dict(zip(STAGES, counts, strict=True))
-    found = {name: float(number * EPOCH_MINUTES) for name, number in epochs.items()}
+    found = {name: float(number * EPOCH_SECONDS / 60) for name, number in epochs.items()}
     found["SE"] = 100 * sleep / n if n else nan
     for stage, count in zip(STAGES, counts.tolist(), strict=True):
         whole = n if stage == "W" else sleep

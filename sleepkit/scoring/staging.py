@@ -52,8 +52,7 @@ class Scoring:
     notes: tuple  # what the user should know
 
     @property
-    def stages(self):
-        """(n,) int: position in STAGES, -1 where the epoch was not scored."""
+    def stages(self):  # (n,) int: position in STAGES, -1 where the epoch was not scored
         return pd.Index(STAGES).get_indexer(self.epochs["stage"])
 
 

@@ -22,8 +22,7 @@ def score_stream(
     """Read epochs from `source` until it ends, and write a line of csv to `sink` as each one is complete.
 
     source : raw samples in µV at `model.fs`: float32 little endian, or ("text") one number per line
-    sink : gets columns HEADER; latency from the epoch's last sample to its stage. An epoch that is flat, clipped or not
-        finite has stage "?" and no probabilities
+    sink : gets columns HEADER, latency from an epoch's last sample on; one that cannot be scored has stage "?" alone
     context : forward-only smoothing; without it, or where the model holds none, the network's own probabilities
     returns (number of epochs, samples left over, mean and largest latency in ms)
     """
@@ -55,8 +54,7 @@ def score_stream(
 def _probabilities(x, model):
     """(5,) of an epoch by the network alone; None where less than half of its windows can be scored."""
     finite = np.where(np.isfinite(x), x, np.nan)
-    bad = bad_seconds(finite, model.fs)
-    good = windows_scored(bad[None, :EPOCH_SECONDS], len(x) // model.samples)
+    good = windows_scored(bad_seconds(finite, model.fs)[None, :EPOCH_SECONDS], len(x) // model.samples)
     windows = np.nan_to_num(finite).reshape(1, -1, model.samples)
     return model.vote(windows, good)[0] if epochs_scored(good)[0] else None
 

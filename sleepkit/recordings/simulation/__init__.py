@@ -29,10 +29,9 @@ CHANNELS = (
 
 
 def _edf_signal(values, rate, channel):
-    """`values` in physical units as an EDF signal; what exceeds the recorder's range is clipped, as it was."""
     label, transducer, unit, (low, high), (dlow, dhigh), prefilter = channel
     digital = (values - low) * np.float32((dhigh - dlow) / (high - low)) + dlow
-    digital = np.rint(digital).clip(dlow, dhigh).astype(np.int16)
+    digital = np.rint(digital).clip(dlow, dhigh).astype(np.int16)  # clipped, as the recorder did
     kinds = {"label": label, "transducer_type": transducer, "physical_dimension": unit, "prefiltering": prefilter}
     return edfio.EdfSignal.from_digital(digital, rate, physical_range=(low, high), digital_range=(dlow, dhigh), **kinds)
 
@@ -42,8 +41,7 @@ def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0):
     Same arguments (subject 0 to 99, night 0 to 9) give the same bytes."""
     if not (0 <= subject <= 99 and 0 <= night <= 9):
         raise ValueError(f"subject {subject}, night {night}: Sleep-EDF's names have room for 0 to 99 and 0 to 9")
-    seconds = round(3600 * hours)
-    if seconds < 1800:
+    if (seconds := round(3600 * hours)) < 1800:
         raise ValueError(f"hours={hours}: a night needs at least half an hour, for two cycles with all stages")
     person = draw_person(np.random.default_rng([seed, subject, 0]))
     rng = np.random.default_rng([seed, subject, 1 + night])
