@@ -17,22 +17,14 @@ IDS_PER_NIGHT = 10_000  # a 24-h night has 2,880 epochs
 
 @dataclass(frozen=True)
 class EpochSet:
-    """Epochs of one channel.
+    """Epochs of one channel; an id depends on the night and the place in it, not on which nights were loaded."""
 
-    x : (n, samples) float32, µV
-    y : (n,) int64, position in STAGES
-    subject : (n,) int64
-    night : (n,) str, "SC4001E0"
-    id : (n,) int64, permanent: it depends on the night and the epoch's place in it, not on which nights were loaded
-    fs : float, Hz
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    subject: np.ndarray
-    night: np.ndarray
-    id: np.ndarray
-    fs: float
+    x: np.ndarray  # (n, samples) float32, µV
+    y: np.ndarray  # (n,) int64, position in STAGES
+    subject: np.ndarray  # (n,) int64
+    night: np.ndarray  # (n,) str, "SC4001E0"
+    id: np.ndarray  # (n,) int64, permanent
+    fs: float  # Hz
 
     def __len__(self):
         return len(self.y)
@@ -56,11 +48,9 @@ class EpochSet:
 
     @classmethod
     def load(cls, folder, nights=None):
-        """Read prepared nights (`SC4001E0.npz`, ...) from `folder`, in the order of their names.
+        """Read prepared nights (`SC4001E0.npz`, ...) from `folder`, all or those named, in the order of their names.
 
-        nights : names to read; None reads all
-        Raises ValueError when the folder or a night is missing or damaged, or when nights differ in length or rate
-        or two files are of the same night.
+        ValueError for one that is missing, damaged, of another length or rate, or of the same night as another.
         """
         folder = Path(folder)
         # A name that starts with a dot is a file that a killed process was still writing.
@@ -92,19 +82,18 @@ class EpochSet:
 
 @dataclass(frozen=True)
 class PreparedNight:
-    """x : (n, samples) float32 µV;  y : (n,) int64 stages;  fs : Hz;  channel : its label, None where it is not told"""
+    """The epochs of one file."""
 
-    x: np.ndarray
-    y: np.ndarray
-    fs: float
-    channel: str | None
+    x: np.ndarray  # (n, samples) float32, µV
+    y: np.ndarray  # (n,) int64, position in STAGES
+    fs: float  # Hz
+    channel: str | None  # its label, None where the file does not tell it
 
 
 def read_prepared(path, whole=True):
     """Read a prepared night: `.npz` with x (n, samples) or (n, samples, 1), y (n,), fs and, if known, ch_label.
 
     whole : whether every sample must be finite and every label a position in STAGES
-    Raises ValueError that names the file.
     """
     again = "prepare the night again from its recording"
     try:
@@ -118,9 +107,8 @@ def read_prepared(path, whole=True):
         raise ValueError(f"{path}: not a prepared night with x, y and fs ({error}); {again}") from error
     x = x[:, :, 0] if x.ndim == 3 and x.shape[2] == 1 else x
     if x.ndim != 2 or y.shape != x.shape[:1] or not x.size:
-        raise ValueError(
-            f"{path}: x has shape {x.shape}, y {y.shape}; expected (n, samples) or (n, samples, 1) and (n,): {again}"
-        )
+        expected = "(n, samples) or (n, samples, 1) and (n,)"
+        raise ValueError(f"{path}: x has shape {x.shape}, y {y.shape}; expected {expected}: {again}")
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and told below
         x = x.astype(np.float32, copy=False)
     if whole and not np.isfinite(x).all():
@@ -132,13 +120,8 @@ def read_prepared(path, whole=True):
 
 
 def parse_night(name):
-    """Subject and night number of a recording id: "SC4192E0" is subject 19, night 2.
-
-    Raises ValueError for a name that is not Sleep-EDF's.
-    """
-    match = NIGHT_NAME.match(name)
-    if not match:
-        raise ValueError(
-            f"{name!r} is not a Sleep-EDF recording id such as SC4001E0 (SC4, two digits subject, one digit night)"
-        )
+    """Subject and night number of a recording id: "SC4192E0" is subject 19, night 2."""
+    if not (match := NIGHT_NAME.match(name)):
+        example = "SC4001E0 (SC4, two digits subject, one digit night)"
+        raise ValueError(f"{name!r} is not a Sleep-EDF recording id such as {example}")
     return int(match[1]), int(match[2])

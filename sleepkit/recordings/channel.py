@@ -20,30 +20,24 @@ LOWEST_RATE = 32  # Hz: below, spindles (up to 16 Hz) are not in the signal
 
 @dataclass(frozen=True)
 class Channel:
-    """x : (n,) float32 µV, interpolated across gaps;  fs : Hz;  name : "A - B" for a derivation
-    bad : (seconds,) bool, flat, clipped or not recorded;  start : datetime or None;  notes : tuple of str
-    """
+    """One channel of a recording, or the difference of two."""
 
-    x: np.ndarray
-    fs: float
-    name: str
-    bad: np.ndarray
+    x: np.ndarray  # (n,) float32 µV, interpolated across gaps
+    fs: float  # Hz
+    name: str  # "A - B" for a derivation
+    bad: np.ndarray  # (seconds,) bool: flat, clipped or not recorded
     start: datetime.datetime | None
-    notes: tuple
+    notes: tuple  # what the user should know
 
 
 def read_channel(path, channel=None):
-    """Read one channel, or the difference of two (see `find_channel`), of an EDF, EDF+, BDF or what MNE-Python reads.
-
-    Raises ValueError that names the file and the cure.
-    """
+    """Read a channel, or the difference of two (see `find_channel`), of an EDF, BDF or what MNE-Python reads."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file; name a recording or a folder of recordings")
     with path.open("rb") as file:
         ours = path.suffix.lower() in ENDINGS or file.read(8) in MAGIC
-    signals, start, notes = (_by_edf if ours else _by_mne)(path, channel)
-    (x, fs, name), *second = signals
+    ((x, fs, name), *second), start, notes = (_by_edf if ours else _by_mne)(path, channel)
     if fs < LOWEST_RATE:
         raise ValueError(f"{path}: channel {name!r} has {fs:g} Hz; EEG needs {LOWEST_RATE} Hz or more: name another")
     bad = bad_seconds(x, fs)
@@ -54,45 +48,42 @@ def read_channel(path, channel=None):
         bad |= bad_seconds(other, fs)
         x, name = x - other, f"{name} - {other_name}"
         bad |= bad_seconds(x, fs)
-    return Channel(_bridged(x), fs, name, bad, start, tuple(notes))
+    known = np.isfinite(x)
+    if known.any() and not known.all():  # what was not recorded is not scored, but a step would ring on both sides
+        x[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), x[known])
+    return Channel(np.nan_to_num(x, copy=False), fs, name, bad, start, tuple(notes))
 
 
-def find_channel(labels, wanted=None):
+def find_channel(labels, wanted=None, where=""):
     """Position of the channel that is wanted, or positions of the two whose difference it is.
 
-    labels : what the recording has;  wanted : a label ("EEG Fpz-Cz"; case, a leading EEG and a trailing -Ref do not
-        matter), a pattern that fits one label ("*Fpz*"), or a derivation ("Fpz - Cz"); None is Fpz-Cz or, in a
-        recording of one channel, that one
+    wanted : a label ("EEG Fpz-Cz"; case, a leading EEG and a trailing -Ref do not matter), a pattern that fits one of
+        the labels ("*Fpz*"), or a derivation ("Fpz - Cz"); None is Fpz-Cz or, in a recording of one channel, that one
     returns (i,) or (i, j), the channel being i minus j; of equal labels the first counts
-    Raises ValueError that lists the channels when there is none, or the ones that fit a pattern when there are several.
     """
     name = DEFAULT if wanted is None else wanted
-    found = _position(labels, name)
-    if found is not None:
+    if (found := _position(labels, name, where)) is not None:
         return (found,)
     for parts in (re.split(r"\s+-\s+", name), re.split(r"\s*-\s*", name)):
         if len(parts) == 2 and all(parts):
-            pair = tuple(_position(labels, part) for part in parts)
+            pair = tuple(_position(labels, part, where) for part in parts)
             if None not in pair and pair[0] != pair[1]:
                 return pair
     if wanted is None and len(labels) == 1:
         return (0,)
     there = ", ".join(labels) or "none"
-    raise ValueError(f"no channel {name!r}; there are: {there}. Name one of these, or two of them as 'A - B'")
+    raise ValueError(f"{where}no channel {name!r}; there are: {there}. Name one of these, or two of them as 'A - B'")
 
 
-def _position(labels, name):
+def _position(labels, name, where):
     """Position of the one label that `name` is or fits; None where there is none."""
-    if name in labels:
-        return labels.index(name)
-    plain = [_plain(label) for label in labels]
-    if _plain(name) in plain:
-        return plain.index(_plain(name))
-    if not set(name) & set("*?["):
-        return None
+    for form in (str, _plain):
+        if form(name) in (forms := [form(label) for label in labels]):
+            return forms.index(form(name))
     fits = [i for i, label in enumerate(labels) if fnmatchcase(label.casefold(), name.casefold())]
     if len(fits) > 1:
-        raise ValueError(f"{len(fits)} channels fit {name!r}: {', '.join(labels[i] for i in fits)}. Name one of them")
+        several = ", ".join(labels[i] for i in fits)
+        raise ValueError(f"{where}{len(fits)} channels fit {name!r}: {several}. Name one of them")
     return fits[0] if fits else None
 
 
@@ -102,17 +93,9 @@ def _plain(label):
     return re.sub(r"^eeg[ :_]?(?=.)|-ref$", "", text).strip()
 
 
-def _find(path, labels, channel):
-    try:
-        return find_channel(labels, channel)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
 def microvolts_of(path, signal):
     """Factor from a signal's unit to µV, None where the header names none. ValueError for a unit of something else."""
-    unit = signal.unit.casefold()
-    if unit and unit not in MICROVOLTS:
+    if (unit := signal.unit.casefold()) and unit not in MICROVOLTS:
         cure = "expected uV, mV or V; name another channel or correct the unit in the header"
         raise ValueError(f"{path}: channel {signal.label!r} is in {signal.unit!r}, {cure}")
     return MICROVOLTS.get(unit)
@@ -122,7 +105,8 @@ def _by_edf(path, channel):
     """By our own reader: list of (x in µV, Hz, label), start, list of notes."""
     edf = open_edf(path)
     channels, notes, signals = edf.channels(), list(edf.notes), []
-    for signal in (channels[i] for i in _find(path, [signal.label for signal in channels], channel)):
+    for position in find_channel([signal.label for signal in channels], channel, f"{path}: "):
+        signal = channels[position]
         if not signal.samples:
             raise ValueError(f"{path}: channel {signal.label!r} has no samples; name another channel")
         factor = microvolts_of(path, signal)
@@ -131,10 +115,9 @@ def _by_edf(path, channel):
             raise ValueError(f"{path}: the range of channel {signal.label!r} is beyond all numbers; correct the header")
         if factor is None:
             # The unit by which the signal has the amplitude of EEG; µV where none does.
-            sd = float(np.nanstd(x))
-            units = ((1.0, "µV"), (1e3, "mV"), (1e6, "V"))
-            factor, unit = next((u for u in units if PLAUSIBLE[0] <= sd * u[0] <= PLAUSIBLE[1]), units[0])
-            x *= np.float32(factor)
+            sd, units = float(np.nanstd(x)), {"µV": 1.0, "mV": 1e3, "V": 1e6}
+            unit = next((unit for unit in units if PLAUSIBLE[0] <= sd * units[unit] <= PLAUSIBLE[1]), "µV")
+            x *= np.float32(units[unit])
             notes.append(f"channel {signal.label!r} has no unit in the header; by its amplitude it was taken as {unit}")
         signals.append((x, edf.rate(signal), signal.label))
     if gaps := int(np.isnan(signals[0][0]).sum()):
@@ -146,33 +129,20 @@ def _by_mne(path, channel):
     """The same by MNE-Python, which knows some twenty formats; it is imported only here, as it takes a second."""
     with extras():
         import mne
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about what does not concern one channel's samples
+    with warnings.catch_warnings(action="ignore"):  # about what does not concern one channel's samples
         try:
             raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
             labels, fs, start = list(raw.ch_names), float(raw.info["sfreq"]), raw.info["meas_date"]
         except Exception as error:  # every reader of a damaged or foreign file raises its own
-            why = " ".join(str(error).split())[:200]
-            raise ValueError(
-                f"{path}: neither EDF, BDF nor what MNE-Python reads ({why}); export it as EDF+"
-            ) from error
+            why = f"neither EDF, BDF nor what MNE-Python reads ({' '.join(str(error).split())[:200]})"
+            raise ValueError(f"{path}: {why}; export it as EDF+") from error
         if raw.n_times > MAX_SAMPLES:
             raise ValueError(f"{path}: {raw.n_times:,} samples, more than {MAX_SAMPLES:,}; cut it into nights")
         signals = []
-        for position in _find(path, labels, channel):
+        for position in find_channel(labels, channel, f"{path}: "):
             try:
                 x = (raw.get_data(picks=[position])[0] * 1e6).astype(np.float32)
             except Exception as error:
                 raise ValueError(f"{path}: its data cannot be read ({error}); export it as EDF+") from error
             signals.append((x, fs, labels[position]))
     return signals, start and start.replace(tzinfo=None), []
-
-
-def _bridged(x):
-    """Gaps filled along a straight line: what stands there is not scored, but a step would ring on both sides."""
-    missing = ~np.isfinite(x)
-    if missing.any() and not missing.all():
-        x = x.copy()
-        x[missing] = np.interp(np.flatnonzero(missing), np.flatnonzero(~missing), x[~missing])
-    return np.nan_to_num(x, copy=False)

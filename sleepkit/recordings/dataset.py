@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sleepkit.epochs import parse_night
+from sleepkit.epochs import NIGHT_NAME
 from sleepkit.recordings.sleep_edf import EDF_NAME, RECORDING
 
 # What a folder is searched for; a single file may be of any kind that MNE-Python reads.
@@ -15,50 +15,36 @@ NAME_IT = "name the folder of the recordings, or get them with `python -m sleepk
 
 @dataclass(frozen=True)
 class NightFiles:
-    """The files of one night: PSG and hypnogram, or one prepared `.npz`; `problem` says why they cannot be used."""
+    """The files of one night: PSG and hypnogram, or one prepared `.npz`."""
 
     night: str
     files: tuple = ()
-    problem: str = ""
+    problem: str = ""  # why they cannot be used
 
     @property
-    def subject(self):
-        """Number of the subject; -1 where the name is not Sleep-EDF's."""
+    def subject(self):  # its number; -1 where the name is not Sleep-EDF's
         match = RECORDING.match(self.night)
         return int(match[1]) if match else -1
 
 
 def find_nights(folder):
-    """The nights of a folder (not of its subfolders), as a list of NightFiles sorted by name.
-
-    The folder holds either EDF pairs or prepared `.npz` nights; those that `prepare` wrote next to their EDF files are
-    passed over. Raises ValueError for a folder that is missing, empty, or holds both kinds.
-    """
+    """The nights of a folder (not of its subfolders), EDF pairs or prepared `.npz`, as a list of NightFiles by name.
+    What `prepare` wrote next to EDF files is passed over. ValueError for a folder that is missing, empty or mixed."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; {NAME_IT}")
     edfs, prepared = (_files(folder, (ending,)) for ending in (".edf", ".npz"))
     if edfs:
-        if foreign := [path.name for path in prepared if not written_here(path)]:
-            cure = "either could be meant: move one kind to a folder of its own"
-            raise ValueError(f"{folder}: holds EDF files and prepared nights ({foreign[0]}); {cure}")
+        if foreign := [path.name for path in prepared if not _written_here(path)]:
+            raise ValueError(f"{folder}: holds EDF files and prepared nights ({foreign[0]}); move one kind elsewhere")
         return _pair(edfs)
     if not prepared:
-        raise ValueError(
-            f"{folder}: neither EDF files nor prepared .npz nights in it (not in its subfolders); {NAME_IT}"
-        )
-    nights = []
-    for path in prepared:
-        try:
-            parse_night(path.stem)
-            nights.append(NightFiles(path.stem, (path,)))
-        except ValueError:
-            nights.append(_oddly_named(path))
-    return nights
+        raise ValueError(f"{folder}: neither EDF files nor prepared .npz nights directly in it; {NAME_IT}")
+    return [NightFiles(path.stem, (path,)) if NIGHT_NAME.match(path.stem) else _oddly_named(path) for path in prepared]
 
 
-def written_here(path):
-    """Whether `prepare` wrote this `.npz`: its mark is inside. A file that is no `.npz` at all was not written here."""
+def _written_here(path):
+    """Whether `prepare` wrote this `.npz`: its mark is inside."""
     try:
         with np.load(path, allow_pickle=False) as night:
             return "prepared_by" in night.files
@@ -67,7 +53,7 @@ def written_here(path):
 
 
 def recordings_in(folder):
-    """The recordings of a folder, sorted: files with an ending of RECORDINGS that are no hypnograms."""
+    """The recordings of a folder, sorted: files of RECORDINGS that are no hypnograms."""
     found = [path for path in _files(folder, RECORDINGS) if not path.stem.lower().endswith("hypnogram")]
     if not found:
         raise ValueError(f"{folder}: no recording in it (looked for {', '.join(RECORDINGS)}; not in its subfolders)")
@@ -80,7 +66,7 @@ def hypnogram_of(path, folder):
         raise ValueError(f"{folder}: expected the folder of the hypnograms, because the recordings are a folder, too")
     key = path.stem[:6] if RECORDING.match(path.stem) else path.stem
     # With a hyphen: NAME.hypnogram.edf is what scoring writes.
-    found = [other for other in sorted(folder.iterdir()) if other.name.lower().endswith("-hypnogram.edf")]
+    found = (other for other in sorted(folder.iterdir()) if other.name.lower().endswith("-hypnogram.edf"))
     return next((other for other in found if other.name.lower().startswith(key.lower())), None)
 
 
@@ -90,9 +76,8 @@ def _files(folder, endings):
 
 
 def _oddly_named(path):
-    examples = "SC4001E0-PSG.edf, SC4001EC-Hypnogram.edf, SC4001E0.npz"
-    problem = f"{path}: not named as Sleep-EDF names its files ({examples}); rename it or take it out of the folder"
-    return NightFiles(path.stem, (path,), problem)
+    names = "SC4001E0-PSG.edf, SC4001EC-Hypnogram.edf, SC4001E0.npz"
+    return NightFiles(path.stem, (path,), f"{path}: not named like {names}; rename it or take it out of the folder")
 
 
 def _pair(edfs):
@@ -100,11 +85,10 @@ def _pair(edfs):
     recordings, nights = {}, []
     for path in edfs:
         if match := EDF_NAME.fullmatch(path.name):
-            recordings.setdefault(match[1].upper(), {"psg": [], "hypnogram": []})[match[2].lower()].append(path)
+            recordings.setdefault(match[1].upper(), ([], []))[match[2].lower() == "hypnogram"].append(path)
         else:
             nights.append(_oddly_named(path))
-    for recording, found in recordings.items():
-        psgs, hypnograms = found["psg"], found["hypnogram"]
+    for recording, (psgs, hypnograms) in recordings.items():
         several, problem = max(psgs, hypnograms, key=len), ""
         if not psgs:
             problem = f"{hypnograms[0]}: no PSG to this hypnogram; add {recording}..-PSG.edf or take it away"

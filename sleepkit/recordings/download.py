@@ -20,20 +20,14 @@ class FetchError(WorkFailed):
 
 
 def fetch(
-    output_dir: str | Path | None = None,
-    dataset: str = "edf20",
-    base_url: str = BASE_URL,
-    registry: dict[str, str] | None = None,
+    output_dir: str | Path | None = None, dataset: str = "edf20", base_url: str = BASE_URL, registry: dict | None = None
 ) -> list[Path]:
     """Download a data set; files that are there and have the right SHA-1 are left, damaged ones fetched again.
 
     output_dir : folder; None is `SLEEPKIT_DATA`, else `data/` in the repository
     dataset : "edf20" (39 nights, about 2 GB) or "edf78" (153 nights, about 7.5 GB)
-    base_url : address of the folder that holds the files
-    registry : {file name: SHA-1} of what to fetch; None is the list of `dataset` that MNE ships
-    returns the paths, sorted
-
-    Raises FetchError, after all files were tried, naming those that failed and why; ValueError for an unknown data set.
+    base_url, registry : folder of the files and {file name: SHA-1} of what to fetch; None is MNE's list of `dataset`
+    returns the paths, sorted. Raises FetchError, after all files were tried, naming those that failed and why.
     """
     with extras():
         import pooch  # noqa: F401  (before the list of files: MNE, which has it, comes with the same extra)
@@ -46,19 +40,14 @@ def fetch(
         if problem:
             failed[name] = problem
     if failed:
-        lines = "".join(f"\n  {name}: {problem}" for name, problem in failed.items())
-        raise FetchError(
-            f"{len(failed)} of {len(registry)} files could not be fetched into {folder}:{lines}\n"
-            "What is there is kept: run the same command again to fetch the rest"
-        )
+        lines = [f"{len(failed)} of {len(registry)} files could not be fetched into {folder}:"]
+        lines += [f"  {name}: {problem}" for name, problem in failed.items()]
+        raise FetchError("\n".join([*lines, "What is there is kept: run the same command again to fetch the rest"]))
     return [folder / name for name in sorted(registry)]
 
 
 def sha1_of(dataset):
-    """{file name: SHA-1} of the PSGs and hypnograms of "edf20" or "edf78", from the list that MNE ships.
-
-    MNE is looked up but not imported, which would take a second.
-    """
+    """{file name: SHA-1} of a data set's files, from the list of MNE, which is not imported: that takes a second."""
     recordings = {night[:6] for night in nights_of(dataset)}
     sums = Path(find_spec("mne").origin).parent / "datasets" / "sleep_physionet" / "SHA1SUMS"
     pairs = (line.split() for line in sums.read_text().splitlines() if line.strip())
@@ -70,10 +59,9 @@ def _fetch_one(folder, name, sha1, base_url, waits):
     with extras():
         import pooch
         import requests
-
     pooch.get_logger().setLevel(logging.WARNING)  # its notices would break the progress bar
     url = f"{base_url.rstrip('/')}/{name}"
-    for wait in (*waits, None):
+    for wait in (*waits, 0):
         bar, answered = progress(total=1, desc=name, unit="B", unit_scale=True, leave=False), True
         try:
             download = pooch.HTTPDownloader(progressbar=bar, chunk_size=CHUNK)  # it puts the bar's true total in
@@ -95,6 +83,6 @@ def _fetch_one(folder, name, sha1, base_url, waits):
             return f"cannot be written ({error}); check the folder and the space on its disk", True
         finally:
             bar.close()
-        if wait is not None:
+        if wait:
             time.sleep(wait)
     return problem, answered

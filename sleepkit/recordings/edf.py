@@ -1,7 +1,5 @@
-"""EDF, EDF+ and BDF files: header, annotations, and one channel in physical units, at any rate and with gaps.
+"""EDF, EDF+ and BDF files: header (checked against the file's size), annotations, one channel in physical units.
 
-The files come from anybody's recorder. Nothing in a header is believed that the size of the file does not bear out: one
-that promises a thousand million records is refused before memory is asked for.
 Formats: Kemp et al. 1992 (doi:10.1016/0013-4694(92)90009-7), Kemp and Olivan 2003 (10.1016/S1388-2457(03)00123-8).
 """
 
@@ -15,9 +13,9 @@ import numpy as np
 MAGIC = {b"0       ": "EDF", b"\xffBIOSEMI": "BDF"}
 ENDINGS = (".edf", ".rec", ".bdf")
 SAMPLE_BYTES = {"EDF": 2, "BDF": 3}
-# Fields of a signal's header, None where they are not read, and their bytes. Each stands for all signals in turn.
-FIELDS = ("label", None, "unit", "low", "high", "digital_low", "digital_high", None, "samples", None)
-WIDTHS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
+# Fields of a signal's header and their bytes. Each stands for all signals in turn.
+FIELDS = (("label", 16), ("transducer", 80), ("unit", 8), ("low", 8), ("high", 8), ("digital low", 8))
+FIELDS += (("digital high", 8), ("filter", 80), ("samples", 8), ("reserved", 32))
 MAX_SAMPLES = 1 << 28  # of one channel: 1 GB as float32, a week at 400 Hz
 BLOCK = 1 << 20  # bytes read at a time
 START = re.compile(r"(\d\d)[.:/ -](\d\d)[.:/ -](\d\d) (\d\d)[.:/ -](\d\d)[.:/ -](\d\d)")
@@ -28,56 +26,39 @@ AGAIN = "download, copy or export it again"
 
 @dataclass(frozen=True)
 class Signal:
-    """One signal's part of the header.
-
-    ranges : four fields as they stand there, physical and digital minimum and maximum
-    samples : number in a data record;  place : first byte in a data record
-    """
+    """One signal's part of the header."""
 
     label: str
     unit: str
-    ranges: tuple
-    samples: int
-    place: int
-
-    @property
-    def annotates(self):
-        return self.label in ("EDF Annotations", "BDF Annotations")
+    ranges: tuple  # physical and digital minimum and maximum, four fields as they stand there
+    samples: int  # in a data record
+    place: int  # of its first byte in a data record
+    annotates: bool
 
 
 @dataclass(frozen=True)
 class EdfFile:
-    """Header of a file whose size agrees with it.
-
-    kind : "EDF" or "BDF";  signals : tuple of Signal, with those of annotations;  seconds : float, of a data record
-    start : str, date and time as in the header;  interrupted : bool, records may lie apart (EDF+D)
-    notes : what the user should know, tuple of str
-    """
+    """Header of a file whose size agrees with it."""
 
     path: Path
-    kind: str
-    signals: tuple
+    kind: str  # "EDF" or "BDF"
+    signals: tuple  # of Signal, with those of annotations
     records: int
     record_bytes: int
-    seconds: float
-    start: str
-    interrupted: bool
-    notes: tuple
+    seconds: float  # of a data record
+    start: str  # date and time as in the header
+    interrupted: bool  # records may lie apart (EDF+D)
+    notes: tuple  # what the user should know
 
-    def rate(self, signal):
-        """Hz, float."""
+    def rate(self, signal):  # Hz
         return signal.samples / self.seconds
 
-    def channels(self):
-        """The signals that are no annotations."""
+    def channels(self):  # the signals that are no annotations
         return tuple(signal for signal in self.signals if not signal.annotates)
 
     def read(self, signal, first=0, last=None, factor=1.0):
-        """Samples `first` to `last` - 1 of one signal, in the unit of its header times `factor`.
-
-        returns (n,) float32, NaN in the gaps between records; only the records that hold these samples are read
-        Raises ValueError for a scale that makes no sense, records out of order, and more than MAX_SAMPLES.
-        """
+        """Samples `first` to `last` - 1 of one signal, in the unit of its header times `factor`: (n,) float32, NaN in
+        the gaps between records. Only the records that hold these samples are read."""
         gain, offset = (factor * part for part in _scale(self, signal))
         starts = np.arange(self.records) * signal.samples  # where each record's samples begin
         if self.interrupted:
@@ -85,10 +66,8 @@ class EdfFile:
             starts += np.maximum.accumulate(gaps)  # rounded onsets must not let records overlap by a sample
         last = int(starts[-1]) + signal.samples if last is None else last
         if last - first > MAX_SAMPLES:
-            raise ValueError(
-                f"{self.path}: channel {signal.label!r} has {last - first:,} samples, more than {MAX_SAMPLES:,}; "
-                "cut the recording into nights"
-            )
+            asked = f"{self.path}: channel {signal.label!r} has {last - first:,} samples"
+            raise ValueError(f"{asked}, more than {MAX_SAMPLES:,}; cut the recording into nights")
         begin, end = np.searchsorted(starts + signal.samples, first, "right"), np.searchsorted(starts, last)
         origin = starts[begin:end].min(initial=first)
         x = np.full((starts[begin:end] + signal.samples).max(initial=last) - origin, np.nan, np.float32)
@@ -102,11 +81,8 @@ class EdfFile:
         return x[first - origin : last - origin]
 
     def annotations(self):
-        """Sorted list of (onset in s after the first sample, duration in s or None, text).
-
-        An annotation keeps the time of its record, and is left out here, if its text is empty (EDF+ 2.2.4).
-        Raises ValueError for what is no annotation.
-        """
+        """Sorted list of (onset in s after the first sample, duration in s or None, text); those without a text keep
+        the time of their record (EDF+ 2.2.4) and are left out."""
         found, begin = [], None
         for signal in self.signals:
             for row in self._rows(signal) if signal.annotates else ():
@@ -119,8 +95,7 @@ class EdfFile:
                     found += [(*times, text) for text in (first, *others) if text]
         return sorted(found, key=lambda annotation: annotation[0])
 
-    def _rows(self, signal):
-        """Bytes of an annotation signal in each record, with the zero that ends the last annotation."""
+    def _rows(self, signal):  # bytes of annotations in each record, with the zero that ends the last one
         return [row.tobytes() + b"\0" for _, rows in self._records(signal, 0, self.records) for row in rows]
 
     def _records(self, signal, begin, end):
@@ -146,9 +121,7 @@ class EdfFile:
         onsets = np.array([float(match[1]) for match in found])
         early = np.flatnonzero(np.diff(onsets) < self.seconds - 1e-3)
         if len(early):
-            raise ValueError(
-                f"{self.path}: data record {early[0] + 1} begins before the one before it has ended; export it again"
-            )
+            raise ValueError(f"{self.path}: data record {early[0] + 1} begins before the last ended; export it again")
         return onsets - onsets[0]
 
 
@@ -182,53 +155,45 @@ def open_edf(path):
         raise ValueError(f"{path}: {state} ({body:,} bytes of data, the header promises {promised:,}); {AGAIN}")
     if not 1e-4 <= seconds <= 1e6 and not all(signal.annotates for signal in signals):
         raise ValueError(f"{path}: its data records last {seconds:g} s each, which cannot be; export it again")
-    start = f"{head[168:176].decode('latin-1')} {head[176:184].decode('latin-1')}"
-    return EdfFile(path, kind, signals, records, length, seconds, start, head[195:197] == b"+D", notes)
+    date, clock = head[168:176].decode("latin-1"), head[176:184].decode("latin-1")
+    return EdfFile(path, kind, signals, records, length, seconds, f"{date} {clock}", head[195:197] == b"+D", notes)
 
 
 def parse_start(text):
     """ "24.04.89 16.13.00" as a datetime (1985 to 2084); None where it is no date."""
-    if not (match := START.fullmatch(text)):
-        return None
-    day, month, year, *time = map(int, match.groups())
+    match = START.fullmatch(text)
     try:
+        day, month, year, *time = map(int, match.groups() if match else ())
         return datetime.datetime(year + (1900 if year >= 85 else 2000), month, day, *time)
     except ValueError:
         return None
 
 
 def _signals(header, n, sample_bytes):
-    """The signals' headers, in their order."""
     if len(header) < 256 * n:
         raise ValueError("it ends within the header")
-    fields, at = {}, 0
-    for name, width in zip(FIELDS, WIDTHS, strict=True):
-        fields[name] = [header[at + width * i : at + width * (i + 1)] for i in range(n)]
-        at += width * n
+    fields = np.frombuffer(header, [(name, f"S{width}", n) for name, width in FIELDS])[0]
     signals, place = [], 0
-    for label, unit, *ranges, samples in zip(*(fields[name] for name in FIELDS if name), strict=True):
+    for label, _, unit, *ranges, _, samples, _ in zip(*fields, strict=True):
         label, unit = (field.decode("latin-1").strip(" \0") for field in (label, unit))
-        count = _integer(samples)
-        if count < 0:
+        if (count := _integer(samples)) < 0:
             raise ValueError(f"signal {label!r} has {count} samples in a record")
-        signals.append(Signal(label, unit, tuple(ranges), count, place))
+        annotates = label in ("EDF Annotations", "BDF Annotations")
+        signals.append(Signal(label, unit, tuple(ranges), count, place, annotates))
         place += count * sample_bytes
     return tuple(signals)
 
 
 def _scale(edf, signal):
     """Gain and offset to the physical unit: both ranges name the same two points of one line (EDF specification)."""
-    where = f"{edf.path}: channel {signal.label!r}"
+    where, bound = f"{edf.path}: channel {signal.label!r}", 1 << (8 * SAMPLE_BYTES[edf.kind] - 1)
     try:
         low, high, digital_low, digital_high = map(_number, signal.ranges)
     except ValueError as error:
         raise ValueError(f"{where}: a range in its header is no number ({error}); correct the header") from error
-    bound = 1 << (8 * SAMPLE_BYTES[edf.kind] - 1)
     if low == high or not -bound <= digital_low < digital_high < bound:
-        raise ValueError(
-            f"{where}: its header maps {digital_low:g} to {digital_high:g} onto {low:g} to {high:g}, which is no "
-            "scale; correct the header or name another channel"
-        )
+        maps = f"its header maps {digital_low:g} to {digital_high:g} onto {low:g} to {high:g}"
+        raise ValueError(f"{where}: {maps}, which is no scale; correct the header or name another channel")
     gain = (high - low) / (digital_high - digital_low)
     return gain, low - digital_low * gain
 
@@ -246,14 +211,12 @@ def _number(field):
     text = field.decode("latin-1").strip(" \0").replace(",", ".")  # some recorders write decimal commas
     if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text, re.ASCII):
         raise ValueError(f"{text!r} is no number")
-    value = float(text)
-    if not np.isfinite(value):
+    if not np.isfinite(value := float(text)):
         raise ValueError(f"{text!r} is too large")
     return value
 
 
 def _integer(field):
-    value = _number(field)
-    if value % 1:
+    if (value := _number(field)) % 1:
         raise ValueError(f"{value:g} is no whole number")
     return int(value)

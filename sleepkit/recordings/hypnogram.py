@@ -17,47 +17,33 @@ LABELS = {f"Sleep stage {name}": label for name, label in STAGE_NAMES.items()} |
 
 @dataclass(frozen=True)
 class Hypnogram:
-    """bouts : tuple of (first epoch, epoch after the last, label), in order of time, without the unscored ones
-    start : str, date and time as in the header
-    """
+    """An expert's scoring of a night."""
 
     path: Path
-    bouts: tuple
-    start: str
+    bouts: tuple  # of (first epoch, epoch after the last, label), in order of time, without the unscored ones
+    start: str  # date and time as in the header
 
 
 def read_hypnogram(path):
-    """Read an EDF+ hypnogram; epochs without an annotation count as unscored.
-
-    Raises ValueError for a damaged file, an unknown label, bouts that overlap, and bouts off the 30-s grid.
-    """
+    """Read an EDF+ hypnogram. ValueError for damage, unknown labels, bouts that overlap or lie off the 30-s grid."""
     edf = open_edf(path)
-    bouts = [_bout(path, *annotation) for annotation in edf.annotations()]
-    if not bouts:
+    if not (annotations := edf.annotations()):
         raise ValueError(f"{path}: no annotations in it, so it is no EDF+ hypnogram; download it again")
-    bouts = [bout for bout in bouts if bout[2] != UNSCORED]
-    for before, after in pairwise(bouts):
-        if after[0] < before[1]:
-            raise ValueError(
-                f"{path}: two stages are scored at second {after[0] * EPOCH_SECONDS}; correct the hypnogram, "
-                "each epoch has one stage"
-            )
+    bouts = [_bout(path, *found) for found in annotations if LABELS.get(found[2]) != UNSCORED]
+    for (_, end, _), (first, _, _) in pairwise(bouts):
+        if first < end:
+            raise ValueError(f"{path}: two stages are scored at second {first * EPOCH_SECONDS}; correct the hypnogram")
     return Hypnogram(edf.path, tuple(bouts), edf.start)
 
 
 def labels_of(hypnogram, seconds, psg):
-    """Labels of a PSG's whole epochs, (seconds // 30,) int: a position in STAGES, UNSCORED or MOVEMENT.
-
-    seconds : length of the PSG `psg`; official hypnograms run on to 24 h, unscored, which is normal
-    Raises ValueError where a *scored* epoch begins at or after the PSG's end.
-    """
+    """Labels of the whole epochs of a PSG of `seconds`, (seconds // 30,) int: position in STAGES, UNSCORED or MOVEMENT.
+    Official hypnograms run on to 24 h, unscored. ValueError where a *scored* epoch begins after the end of `psg`."""
     labels = np.full(int(seconds // EPOCH_SECONDS), UNSCORED)
     for first, end, label in hypnogram.bouts:
         if label >= 0 and (end - 1) * EPOCH_SECONDS >= seconds:
-            raise ValueError(
-                f"{hypnogram.path}: stages are scored up to second {end * EPOCH_SECONDS}, but {psg} ends at second "
-                f"{seconds:g}; one of the two is of another night or was cut: download both again"
-            )
+            ends = f"{psg} ends at second {seconds:g}; one is of another night or was cut: download both again"
+            raise ValueError(f"{hypnogram.path}: stages are scored up to second {end * EPOCH_SECONDS}, but {ends}")
         labels[first:end] = label
     return labels
 
@@ -66,13 +52,8 @@ def _bout(path, onset, duration, text):
     where = f"{path}: annotation {text!r} at second {onset:g}"
     if text not in LABELS:
         raise ValueError(f"{where} is no known stage; expected {', '.join(LABELS)}: rename or remove it")
-    label = LABELS[text]
-    if label == UNSCORED:
-        return 0, 0, label
     first, length = onset / EPOCH_SECONDS, (duration or 0) / EPOCH_SECONDS
     if first < 0 or length <= 0 or first % 1 or length % 1:
         lasts = "has no duration" if duration is None else f"lasts {duration:g} s"
-        raise ValueError(
-            f"{where} {lasts}; expected a start and a duration in whole {EPOCH_SECONDS}-s epochs: correct the hypnogram"
-        )
-    return int(first), int(first + length), label
+        raise ValueError(f"{where} {lasts}; expected whole {EPOCH_SECONDS}-s epochs: correct the hypnogram")
+    return int(first), int(first + length), LABELS[text]

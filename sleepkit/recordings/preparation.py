@@ -25,7 +25,7 @@ COLUMNS = ("night", "subject", *COUNTS, "status", "problem")
 
 @dataclass(frozen=True)
 class Settings:
-    """What a night is made of; ValueError for what cannot be."""
+    """What a night is made of."""
 
     channel: str = "EEG Fpz-Cz"
     wake_margin_minutes: float = 30  # wake kept before the first and after the last sleep (the field's custom)
@@ -33,16 +33,10 @@ class Settings:
 
     def __post_init__(self):
         if not 0 < self.seconds <= EPOCH_SECONDS or self.seconds * RATE % 1:
-            raise ValueError(
-                f"seconds={self.seconds}: expected more than 0, at most {EPOCH_SECONDS}, in steps of {1 / RATE} s"
-            )
+            expected = f"more than 0, at most {EPOCH_SECONDS}, in steps of {1 / RATE} s"
+            raise ValueError(f"seconds={self.seconds}: expected {expected}")
         if self.wake_margin_minutes < 0 or self.wake_margin_minutes * 60 % EPOCH_SECONDS:
             raise ValueError(f"wake_margin_minutes={self.wake_margin_minutes}: expected 0 or more, in steps of 0.5 min")
-
-    @property
-    def samples(self):
-        """Samples kept of every epoch."""
-        return round(self.seconds * RATE)
 
 
 def prepare(
@@ -56,15 +50,11 @@ def prepare(
     """Write one `.npz` of labelled epochs per night, and the table of the nights as `nights.csv`.
 
     source_dir : folder of Sleep-EDF pairs (PSG, hypnogram), or of prepared `.npz` nights (x, y, fs; any epoch length)
-    output_dir : may be the folder of the EDF pairs itself; a night that is done and unchanged is skipped, and a file
-        that `prepare` did not write is never touched
-    channel : label of the one channel that is read
-    wake_margin_minutes : wake kept before the first and after the last sleep (EDF pairs only)
-    seconds : kept of every 30-s epoch, from its start
+    output_dir : may be that folder, too; what is done and unchanged is skipped, what others wrote is never touched
+    channel, wake_margin_minutes, seconds : see Settings; wake is trimmed of EDF pairs only
     jobs : nights at a time; None is one per core, four at most (threads: they wait for the disk most of the time)
-    returns DataFrame with COLUMNS, one row per night, sorted; a night that cannot be prepared has status "failed",
-        zeros, and what to do as its problem
-    Raises ValueError for a missing, empty or mixed source folder and for impossible settings.
+    returns DataFrame with COLUMNS, one row per night; one that cannot be prepared is "failed" and says what to do
+    Raises ValueError for an unsuited source folder and impossible settings.
     """
     settings = Settings(channel, wake_margin_minutes, seconds)
     source_dir, output_dir = Path(source_dir), Path(output_dir)
@@ -88,11 +78,7 @@ def prepare(
 
 
 def open_channel(path, label):
-    """A recording as Sleep-EDF has them, its channel `label` and the factor from that channel's unit to µV.
-
-    Raises ValueError for a file that was not closed or has interruptions (EDF+D), and where the channel is missing, has
-    not 100 Hz, or is no voltage.
-    """
+    """A recording as Sleep-EDF has them, its channel `label` and the factor from that channel's unit to µV."""
     edf = open_edf(path)
     if edf.interrupted:
         raise ValueError(f"{path}: recording with interruptions (EDF+D); convert it to a continuous EDF first")
@@ -104,56 +90,39 @@ def open_channel(path, label):
         raise ValueError(f"{path}: no channel {label!r}; there are: {there}. Name one of these as channel")
     signal, where = signals[label], f"{path}: channel {label!r}"
     if round(edf.rate(signal), 6) != RATE:
-        raise ValueError(
-            f"{where} has {edf.rate(signal):g} Hz, expected {RATE} Hz; resample it or name another channel"
-        )
+        raise ValueError(f"{where} has {edf.rate(signal):g} Hz, expected {RATE} Hz; resample it or name another")
     if (factor := microvolts_of(path, signal)) is None:
         raise ValueError(f"{where} has no unit, expected uV, mV or V; correct the unit in the header")
     return edf, signal, factor
 
 
 def read_night(psg, hypnogram, settings):
-    """One night from its two EDF files, with the memory of what is kept of one channel.
-
-    First the movement and unscored epochs are dropped, then wake beyond the margin is trimmed: the other order would
-    count dropped epochs into the margin.
-    returns x (n, samples) float32 µV, y (n,) int stages, and the number of epochs left out for each of LEFT_OUT
-    Raises ValueError naming the file and the cure.
-    """
+    """One night from its two EDF files: x (n, samples) float32 µV, y (n,) int stages, and the number of epochs left out
+    for each of LEFT_OUT. Only the part of the channel that is kept is read."""
     (edf, signal, factor), scored = open_channel(psg, settings.channel), read_hypnogram(hypnogram)
     if edf.start != scored.start:
-        raise ValueError(
-            f"{psg}: starts {edf.start}, but {hypnogram} starts {scored.start}; "
-            "the two are not of one recording or a header was altered: download both again"
-        )
+        starts = f"{psg}: starts {edf.start}, but {hypnogram} starts {scored.start}"
+        raise ValueError(f"{starts}; not of one recording, or a header was altered: download both again")
     labels = labels_of(scored, edf.records * signal.samples / RATE, psg)
     kept, trimmed = keep(labels, round(settings.wake_margin_minutes * 60 / EPOCH_SECONDS))
     if not len(kept):
         raise ValueError(f"{hypnogram}: a night without sleep (no stage but W is scored); take it out of the folder")
     length, first = RATE * EPOCH_SECONDS, kept[0]
     x = edf.read(signal, first * length, (kept[-1] + 1) * length, factor).reshape(-1, length)[kept - first]
-    if x.min() == x.max():
-        raise ValueError(f"{psg}: channel {settings.channel!r} is flat over the scored night; name another channel")
-    left_out = int((labels == MOVEMENT).sum()), int((labels == UNSCORED).sum()), trimmed
-    return x[:, : settings.samples], labels[kept], left_out
+    return x, labels[kept], (int((labels == MOVEMENT).sum()), int((labels == UNSCORED).sum()), trimmed)
 
 
 def keep(labels, margin):
-    """Epochs that stay: drop what has no stage, then trim wake beyond `margin` epochs on either side of sleep.
-
-    labels : (n,) int, negative where there is no stage
-    returns positions (m,) int, empty for a night without sleep, and the number of trimmed epochs
-    """
-    staged = np.flatnonzero(labels >= 0)
+    """Positions of the epochs that stay (none without sleep), and how many were trimmed: what has no stage (a negative
+    label) is dropped, then wake beyond `margin` epochs before and after sleep."""
+    staged = np.flatnonzero(labels >= 0)  # first, else dropped epochs would count into the margin
     asleep = np.flatnonzero(labels[staged] != STAGES.index("W"))
-    if not len(asleep):
-        return staged[:0], len(staged)
-    kept = staged[max(0, asleep[0] - margin) : asleep[-1] + 1 + margin]
+    kept = staged[max(0, asleep[0] - margin) : asleep[-1] + 1 + margin] if len(asleep) else staged[:0]
     return kept, len(staged) - len(kept)
 
 
 def cut_night(path, settings):
-    """The same from a prepared `.npz`, cut to the first `seconds` of an epoch; nothing is dropped or trimmed again."""
+    """The same from a prepared `.npz`; nothing is dropped or trimmed again."""
     night = read_prepared(path)
     if night.channel not in (None, settings.channel):
         raise ValueError(f"{path}: no channel {settings.channel!r}; there is: {night.channel}. Name this as channel")
@@ -164,10 +133,7 @@ def cut_night(path, settings):
         raise ValueError(f"{path}: epochs of {there:g} s, shorter than {settings.seconds:g} s; pass seconds={there:g}")
     if not night.y.any():
         raise ValueError(f"{path}: a night without sleep (all labels are W); take it out of the folder")
-    x = night.x[:, : settings.samples]
-    if x.min() == x.max():
-        raise ValueError(f"{path}: the channel is flat; prepare the night again with another channel")
-    return x, night.y, (0, 0, 0)
+    return night.x, night.y, (0, 0, 0)
 
 
 def _prepare_night(source, output_dir, settings):
@@ -178,14 +144,17 @@ def _prepare_night(source, output_dir, settings):
     target = output_dir / f"{source.night}.npz"
     try:
         origin = _origin(source.files, settings)
-        counts = _counts_if_done(target, origin)
-        status = "unchanged" if counts else "written"
+        counts, status = _counts_if_done(target, origin), "unchanged"
         if not counts:
             x, y, left_out = (read_night if len(source.files) == 2 else cut_night)(*source.files, settings)
-            counts = _counts(y, left_out)
+            x = x[:, : round(settings.seconds * RATE)]
+            if x.min() == x.max():
+                where = f"{source.files[0]}: channel {settings.channel!r}"
+                raise ValueError(f"{where} is flat over the scored night; name another channel")
+            counts, status = _counts(y, left_out), "written"
+            kept = {name: counts[name] for name in LEFT_OUT}
             with written(target) as path:
-                y, left_out = y.astype(np.int32), dict(zip(LEFT_OUT, left_out, strict=True))
-                np.savez(path, x=x[:, :, None], y=y, fs=float(RATE), **origin, **left_out)
+                np.savez(path, x=x[:, :, None], y=y.astype(np.int32), fs=float(RATE), **origin, **kept)
     except Exception as error:
         known = isinstance(error, (ValueError, OSError))
         problem = str(error) if known else f"{source.files[0]}: {type(error).__name__}: {error}; please report it"
@@ -194,27 +163,15 @@ def _prepare_night(source, output_dir, settings):
 
 
 def _origin(files, settings):
-    """What a prepared night depends on, as plain fields of its file.
-
-    Of the sources name, size and time are compared: hashing them would take longer than preparing them.
-    """
-    stats = [path.stat() for path in files]
-    return {
-        "prepared_by": MARK,
-        "ch_label": settings.channel,
-        "seconds": float(settings.seconds),
-        "wake_margin_minutes": float(settings.wake_margin_minutes),
-        "source": [path.name for path in files],
-        "source_size": [stat.st_size for stat in stats],
-        "source_mtime_ns": [stat.st_mtime_ns for stat in stats],
-    }
+    """What a prepared night depends on, as fields of its file; hashing the sources would take longer than preparing."""
+    origin = {"prepared_by": MARK, "ch_label": settings.channel, "seconds": float(settings.seconds)}
+    origin |= {"wake_margin_minutes": float(settings.wake_margin_minutes), "source": [path.name for path in files]}
+    for fact in ("size", "mtime_ns"):
+        origin[f"source_{fact}"] = [getattr(path.stat(), f"st_{fact}") for path in files]
+    return origin
 
 
 def _counts_if_done(target, origin):
-    """Counts of a night that stands there and has this origin; None where it has to be made.
-
-    Raises ValueError for a file that was not written here.
-    """
     if not target.exists():
         return None
     try:
@@ -224,11 +181,9 @@ def _counts_if_done(target, origin):
         fields = {}
     if "prepared_by" not in fields:
         raise ValueError(f"{target}: {NOT_OURS}")
-    if any(fields.get(name) != value for name, value in origin.items()):
-        return None
-    return _counts(fields["y"], [fields[name] for name in LEFT_OUT])
+    same = all(fields.get(name) == value for name, value in origin.items())
+    return _counts(fields["y"], [fields[name] for name in LEFT_OUT]) if same else None
 
 
 def _counts(y, left_out):
-    stages = np.bincount(y, minlength=len(STAGES)).tolist()
-    return dict(zip(COUNTS, (*stages, len(y), *left_out), strict=True))
+    return dict(zip(COUNTS, (*np.bincount(y, minlength=len(STAGES)).tolist(), len(y), *left_out), strict=True))

@@ -12,18 +12,13 @@ MARGIN = 0.1  # of the range that 99 % of the training windows fill, allowed bey
 
 def bad_seconds(x, fs):
     """Seconds that are flat, clipped, or not recorded: x (n,) µV, NaN where nothing was recorded -> (n // fs,) bool.
-
-    A recording has no flag for clipping: a second counts as clipped when a tenth of it lies at the recording's very
-    largest or smallest value, which an unclipped signal reaches once.
-    """
+    Clipped: a tenth of the second lies at the recording's largest or smallest value, which other signals reach once."""
     edges = np.rint(np.arange(int(len(x) / fs + 1e-6)) * fs).astype(np.int64)
-    if not len(edges):
-        return np.zeros(0, bool)
     x = x[: round(len(edges) * fs)]
-    span = np.maximum.reduceat(x, edges) - np.minimum.reduceat(x, edges)
     known = x[np.isfinite(x)]
     if not len(known):
         return np.ones(len(edges), bool)
+    span = np.maximum.reduceat(x, edges) - np.minimum.reduceat(x, edges)
     rail = (x == known.max()) | (x == known.min())
     clipped = np.add.reduceat(rail.astype(np.int32), edges) > AT_RAIL * fs
     return ~(span >= FLAT) | clipped  # a NaN compares as flat
@@ -44,23 +39,9 @@ def typical_amplitude(x):
     return float(np.median(x.std(axis=1))) if len(x) else float("nan")
 
 
-def amplitude_problem(amplitude):
-    """What to say about a typical amplitude in µV that no scalp EEG has; None for one that it may have."""
-    low, high = PLAUSIBLE
-    if low <= amplitude <= high:
-        return None
-    return (
-        f"the signal's typical amplitude is {amplitude:.3g} µV (standard deviation), while EEG in sleep has 5 to 60: "
-        "its unit is probably wrong, or it is no EEG; it was scored as the header says"
-    )
-
-
 def features(x):
-    """Log amplitude and shape of the spectrum of each window: (n, samples) µV -> (n, 3), columns FEATURES.
-
-    Mobility is the standard deviation of the signal's slope against its own, which grows with the mean frequency;
-    complexity is the same of the slope against the signal (Hjorth 1970, doi:10.1016/0013-4694(70)90143-4).
-    """
+    """Log amplitude, mobility (standard deviation of the slope against the signal's) and complexity (mobility of the
+    slope against the signal's; Hjorth 1970, doi:10.1016/0013-4694(70)90143-4): (n, samples) µV -> (n, 3)."""
     found = np.empty((len(x), len(FEATURES)))
     for rows in np.array_split(np.arange(len(x)), max(1, len(x) // 1000)):
         slope = np.diff(x[rows], axis=1)
@@ -71,14 +52,10 @@ def features(x):
 
 def signal_facts(x):
     """What the training windows look like, for `unlike`: (n, samples) µV -> dict that json can hold."""
-    quantiles = np.quantile(features(x), QUANTILES, axis=0).T
-    return {
-        "mean": float(x.mean(dtype=np.float64)),
-        "sd": float(x.std(dtype=np.float64)),
-        "windows": len(x),
-        "quantiles": list(QUANTILES),
-        **{name: [round(float(value), 5) for value in row] for name, row in zip(FEATURES, quantiles, strict=True)},
-    }
+    quantiles = np.quantile(features(x), QUANTILES, axis=0).T.tolist()
+    mean, sd = float(x.mean(dtype=np.float64)), float(x.std(dtype=np.float64))
+    facts = {"mean": mean, "sd": sd, "windows": len(x), "quantiles": list(QUANTILES)}
+    return facts | {name: [round(x, 5) for x in row] for name, row in zip(FEATURES, quantiles, strict=True)}
 
 
 def unlike(found, facts):
@@ -89,9 +66,6 @@ def unlike(found, facts):
 
 
 def humming(found):
-    """Windows in which neighbouring samples rather oppose each other than agree: (n, 3) of `features` -> (n,) bool.
-
-    With r the correlation of neighbours, mobility is sqrt(2 (1 - r)): above sqrt(2), the power beyond a quarter of the
-    sampling rate outweighs what lies below it, as mains hum at 50 Hz does in 100 samples a second. EEG never does.
-    """
+    """Windows with more power above a quarter of the sampling rate than below: (n, 3) of `features` -> (n,) bool.
+    With r the correlation of neighbouring samples, mobility is sqrt(2 (1 - r)): r < 0 in mains hum, never in EEG."""
     return found[:, FEATURES.index("mobility")] > np.sqrt(2)

@@ -20,32 +20,22 @@ BATCH = 48  # windows at a time: what a layer makes of more no longer fits into 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A trained network with what scoring needs to know about it.
-
-    logits : function, windows (n, samples) float32 µV -> (n, 5);  fs : Hz;  facts : dict, as `save_network` wrote it
-    context : sleepkit.evaluation.context.Context, or None where the file holds none
-    """
+    """A trained network with what scoring needs to know about it."""
 
     name: str
-    logits: Callable
-    fs: float
+    logits: Callable  # windows (n, samples) float32 µV -> (n, 5)
+    fs: float  # Hz
     samples: int
-    facts: dict
+    facts: dict  # as `save_network` wrote it
     context: Context | None
 
-    def probabilities(self, x):
-        """(n, samples) float32 µV -> (n, 5)."""
-        if not len(x):
-            return np.zeros((0, len(STAGES)))
-        logits = np.concatenate([self.logits(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]).astype(float)
-        return softmax(logits)
+    def probabilities(self, x):  # (n, samples) float32 µV -> (n, 5)
+        parts = [self.logits(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]
+        return softmax(np.concatenate([np.zeros((0, len(STAGES))), *parts]))
 
     def vote(self, x, good):
-        """Probabilities of epochs, each for itself: every window has one vote, a flat or clipped one has none.
-
-        x : (n, windows, samples) float32 µV;  good : (n, windows) bool
-        returns (n, 5), zeros where no window is good
-        """
+        """Probabilities of epochs, each for itself: (n, windows, samples) float32 µV -> (n, 5). Every window that is
+        `good` (n, windows) has one vote; zeros where none is."""
         n, windows, samples = x.shape
         votes = self.probabilities(x.reshape(-1, samples)).reshape(n, windows, -1)
         weight = good / np.maximum(good.sum(axis=1, keepdims=True), 1)
@@ -53,39 +43,31 @@ class Model:
 
 
 def load_model(path: str | Path | None = None) -> Model:
-    """The model saved under `path` (by `save_network`, given with or without ending, or by the export as `.onnx`).
-
-    path : None is the network that comes with the package
-    Raises ValueError for a missing or damaged file and for a network that cannot score a new night.
-    """
-    chosen = Path(_packaged() if path is None else path)
+    """The model saved under `path` (by `save_network`, with or without ending, or as `.onnx`); None is the package's.
+    ValueError for a missing or damaged file and for a network that cannot score a new night."""
+    exported = DEFAULT.with_name(DEFAULT.name + ".onnx")  # in onnxruntime, which takes a sixth of PyTorch's time
+    packaged = exported if exported.is_file() and find_spec("onnxruntime") else DEFAULT
+    chosen = Path(packaged if path is None else path)
     if chosen.suffix == ".onnx":
-        logits, facts = _onnx(chosen)
-        return _model(chosen, logits, facts)
-    if chosen.suffix in (".safetensors", ".json"):
-        chosen = chosen.with_suffix("")
+        return _model(chosen, *_onnx(chosen))
+    chosen = chosen.with_suffix("") if chosen.suffix in (".safetensors", ".json") else chosen
     if not chosen.with_name(chosen.name + ".safetensors").is_file():
         missing = "the package has no default weights yet" if path is None else "no such model"
-        raise ValueError(
-            f"{chosen}.safetensors: {missing}; name with --model a network that a notebook saved "
-            "(runs/PROFILE/.../foldN.safetensors)"
-        )
+        cure = "name with --model a network that a notebook saved (runs/PROFILE/.../foldN.safetensors)"
+        raise ValueError(f"{chosen}.safetensors: {missing}; {cure}")
     # These import torch, which takes a second: an exported network does not need it, nor does a mistyped name.
     with extras():
         from sleepkit.evaluation.protocols import Normalisation
         from sleepkit.evaluation.training import predict_logits
         from sleepkit.network.saved import load_network
-
     net, facts = load_network(chosen)
     try:
         scale = Normalisation(*(float(facts["normalisation"][name]) for name in ("mean", "sd")))
         if not (np.isfinite([scale.mean, scale.sd]).all() and scale.sd > 0):
             raise ValueError(f"mean {scale.mean}, sd {scale.sd}")
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{chosen}.json: holds no single mean and sd of the training signal ({error}), so it cannot score a new "
-            "night; name a network of protocol subjectwise"
-        ) from error
+        lacks = f"no single mean and sd of the training signal ({error}), so it cannot score a new night"
+        raise ValueError(f"{chosen}.json: holds {lacks}; name a network of protocol subjectwise") from error
     return _model(chosen, lambda x: predict_logits(net, scale(x)), facts)
 
 
@@ -94,29 +76,19 @@ def describe(model):
     facts = model.facts
     parameters = f", {facts['parameters']:,} parameters" if isinstance(facts.get("parameters"), int) else ""
     lines = [f"model {model.name}{parameters}, trained on: {facts.get('data') or 'not on record'}"]
-
-    def shown(scores):
-        accuracy, macro_f1 = (f"{100 * scores[name]:.1f} %" for name in ("acc", "mf1"))
-        return f"accuracy {accuracy}, macro-F1 {macro_f1}, kappa {scores['kappa']:.3f}"
-
     try:
         checked = facts["cross_validation"]
         where = f"{checked['data']}, {checked['protocol']}, {checked['folds']} folds, {checked['n']:,} epochs"
         where += f", mean over {checked['seeds']} seeds" if checked.get("seeds", 1) > 1 else ""
         where += "; architecture has seen the test subjects" * checked.get("architecture_has_seen_test_subjects", False)
-        lines.append(f"cross-validated on {where}: {shown(checked)}")
-        if checked.get("context"):
-            lines.append(f"the same with context: {shown(checked['context'])}")
+        known = {f"cross-validated on {where}": checked, "the same with context": checked.get("context")}
+        for what, found in known.items():
+            if found:
+                accuracy, macro_f1 = (f"{100 * found[name]:.1f} %" for name in ("acc", "mf1"))
+                lines.append(f"{what}: accuracy {accuracy}, macro-F1 {macro_f1}, kappa {found['kappa']:.3f}")
     except (KeyError, TypeError, ValueError, AttributeError):
         lines.append("its cross-validated accuracy is not on record")
     return lines
-
-
-def _packaged():
-    """The package's own network: as it was exported, where onnxruntime is installed, which takes a sixth of PyTorch's
-    time and no second to start."""
-    exported = DEFAULT.with_name(DEFAULT.name + ".onnx")
-    return exported if exported.is_file() and find_spec("onnxruntime") else DEFAULT
 
 
 def _onnx(path):
@@ -143,22 +115,19 @@ def _model(path, logits, facts):
         fs, samples = float(facts["fs"]), int(facts["samples"])
         if not (0 < fs < 1e5 and 0 < samples <= EPOCH_SECONDS * fs and EPOCH_SECONDS * fs % samples == 0):
             raise ValueError(f"fs {fs}, samples {samples}: an epoch of {EPOCH_SECONDS} s is no multiple of that")
-        return Model(path.name, logits, fs, samples, facts, _context(facts))
+        return Model(path.name, logits, fs, samples, facts, _context(facts.get("context")))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: its description cannot be used ({error}); save or export it again") from error
 
 
-def _context(facts):
-    """The hidden Markov model that the file holds; None where it holds none."""
-    if not facts.get("context"):
+def _context(found):
+    if not found:
         return None
-    transition, prior = (np.array(facts["context"][name], dtype=float) for name in ("transition", "prior"))
-    weight, rarity = (float(facts["context"].get(name, 1)) for name in ("weight", "rarity"))
+    transition, prior = (np.array(found[name], dtype=float) for name in ("transition", "prior"))
+    weight, rarity = (float(found.get(name, 1)) for name in ("weight", "rarity"))
     k = len(STAGES)
     if transition.shape != (k, k) or prior.shape != (k,) or not (transition > 0).all() or not (prior > 0).all():
         raise ValueError(f"context: expected {k} x {k} transitions and {k} shares, all above 0")
-    if not 0 < weight <= 1:
-        raise ValueError(f"context: weight {weight}, expected a number above 0, at most 1")
-    if not 0 <= rarity <= 1:
-        raise ValueError(f"context: rarity {rarity}, expected a number of 0 to 1")
+    if not (0 < weight <= 1 and 0 <= rarity <= 1):
+        raise ValueError(f"context: weight {weight}, rarity {rarity}; expected above 0 and from 0, each at most 1")
     return Context(transition / transition.sum(axis=1, keepdims=True), prior / prior.sum(), weight, rarity)

@@ -14,7 +14,7 @@ from sleepkit.evaluation.training import predict_logits
 from sleepkit.execution.paths import written
 from sleepkit.network.saved import load_network
 from sleepkit.results import checks
-from sleepkit.scoring.onnx_network import network_graph, shorten_names
+from sleepkit.scoring.onnx_network import OPSET, network_graph, shorten_names
 from sleepkit.scoring.onnx_session import BATCH, open_session, run_session
 
 TOLERANCE = 1e-5  # of the logits in onnxruntime against PyTorch, relative to the largest where that is above 1
@@ -79,12 +79,9 @@ for stage in np.array({names})[probabilities.argmax(axis=1)]:
 def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):
     """Write a network as one ONNX file: `eeg` (batch, 1, samples) float32 -> `logits` (batch, 5) float32.
 
-    normalisation : sleepkit.evaluation.protocols.Normalisation or {"mean": ..., "sd": ...}; the file then takes µV.
-        Without it the input is normalised already
-    samples, facts, block : see sleepkit.scoring.onnx_network.network_graph. The file gives the same on any processor,
-        but takes up to half as long again where its block is another
-    Softmax over the logits gives the probabilities, in the order of sleepkit.epochs.STAGES. Raises ArithmeticError, and
-    writes nothing, when onnxruntime and PyTorch differ by more than TOLERANCE.
+    samples, facts, block : see `network_graph`; with another processor's block it takes up to half as long again
+    normalisation : Normalisation or {"mean": ..., "sd": ...}; the file then takes µV. None: normalised input
+    Raises ArithmeticError, and writes nothing, when onnxruntime and PyTorch differ by more than TOLERANCE.
     """
     if isinstance(normalisation, dict):
         normalisation = Normalisation(**normalisation)
@@ -99,21 +96,15 @@ def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):
 
 
 def logit_difference(net, session, x, normalisation=None):
-    """Largest difference of a session's logits to PyTorch's, relative to the largest logit where that is above 1.
-
-    x : (n, samples) float32, µV where `normalisation` is given
-    """
+    """Largest difference of a session's logits to PyTorch's for x (n, samples), relative to the largest above 1."""
     scaled = x if normalisation is None else normalisation(x)
     expected = predict_logits(copy.deepcopy(net).cpu(), scaled)  # a copy: it is switched to eval mode
     return float(np.abs(run_session(session, x) - expected).max() / max(1, np.abs(expected).max()))
 
 
 def quantise(net, path, samples, windows, normalisation=None, facts=None):
-    """Write a network as export_onnx does, but with weights and values between the layers in 8-bit integers
-    (onnxruntime, static, QDQ).
-
-    windows : (n, samples), as the file takes them; they show in which range every value lies (smallest to largest)
-    """
+    """Write a network as export_onnx does, but in 8-bit integers (onnxruntime, static, QDQ): `windows` (n, samples), as
+    the file takes them, show in which range every value lies."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     x = np.asarray(windows, dtype=np.float32)[:, None]
@@ -141,15 +132,12 @@ def export(model, folder, nights=None):
     nights : folder of prepared nights. Those of training subjects calibrate the integers, those of subjects that the
         network has not seen check the files; where there are none of a kind, all serve. None: no integers
     returns a data frame: claim, expected, measured, holds
-    Raises ValueError for files that are no network, or a network without normalisation, or nights that do not suit it.
     """
     net, about = load_network(model)
     name, folder = Path(model).name, Path(folder)
     if not {"normalisation", "samples", "fs"} <= set(about):
-        expected = "export takes networks that were trained subjectwise"
-        raise ValueError(f"{model}.json: no normalisation, samples or fs; {expected}")
-    scale = Normalisation(**about["normalisation"])
-    files = {"float": folder / f"{name}.onnx"}
+        raise ValueError(f"{model}.json: no normalisation, samples or fs; export takes networks trained subjectwise")
+    files, scale = {"float": folder / f"{name}.onnx"}, Normalisation(**about["normalisation"])
     facts = {key: value for key, value in about.items() if key not in STRUCTURE}
     export_onnx(net, files["float"], about["samples"], scale, facts)
     claims = [("ONNX equals PyTorch on noise, relative difference", f"at most {TOLERANCE:g}", "yes", True)]
@@ -166,43 +154,29 @@ def export(model, folder, nights=None):
 
 
 def model_card(name, about, files, frame):
-    """The Markdown text that goes with exported files: what they are, take and give, how they were checked and are run.
-
-    about : description of the saved network;  files : {"float": path, "int8": path};  frame : checks
-    """
-    left_out = {*STRUCTURE, "normalisation", "samples", "fs", "n_classes"}
-    rows = frame.assign(holds=np.where(frame.holds.astype(bool), "yes", "**no**"))
+    """The Markdown text that goes with exported files {"float": path, "int8": path} and their checks, a data frame."""
+    shown = {key: about[key] for key in ("samples", "fs", "n_classes", "normalisation")}
+    known = [f"- {key}: {json.dumps(value)}" for key, value in about.items() if key not in {*STRUCTURE, *shown}]
+    sizes = [f"| `{path.name}` | {kind} | {path.stat().st_size:,} |" for kind, path in files.items()]
     without = "\nNo 8-bit version: it is calibrated on nights, and none were given.\n"
-    return CARD.format(
-        **{key: about[key] for key in ("samples", "fs", "n_classes", "normalisation")},
-        name=name,
-        seconds=about["samples"] / about["fs"],
-        stages=", ".join(STAGES),
-        names=list(STAGES),
-        sizes="\n".join(f"| `{path.name}` | {kind} | {path.stat().st_size:,} |" for kind, path in files.items()),
-        integers="" if "int8" in files else without,
-        known="\n".join(f"- {key}: {json.dumps(value)}" for key, value in about.items() if key not in left_out),
-        opset=onnx.load(files["float"]).opset_import[0].version,
-        shift=-about["normalisation"]["mean"],
-        rows="\n".join(f"| {' | '.join(row)} |" for row in rows.astype(str).itertuples(index=False)),
-        batch=BATCH,
-    )
+    rows = frame.assign(holds=frame.holds.map({True: "yes", False: "**no**"})).astype(str).itertuples(index=False)
+    shown |= {"name": name, "names": list(STAGES), "stages": ", ".join(STAGES), "batch": BATCH}
+    shown |= {"seconds": about["samples"] / about["fs"], "shift": -about["normalisation"]["mean"], "opset": OPSET}
+    shown |= {"sizes": "\n".join(sizes), "integers": "" if "int8" in files else without, "known": "\n".join(known)}
+    return CARD.format(rows="\n".join(f"| {' | '.join(row)} |" for row in rows), **shown)
 
 
 def _nights(folder, about):
-    """Epochs of nights whose subjects the network was trained on, and of nights whose subjects it has not seen; all
-    nights where there are none of a kind."""
-    names = sorted(path.stem for path in Path(folder).glob("[!.]*.npz"))
-    subject = {name: parse_night(name)[0] for name in names}
-    known = [name for name in names if subject[name] in about.get("training", {}).get("train", [])]
-    unknown = [name for name in names if _seen(about) and subject[name] not in _seen(about)]
+    """Epochs of subjects that trained the network, and of those it has not seen; where there are none, of all."""
+    subject = {path.stem: parse_night(path.stem)[0] for path in Path(folder).glob("[!.]*.npz")}
+    known = [name for name in subject if subject[name] in about.get("training", {}).get("train", [])]
+    unknown = [name for name in subject if _seen(about) and subject[name] not in _seen(about)]
     parts = [EpochSet.load(folder, chosen or None) for chosen in (known, unknown)]
     for part in parts:
         if part.fs != about["fs"] or part.x.shape[1] < about["samples"]:
-            raise ValueError(
-                f"{folder}: nights of {part.x.shape[1]} samples at {part.fs:g} Hz; the network takes "
-                f"{about['samples']} at {about['fs']:g} Hz; prepare the nights accordingly"
-            )
+            there = f"{folder}: nights of {part.x.shape[1]} samples at {part.fs:g} Hz"
+            needed = f"the network takes {about['samples']} at {about['fs']:g} Hz"
+            raise ValueError(f"{there}; {needed}; prepare the nights accordingly")
     return [replace(part, x=part.x[:, : about["samples"]]) for part in parts]
 
 
@@ -213,18 +187,17 @@ def _seen(about):
 
 
 def _compare(net, scale, files, epochs, about):
-    """Checks of the two files on labelled nights."""
     subjects = set(epochs.subject.tolist())
     new = "held out" if _seen(about) and not _seen(about) & subjects else "not held out"
     kind = f"{len(epochs):,} epochs of subjects {', '.join(map(str, sorted(subjects)))}, {new}"
-    sessions = {name: open_session(path) for name, path in files.items()}
+    sessions = [open_session(files[name]) for name in ("float", "int8")]
     some = epochs.x[:: -(-len(epochs) // COMPARED)]
-    difference = logit_difference(net, sessions["float"], some, scale)
-    right = {name: run_session(session, epochs.x).argmax(1) == epochs.y for name, session in sessions.items()}
-    accuracy = {name: 100 * float(values.mean()) for name, values in right.items()}
-    lost = accuracy["float"] - accuracy["int8"]
+    difference = logit_difference(net, sessions[0], some, scale)
+    right = [run_session(session, epochs.x).argmax(1) == epochs.y for session in sessions]
+    accuracy, int8 = (100 * float(values.mean()) for values in right)
+    lost = accuracy - int8
     equal = f"ONNX equals PyTorch on {len(some):,} real epochs: relative difference of logits"
-    as_well = f"int8 stages as well ({kind}): accuracy {accuracy['int8']:.2f} %, float {accuracy['float']:.2f} %"
+    as_well = f"int8 stages as well ({kind}): accuracy {int8:.2f} %, float {accuracy:.2f} %"
     return [
         (equal, f"at most {TOLERANCE:g}", f"{difference:.1e}", difference <= TOLERANCE),
         (as_well, f"within {POINTS:g} point", f"{lost:+.2f} points lost", abs(lost) <= POINTS),

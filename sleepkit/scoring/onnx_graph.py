@@ -1,8 +1,7 @@
 """An ONNX graph under construction, whose channels fill the vectors that the processor computes with.
 
-On x86 onnxruntime keeps values in blocks of channels: a convolution of 4 filters takes as long as one of 16. So the
-channels of several convolutions share a block where they can, and filters of zeros fill what is left; else the channels
-would be put from one layout into another at every step.
+On x86 onnxruntime keeps values in blocks of channels: a convolution of 4 filters takes as long as one of 16. Several
+convolutions share a block where they can, and zeros fill the rest; else channels would change layout at every step.
 """
 
 from typing import NamedTuple
@@ -10,11 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from onnx import TensorProto, helper, numpy_helper
-
-
-def processor_block():
-    """Channels of a block in onnxruntime on this processor."""
-    return 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
 
 
 class Value(NamedTuple):
@@ -28,9 +22,7 @@ class Value(NamedTuple):
 
     def spread(self, array, axis):
         """The same array with zeros along `axis` where the value has channels that the network has not."""
-        shape = list(array.shape)
-        shape[axis] = self.width
-        wide = np.zeros(shape)
+        wide = np.zeros((*array.shape[:axis], self.width, *array.shape[axis + 1 :]))
         np.moveaxis(wide, axis, 0)[self.places] = np.moveaxis(array, axis, 0)
         return wide
 
@@ -47,20 +39,17 @@ class Step(NamedTuple):
     dilation: int = 1
 
     @property
-    def whole(self):
-        """The same convolution with a weight for every channel of the value, in the order in which they lie there."""
+    def whole(self):  # the same convolution with a weight for every channel of the value, in their order
         every = self.x._replace(places=np.arange(self.x.width))
         return self._replace(x=every, weight=self.x.spread(self.weight, axis=1))
 
 
 class Graph:
-    """Nodes and constants in the order in which they were added; every output has the name of its node.
+    """Nodes and constants in the order in which they were added; every output has the name of its node."""
 
-    block : channels of a block in onnxruntime
-    """
-
-    def __init__(self, block):
-        self.block = block
+    def __init__(self, block=None):
+        here = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
+        self.block = block or here  # channels that onnxruntime computes at once on a processor
         self.nodes, self.constants, self.made, self.shapes = [], [], {}, {}
 
     def add(self, kind, *inputs, output=None, **attributes):
@@ -74,8 +63,7 @@ class Graph:
         return name
 
     def value(self, name, places, width, halved):
-        """A Value whose shape the graph states: onnxruntime adds two values while it convolves where it knows that both
-        are equally long, which it does not find out by itself behind a dilated convolution."""
+        """A Value whose shape the graph states: behind a dilated one onnxruntime else does not add as it convolves."""
         shape = ["batch", width, 1, "samples" + halved * "/2"]
         self.shapes[name] = helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         return Value(name, places, width, halved)
@@ -88,20 +76,16 @@ class Graph:
             self.made[asked] = self.value(name, x.places, x.width, x.halved + stride // 2)
         return self.made[asked]._replace(places=x.places)
 
-    def filled(self, filters):
-        """Channels of a value that is made by so many filters."""
+    def filled(self, filters):  # channels of the value that so many filters make: whole blocks
         return -(-filters // self.block) * self.block
 
     def convolve(self, step):
         """The value that a Step makes; its channels come first."""
         n = len(step.weight)
-        return self._convolution(step.whole, Value("", np.arange(n), self.filled(n), step.x.halved), groups=1)
+        return self.convolve_into(Value("", np.arange(n), self.filled(n), step.x.halved), step.whole)
 
-    def convolve_depthwise(self, step):
-        """The value that a Step with one filter a channel makes: weight (channels of the network in x, 1, taps)."""
-        return self._convolution(step, step.x, groups=step.x.width)
-
-    def _convolution(self, step, like, groups):
+    def convolve_into(self, like, step, groups=1):
+        """The same, with channels at the places of `like`; with as many groups as channels, each has its own filter."""
         inputs = [self.constant(like.spread(step.weight, axis=0)[:, :, None])]
         inputs += [] if step.bias is None else [self.constant(like.spread(step.bias, axis=0))]
         attributes = {"kernel_shape": [1, step.weight.shape[2]], "strides": [1, step.stride], "group": groups}
@@ -109,10 +93,3 @@ class Graph:
         attributes |= {"pads": [0, before, 0, behind], "dilations": [1, step.dilation]}
         name = self.add("Conv", step.x.name, *inputs, **attributes)
         return self.value(name, like.places, like.width, like.halved + step.stride // 2)
-
-    def total(self, values):
-        """The sum of several values whose channels lie in the same places."""
-        first, *others = values
-        for other in others:
-            first = self.value(self.add("Add", first.name, other.name), *first[1:])
-        return first

@@ -1,8 +1,7 @@
 """The ONNX graph of a trained network, written node by node: what onnxruntime computes instead of PyTorch.
 
-Written here, not traced: so the length of the signal stays free, BatchNorm is part of the convolution before it, a ReLU
-or a pool that several operations share is computed once, narrow nodes are computed side by side, and nothing but `onnx`
-is needed. Convolutions are given a height of one sample: onnxruntime has fast paths for pictures, not for signals.
+Written here, not traced: the signal may have any length, BatchNorm is part of a convolution, a shared ReLU or pool is
+computed once, narrow nodes side by side. Signals have a height of one: onnxruntime has fast paths for pictures only.
 """
 
 import json
@@ -12,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from sleepkit.epochs import STAGES
-from sleepkit.scoring.onnx_graph import Graph, Step, Value, processor_block
+from sleepkit.scoring.onnx_graph import Graph, Step, Value
 
 OPSET, IR_VERSION = 17, 8  # what onnxruntime 1.13 of 2022 and later read
 INPUT, OUTPUT = "eeg", "logits"
@@ -22,14 +21,11 @@ def network_graph(net, samples, normalisation=None, facts=None, block=None):
     """The network as an onnx.ModelProto: eeg (batch, 1, samples) float32 -> logits (batch, 5) float32.
 
     net : SleepNet, full or pruned; its running statistics are used (eval mode), whatever mode it is in
-    samples : length that the network was trained on; the graph takes any other, too, unless `normalisation` holds a
-        mean and sd for every sample position
-    normalisation : object with mean and sd in µV; (x - mean) / sd, clipped to +-3 and divided by 3, is then the first
-        step of the graph, whose input is in µV; None where the input is normalised already
-    facts : dict that json can hold, kept in the file (metadata `facts`)
-    block : channels that the processor computes at once, 8 or 16; None is this one's
+    samples : length that the network was trained on; the graph takes others unless `normalisation` is by sample
+    normalisation : object with mean and sd in µV; the input is then µV; None where it is normalised already
+    facts : dict, kept in the file;  block : channels that a processor computes at once, 8 or 16; None: this one's
     """
-    graph = Graph(block or processor_block())
+    graph = Graph(block)
     x = graph.add("Identity", INPUT) if normalisation is None else _normalise(graph, INPUT, normalisation)
     x = Value(graph.add("Unsqueeze", x, graph.constant([2], np.int64)), np.arange(1), width=1, halved=0)
     conv, bn, _ = net.stem
@@ -41,23 +37,18 @@ def network_graph(net, samples, normalisation=None, facts=None, block=None):
     graph.add("Gemm", mean, graph.constant(last.spread(weight, axis=1)), graph.constant(bias), transB=1, output=OUTPUT)
     by_position = normalisation is not None and np.ndim(normalisation.mean) > 0
     about = {"stages": STAGES, "samples": samples, "input": "normalised" if normalisation is None else "µV"}
-    return _model(graph, samples if by_position else "samples", net.classifier.out_features, (facts or {}) | about)
-
-
-def _model(graph, samples, classes, facts):
-    shapes = {INPUT: ["batch", 1, samples], OUTPUT: ["batch", classes]}
+    shapes = {INPUT: ["batch", 1, samples if by_position else "samples"], OUTPUT: ["batch", len(bias)]}
     ends = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)] for name, shape in shapes.items()]
     made = helper.make_graph(graph.nodes, "sleepkit", *ends, graph.constants, value_info=list(graph.shapes.values()))
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(made, opset_imports=opset, ir_version=IR_VERSION, producer_name="sleepkit")
-    helper.set_model_props(model, {"facts": json.dumps(facts)})
+    helper.set_model_props(model, {"facts": json.dumps((facts or {}) | about)})
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
 def shorten_names(model):
-    """The same model with short names, but for input and output, and without the shapes of values: else they take up
-    half of the file of a thousand small nodes that quantisation makes."""
+    """The same model with short names and without the shapes of values: else they are half of a quantised file."""
     graph, short = model.graph, {"": ""} | {name: name for name in (INPUT, OUTPUT)}
     for tensor in graph.initializer:
         tensor.name = short.setdefault(tensor.name, f"{len(short):x}")
@@ -73,42 +64,45 @@ def shorten_names(model):
 def _normalise(graph, x, normalisation):
     """(x - mean) / sd, clipped to +-3 and divided by 3: the same as x / 3 sd - mean / 3 sd, clipped to +-1."""
     mean, sd = (np.asarray(value, dtype=np.float64) for value in (normalisation.mean, normalisation.sd))
-    scaled = graph.add("Mul", x, graph.constant(1 / (3 * sd)))
-    shifted = graph.add("Add", scaled, graph.constant(-mean / (3 * sd)))
-    return graph.add("Clip", shifted, graph.constant(-1), graph.constant(1))
+    x = graph.add("Add", graph.add("Mul", x, graph.constant(1 / (3 * sd))), graph.constant(-mean / (3 * sd)))
+    return graph.add("Clip", x, graph.constant(-1), graph.constant(1))
 
 
 def _cell(graph, cell, before_last, last):
-    """All nodes of a cell, side by side in one value."""
     edges, widths = cell.edges, cell.widths
     fit = max(1, graph.block // widths.states[0]) if len(set(widths.states)) == 1 else 1
     layers = _layers(edges, widths.states[0], fit)
     states, steps, values = {}, {}, []
     for source, (x, module) in enumerate(((before_last, cell.preprocess0), (last, cell.preprocess1))):
         step = _step(graph, x, module)
-        step = step._replace(weight=np.tile(step.weight, (fit, 1, 1)), bias=np.tile(step.bias, fit))
-        copied = graph.convolve(step)  # the state, `fit` times
+        weight, bias = np.tile(step.weight, (fit, 1, 1)), np.tile(step.bias, fit)
+        copied = graph.convolve(step._replace(weight=weight, bias=bias))  # the state, `fit` times
         states[source] = copied._replace(places=np.arange(widths.states[source]))
-        operations = {number: operation for number, (operation, read) in enumerate(edges) if read == source}
-        steps |= _separable_steps(graph, copied, fit, operations)
+        kinds = {}  # separable and dilated operations; those of a kind are one, each on a copy of the state
+        for number, (operation, read) in enumerate(edges):
+            if read == source and operation.pairs:
+                kinds.setdefault(len(operation.pairs), []).append(number)
+        for numbers in (kind[k : k + fit] for kind in kinds.values() for k in range(0, len(kind), fit)):
+            together = _side_by_side(graph, copied, [edges[number][0] for number in numbers])
+            steps |= dict(zip(numbers, together, strict=True))
     for layer in layers:
         n = widths.states[2 + min(layer.values())]
         value = _layer(graph, edges, layer, states, steps, graph.filled(n))
         states |= {2 + node: value._replace(places=first + np.arange(n)) for first, node in layer.items()}
         values.append(value)
-    wide = [value.width for value in values]
-    starts = dict(zip((value.name for value in values), np.cumsum([0, *wide[:-1]]).tolist(), strict=True))
+    starts, width = {}, 0
+    for value in values:
+        starts[value.name], width = width, width + value.width
     places = [starts[states[2 + node].name] + states[2 + node].places for node in range(len(edges) // 2)]
-    name = graph.add("Concat", *starts, axis=1)
-    return graph.value(name, np.concatenate(places), sum(wide), values[0].halved)
+    return graph.value(graph.add("Concat", *starts, axis=1), np.concatenate(places), width, values[0].halved)
 
 
 def _layers(edges, n, fit):
-    """Which nodes of a cell are computed side by side in one value: a list of {place of its first channel: node}, nodes
+    """Nodes of a cell that are computed side by side in one value: a list of {place of its first channel: node}, nodes
     after those that they read.
 
-    A block of channels holds several nodes. A pool leaves channels where they are and takes all of a value: a node lies
-    where what it pools lies, and nodes of one value pool the same. Where one pools from two places, each has its own.
+    A pool leaves channels where they are and takes all of a value: a node lies where what it pools lies, and nodes of
+    one value pool the same. Where one pools from two places, each node has a value of its own.
     edges : (operation, source), two of every node;  n : channels of every state;  fit : states that share a block
     """
     layers, pools = [], []
@@ -144,37 +138,22 @@ def _layer(graph, edges, layer, states, steps, width):
                 own = step.whole
                 asked = (own.x.name, own.weight.shape[2], *own[3:])  # with stride, zeros and dilation
                 empty = own._replace(weight=np.zeros((width, *own.weight.shape[1:])), bias=np.zeros(width))
-                total = joined.setdefault(asked, empty)
-                total.weight[first : first + len(own.weight)] += own.weight
-                total.bias[first : first + len(own.weight)] += own.bias
+                joint, rows = joined.setdefault(asked, empty), slice(first, first + len(own.weight))
+                joint.weight[rows] += own.weight
+                joint.bias[rows] += own.bias
     node = min(layer.values())
     kept = [(operation, source) for operation, source in edges[2 * node : 2 * node + 2] if operation.keeps_channels]
     pooled = [_pooled(graph, states[source], operation) for operation, source in kept]
     # In this order onnxruntime adds while it convolves as often as it can.
-    return graph.total([*pooled, *(graph.convolve(step) for step in joined.values())])
-
-
-def _separable_steps(graph, copied, copies, operations):
-    """The last convolution of every separable or dilated one among a state's operations, as {number: Step}.
-
-    Several of one kind are computed as one, each on a copy of the state.
-    copied : the state, `copies` times one after another;  operations : {number: operation}
-    """
-    steps, groups = {}, {}
-    for number, operation in operations.items():
-        if operation.pairs:
-            groups.setdefault(len(operation.pairs), []).append(number)
-    for group in groups.values():
-        for start in range(0, len(group), copies):
-            numbers = group[start : start + copies]
-            together = _side_by_side(graph, copied, [operations[number] for number in numbers])
-            steps |= dict(zip(numbers, together, strict=True))
-    return steps
+    total, *others = [*pooled, *(graph.convolve(step) for step in joined.values())]
+    for other in others:
+        total = graph.value(graph.add("Add", total.name, other.name), *total[1:])
+    return total
 
 
 def _side_by_side(graph, x, operations):
     """The last convolutions of operations that all are separable or all are dilated; those before them are put into the
-    graph, those of all operations as one. x : the state, a copy for every operation."""
+    graph as one. x : the state, a copy for every operation."""
     steps = []
     for modules in zip(*(operation.pairs for operation in operations), strict=True):
         if steps:
@@ -184,11 +163,11 @@ def _side_by_side(graph, x, operations):
         convs = [module.depthwise for module in modules]
         taps = max(conv.kernel_size[0] for conv in convs)
         beyond = [(taps - conv.kernel_size[0]) // 2 for conv in convs]  # zeros on either side, so that all have `taps`
-        weights = [np.pad(_array(conv.weight), ((0, 0), (0, 0), (n, n))) for conv, n in zip(convs, beyond, strict=True)]
-        weight = np.concatenate(weights)
+        padded = zip(convs, beyond, strict=True)
+        weight = np.concatenate([np.pad(_array(conv.weight), ((0, 0), (0, 0), (n, n))) for conv, n in padded])
         stride, _, dilation = convs[0].geometry
         x = graph.change("Relu", x)._replace(places=x.places[: len(weight)])
-        x = graph.convolve_depthwise(Step(x, weight, None, stride, dilation * (taps // 2), dilation))
+        x = graph.convolve_into(x, Step(x, weight, None, stride, dilation * (taps // 2), dilation), groups=x.width)
         ends = np.cumsum([len(conv.weight) for conv in convs])[:-1]
         parts = [x._replace(places=places) for places in np.split(x.places, ends)]
         steps = [_folded(part, module.pointwise.weight, module.bn) for part, module in zip(parts, modules, strict=True)]
@@ -211,7 +190,6 @@ def _folded(x, weight, bn, geometry=()):
 
 
 def _pooled(graph, x, operation):
-    """What an operation without weights makes of a value."""
     if operation.kind == "Identity":
         return x
     stride = operation.stride

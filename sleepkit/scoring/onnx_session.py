@@ -15,10 +15,8 @@ def open_session(path):
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of exception for every status
-        raise ValueError(
-            f"{path}: not an ONNX file that onnxruntime {onnxruntime.__version__} can run ({error}); "
-            "write it again with `python -m sleepkit export`"
-        ) from error
+        what = f"not an ONNX file that onnxruntime {onnxruntime.__version__} can run ({error})"
+        raise ValueError(f"{path}: {what}; write it again with `python -m sleepkit export`") from error
 
 
 def run_session(session, x):

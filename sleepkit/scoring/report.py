@@ -17,7 +17,6 @@ from sleepkit.scoring.staging import score
 ENDINGS = (".csv", ".network.csv", ".hypnogram.edf", ".png", ".txt")
 HEADER = ",".join(("onset", "stage", *STAGES))
 MARK = b"sleepkit"  # stands in every file that is written here and is no csv
-DPI = 150
 
 
 class NightsFailed(WorkFailed):
@@ -27,26 +26,25 @@ class NightsFailed(WorkFailed):
 def score_files(source, output=None, model=None, channel=None, context=True, hypnogram=None, show=print):
     """Score a recording, or every recording of a folder, and write the files of ENDINGS for each: night.csv, ...
 
-    output : folder; None is that of the recording
-    hypnogram : an expert's EDF+ hypnogram; with a folder of recordings, the folder of their hypnograms
-        (SC4001EC-Hypnogram.edf or NAME-Hypnogram.edf to NAME.edf)
-    show : called with the summary of each night
-    Raises ValueError for bad input, NightsFailed after all nights of a folder were tried, naming those that failed.
+    output : folder; None is that of the recording;  show : called with the summary of each night
+    hypnogram : an expert's EDF+ hypnogram; with a folder, that of their hypnograms (NAME-Hypnogram.edf to NAME.edf)
+    Raises NightsFailed after all nights of a folder were tried, naming those that failed.
     """
-    source = Path(source)
-    model = load_model(model)
-    if not source.is_dir():
-        show(_score_file(source, Path(output or source.parent), model, channel, context, hypnogram))
-        return
-    paths = recordings_in(source)
-    failed = []
-    for path in progress(paths, desc="nights", unit="night"):
+    source, model, failed = Path(source), load_model(model), []
+    several = source.is_dir()
+    paths = recordings_in(source) if several else [source]
+    for path in progress(paths, desc="nights", unit="night") if several else paths:
         try:
             if clash := [other.name for other in paths if other != path and other.stem == path.stem]:
                 raise ValueError(f"{path}: {clash[0]} would be written to the same files; move one to another folder")
-            expert = None if hypnogram is None else hypnogram_of(path, Path(hypnogram))
-            show(_score_file(path, Path(output or source), model, channel, context, expert) + "\n")
+            expert = hypnogram_of(path, Path(hypnogram)) if several and hypnogram else hypnogram
+            scoring, folder = score(path, model, channel, context, expert), Path(output or path.parent)
+            text = summary(scoring)
+            write(scoring, folder, text)
+            show(f"{text}\nwritten: {folder / path.stem}{{{','.join(ENDINGS)}}}" + "\n" * several)
         except Exception as error:
+            if not several:
+                raise
             known = isinstance(error, (ValueError, OSError))
             failed.append(str(error) if known else f"{path}: {type(error).__name__}: {error}; please report it")
     if failed:
@@ -56,30 +54,24 @@ def score_files(source, output=None, model=None, channel=None, context=True, hyp
 
 def summary(scoring):
     """All that a reader should know about a scored night, as lines of text."""
-    night, model, path = scoring.night, scoring.model, scoring.path
-    n = len(scoring.epochs)
+    night = scoring.night
     began = f", begun {night.start:%Y-%m-%d %H:%M:%S}" if night.start else ""
-    lines = [
-        f"{path.name}: channel {night.channel}{began}; {n} epochs of 30 s, {int(night.scored.sum())} scored",
-        *describe(model),
-        "",
-        as_text(sleep_statistics(scoring.stages)),
-    ]
-    if scoring.labels is not None:
-        lines += ["", *_agreement(scoring)]
-    if scoring.notes:
-        lines += ["", *(f"note: {note}" for note in scoring.notes)]
+    epochs = f"{len(night.x)} epochs of 30 s, {night.scored.sum()} scored"
+    lines = [f"{scoring.path.name}: channel {night.channel}{began}; {epochs}", *describe(scoring.model)]
+    lines += ["", as_text(sleep_statistics(scoring.stages))]
+    lines += ["", *_agreement(scoring)] if scoring.labels is not None else []
+    lines += ["", *(f"note: {note}" for note in scoring.notes)] if scoring.notes else []
     return "\n".join([*lines, "", "scored by sleepkit; not for diagnosis"])
 
 
 def write(scoring, folder, text):
-    """Write the files of ENDINGS into `folder`: all of them, or none where something fails on the way.
-
-    Raises ValueError where one of them stands there and was not written here.
-    """
+    """Write the files of ENDINGS into `folder`, all or none; ValueError where one stands there of another origin."""
     targets = [Path(folder) / f"{scoring.path.stem}{ending}" for ending in ENDINGS]
-    for target in targets:
-        _require_own(target)
+    for target in filter(Path.exists, targets):
+        with target.open("rb") as file:
+            begin = file.read(1 << 20 if target.suffix == ".txt" else 1024)  # the summary ends with the mark
+        if not (begin.startswith(HEADER.encode()) if target.suffix == ".csv" else MARK in begin):
+            raise ValueError(f"{target}: was not written here and is left as it is; move it or change --output")
     # They move into place in the reverse order, night.csv last: who sees it sees the others, too.
     with ExitStack() as stack:
         csv, network, hypnogram, png, txt = (stack.enter_context(written(target)) for target in targets)
@@ -88,28 +80,6 @@ def write(scoring, folder, text):
         _write_hypnogram(scoring, hypnogram)
         _write_picture(scoring, png)
         txt.write_text(text + "\n", encoding="utf-8")
-
-
-def _score_file(path, folder, model, channel, context, hypnogram):
-    scoring = score(path, model, channel, context, hypnogram)
-    text = summary(scoring)
-    write(scoring, folder, text)
-    return f"{text}\nwritten: {folder / path.stem}{{{','.join(ENDINGS)}}}"
-
-
-def _require_own(target):
-    if not target.exists():
-        return
-    with target.open("rb") as file:
-        begin = file.read(1024)
-    if target.suffix == ".txt":
-        own = MARK in target.read_bytes()
-    else:
-        own = begin.startswith(HEADER.encode()) if target.suffix == ".csv" else MARK in begin
-    if not own:
-        raise ValueError(
-            f"{target}: was not written here and is left as it is; move it away or name another folder with --output"
-        )
 
 
 def _agreement(scoring):
@@ -125,13 +95,10 @@ def _agreement(scoring):
         one_stage = matrix.sum(axis=0).max() == matrix.sum(axis=1).max() == matrix.sum()  # chance agrees, too
         return f"accuracy {100 * found['acc']:.1f} %, kappa {'-' if one_stage else format(found['kappa'], '.3f')}"
 
-    rows = [f"{stage:>6}" + "".join(f"{count:7d}" for count in row) for stage, row in zip(STAGES, matrix, strict=True)]
-    return [
-        f"agreement with the expert over {both.sum()} epochs: {shown(matrix)} (the network alone: {shown(alone)})",
-        "rows the expert's stage, columns as scored:",
-        " " * 6 + "".join(f"{stage:>7}" for stage in STAGES),
-        *rows,
-    ]
+    first = f"agreement with the expert over {both.sum()} epochs: {shown(matrix)} (the network alone: {shown(alone)})"
+    rows = zip(["", *STAGES], [STAGES, *matrix], strict=True)
+    table = [f"{name:>6}" + "".join(f"{value:>7}" for value in row) for name, row in rows]
+    return [first, "rows the expert's stage, columns as scored:", *table]
 
 
 def _write_hypnogram(scoring, path):
@@ -140,32 +107,20 @@ def _write_hypnogram(scoring, path):
 
     stages = scoring.epochs["stage"].to_numpy()
     first = np.flatnonzero(np.r_[True, stages[1:] != stages[:-1]])
-    lengths = np.diff(np.r_[first, len(stages)])
-    annotations = [
-        edfio.EdfAnnotation(30 * int(begin), 30 * int(length), f"Sleep stage {'R' if stage == 'REM' else stage}")
-        for begin, length, stage in zip(first, lengths, stages[first], strict=True)
-    ]
-    start = scoring.night.start
-    dated = start is not None and 1985 <= start.year <= 2084  # what the format can say
-    edfio.Edf(
-        [],
-        annotations=annotations,
-        starttime=start.time().replace(microsecond=0) if start else None,
-        recording=edfio.Recording(startdate=start.date() if dated else None, equipment_code="sleepkit"),
-    ).write(path)
+    names = [f"Sleep stage {'R' if stage == 'REM' else stage}" for stage in stages[first]]
+    times = zip((30 * first).tolist(), (30 * np.diff(first, append=len(stages))).tolist(), names, strict=True)
+    annotations, start = [edfio.EdfAnnotation(*bout) for bout in times], scoring.night.start
+    date = start.date() if start and 1985 <= start.year <= 2084 else None  # what the format can say
+    clock = start.time().replace(microsecond=0) if start else None
+    recording = edfio.Recording(startdate=date, equipment_code="sleepkit")
+    edfio.Edf([], annotations=annotations, starttime=clock, recording=recording).write(path)
 
 
 def _write_picture(scoring, path):
     from sleepkit.paper.figures.nights import plot_scored
     from sleepkit.paper.figures.style import styled
 
-    night = scoring.night
-    figure = plot_scored(
-        scoring.epochs,
-        night.x.reshape(len(night.x), -1),
-        night.fs,
-        scoring.labels,
-        title=f"{scoring.path.name}, {night.channel}",
-        note="; ".join([*describe(scoring.model), *scoring.notes]),
-    )
-    styled(figure.savefig)(path, dpi=DPI, metadata={"Software": "sleepkit"})
+    night, note = scoring.night, "; ".join([*describe(scoring.model), *scoring.notes])
+    x, title = night.x.reshape(len(night.x), -1), f"{scoring.path.name}, {night.channel}"
+    figure = plot_scored(scoring.epochs, x, night.fs, scoring.labels, title=title, note=note)
+    styled(figure.savefig)(path, dpi=150, metadata={"Software": "sleepkit"})

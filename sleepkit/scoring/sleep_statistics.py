@@ -2,20 +2,16 @@
 
 import numpy as np
 
-from sleepkit.epochs import STAGES
-
-EPOCH_MINUTES = 0.5
+from sleepkit.epochs import EPOCH_SECONDS, STAGES
 
 
 def sleep_statistics(stages):
     """The usual statistics of one night (definitions of the AASM manual; those of yasa where the two differ).
 
-    stages : (n,) int, position in STAGES, negative where an epoch is not scored; the recording is taken as the time in
-        bed, because nothing says when the lights went out
-    returns a dict. Minutes: recording, unscored, TST (total sleep time), SPT (from the first to the last epoch of
-    sleep), WASO (wake within SPT), SOL (start of the recording to the first epoch of sleep), REM_latency (from there
-    to the first epoch of REM), and each stage by its name. Per cent: SE (TST of the recording), W_percent (of the
-    recording), and N1_percent to REM_percent (of TST). What has no value in a night without sleep is NaN.
+    stages : (n,) int, position in STAGES, negative where not scored; the recording is taken as the time in bed
+    returns a dict. Minutes: recording, unscored, TST (total sleep time), SPT (first to last epoch of sleep), WASO (wake
+    within SPT), SOL (start to first epoch of sleep), REM_latency (from there), and each stage. Per cent: SE and
+    W_percent (of the recording), N1_percent to REM_percent (of TST). What has no value without sleep is NaN.
     """
     stages = np.asarray(stages, dtype=int)
     wake, rem = STAGES.index("W"), STAGES.index("REM")
@@ -23,18 +19,12 @@ def sleep_statistics(stages):
     counts = np.bincount(stages[stages >= 0], minlength=len(STAGES))
     n, sleep, nan = len(stages), len(asleep), float("nan")
     first, last = (asleep[0], asleep[-1] + 1) if sleep else (0, 0)
-    rems = np.flatnonzero(stages == rem)
-    epochs = {
-        "recording": n,
-        "unscored": int((stages < 0).sum()),
-        "TST": sleep,
-        "SPT": last - first,
-        "WASO": int((stages[first:last] == wake).sum()) if sleep else nan,
-        "SOL": first if sleep else nan,
-        "REM_latency": rems[0] - first if len(rems) else nan,
-        **dict(zip(STAGES, counts.tolist(), strict=True)),
-    }
-    found = {name: float(number * EPOCH_MINUTES) for name, number in epochs.items()}
+    epochs = {"recording": n, "unscored": (stages < 0).sum(), "TST": sleep, "SPT": last - first}
+    epochs["WASO"] = (stages[first:last] == wake).sum() if sleep else nan
+    epochs["SOL"] = first if sleep else nan
+    epochs["REM_latency"] = int((stages == rem).argmax()) - first if rem in stages else nan
+    epochs |= dict(zip(STAGES, counts, strict=True))
+    found = {name: float(number * EPOCH_SECONDS / 60) for name, number in epochs.items()}
     found["SE"] = 100 * sleep / n if n else nan
     for stage, count in zip(STAGES, counts.tolist(), strict=True):
         whole = n if stage == "W" else sleep
@@ -43,11 +33,10 @@ def sleep_statistics(stages):
 
 
 def as_text(statistics):
-    """The statistics as lines of text, without a line break at the end."""
+    """The statistics as lines of text."""
 
-    def shown(name, digits=1):
-        value = statistics[name]
-        return "-" if np.isnan(value) else f"{value:.{digits}f}"
+    def shown(name):
+        return "-" if np.isnan(statistics[name]) else f"{statistics[name]:.1f}"
 
     rows = [
         ("time recorded", "recording", "min"),
@@ -58,8 +47,7 @@ def as_text(statistics):
         ("wake after sleep onset (WASO)", "WASO", "min"),
         ("not scored", "unscored", "min"),
     ]
-    lines = [f"{text:32}{shown(name):>7} {unit}" for text, name, unit in rows]
     for stage in STAGES:
         whole = "the recording" if stage == "W" else "TST"
-        lines.append(f"{stage:32}{shown(stage):>7} min {shown(stage + '_percent'):>6} % of {whole}")
-    return "\n".join(lines)
+        rows.append((stage, stage, f"min {shown(stage + '_percent'):>6} % of {whole}"))
+    return "\n".join(f"{text:32}{shown(name):>7} {unit}" for text, name, unit in rows)

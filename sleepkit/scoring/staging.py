@@ -1,46 +1,59 @@
-"""Score a night: a trained network on every epoch, then the context of the night."""
+"""Score a night: its epochs in the windows of a trained network, then the context of the night."""
 
+import datetime
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from sleepkit.epochs import EPOCH_SECONDS, STAGES
+from sleepkit.epochs import EPOCH_SECONDS, STAGES, read_prepared
 from sleepkit.evaluation.context import smooth
+from sleepkit.execution.extras import extras
+from sleepkit.recordings import quality
+from sleepkit.recordings.channel import read_channel
 from sleepkit.recordings.edf import parse_start
 from sleepkit.recordings.hypnogram import read_hypnogram
-from sleepkit.recordings.quality import FEATURES, amplitude_problem, features, humming, typical_amplitude, unlike
 from sleepkit.scoring.model import Model, load_model
-from sleepkit.scoring.night import Night, read_night
 
 UNSCORED = "?"  # in the column of stages; Sleep-EDF's "Sleep stage ?" in a hypnogram
+OFFSET = 50  # µV from zero in the median epoch: no scalp EEG, but an amplifier that passes direct current
 STRANGE = 0.2  # share of windows, unlike the training data or humming, from which on it is said
+
+
+@dataclass(frozen=True)
+class Night:
+    """The signal of a night in the windows of a network."""
+
+    x: np.ndarray  # (epochs, windows, samples) float32 µV
+    good: np.ndarray  # (epochs, windows) bool: neither flat nor clipped
+    fs: float  # Hz
+    channel: str
+    start: datetime.datetime | None
+    labels: np.ndarray | None  # (epochs,) int, an expert's stages where the file holds them
+    notes: tuple  # what the user should know
+
+    @property
+    def scored(self):  # (epochs,) bool
+        return quality.epochs_scored(self.good)
 
 
 @dataclass(frozen=True, eq=False)
 class Scoring:
-    """A scored night.
-
-    epochs : data frame, one row per epoch: onset (s), stage, W, N1, N2, N3, REM, with context where it was used;
-        stage "?" and no probabilities where the epoch was not scored
-    network : the same by the network alone, each epoch for itself
-    labels : (n,) stages of an expert, negative where there is none; None without a hypnogram
-    notes : what the user should know, tuple of str
-    """
+    """A scored night; an epoch that was not scored has stage "?" and no probabilities."""
 
     path: Path
     model: Model
     night: Night
-    epochs: pd.DataFrame
-    network: pd.DataFrame
-    labels: np.ndarray | None
-    notes: tuple
+    epochs: pd.DataFrame  # a row per epoch: onset (s), stage, W, N1, N2, N3, REM, with context where it was used
+    network: pd.DataFrame  # the same by the network alone
+    labels: np.ndarray | None  # (n,) stages of an expert, negative where there is none
+    notes: tuple  # what the user should know
 
     @property
-    def stages(self):
-        """(n,) int: position in STAGES, -1 where the epoch was not scored."""
-        return np.array([STAGES.index(stage) if stage in STAGES else -1 for stage in self.epochs["stage"]], dtype=int)
+    def stages(self):  # (n,) int: position in STAGES, -1 where the epoch was not scored
+        return pd.Index(STAGES).get_indexer(self.epochs["stage"])
 
 
 def score(
@@ -57,16 +70,12 @@ def score(
     channel : label, pattern or derivation ("Fpz - Cz"); None is Fpz-Cz
     context : whether the probabilities are smoothed over the night; the network's own otherwise
     hypnogram : path of an expert's EDF+ hypnogram to compare with
-    Epochs that are flat, clipped or not recorded have stage "?" and no probabilities.
-    Raises ValueError that names the file and the cure.
     """
     model = model if isinstance(model, Model) else load_model(model)
     night = read_night(path, model.fs, model.samples, channel)
     if hypnogram is not None and night.labels is not None:
-        raise ValueError(
-            f"{path}: a prepared night holds the expert's stages of the epochs that were kept, which are compared as "
-            f"they are; a hypnogram of the whole night ({hypnogram}) does not fit them: leave it out"
-        )
+        holds = f"{path}: a prepared night holds the expert's stages of the epochs that were kept"
+        raise ValueError(f"{holds}; a hypnogram of the whole night ({hypnogram}) does not fit them: leave it out")
     labels = night.labels if hypnogram is None else _expert(hypnogram, night)
     scored, n = night.scored, len(night.x)
     smoothed = alone = model.vote(night.x, night.good)
@@ -86,11 +95,9 @@ def score(
 
 
 def _frame(probabilities, scored):
-    """(n, 5), (n,) bool -> data frame with onset, stage, W, N1, N2, N3, REM."""
-    stage = np.where(scored, np.array(STAGES)[probabilities.argmax(axis=1)], UNSCORED)
     frame = pd.DataFrame(np.where(scored[:, None], probabilities, np.nan), columns=list(STAGES))
     frame.insert(0, "onset", np.arange(len(frame)) * EPOCH_SECONDS)
-    frame.insert(1, "stage", stage)
+    frame.insert(1, "stage", np.where(scored, np.array(STAGES)[probabilities.argmax(axis=1)], UNSCORED))
     return frame
 
 
@@ -99,15 +106,16 @@ def _doubts(night, model):
     x = night.x[night.good & night.scored[:, None]]
     if not len(x):
         return ["no epoch can be scored: the channel is flat or clipped throughout"]
-    if problem := amplitude_problem(typical_amplitude(x)):
-        return [problem]
-    found, facts = features(x), model.facts.get("training_signal")
-    known = isinstance(facts, dict) and all(name in facts for name in FEATURES)
-    if known and (share := unlike(found, facts).mean()) > STRANGE:
+    if not quality.PLAUSIBLE[0] <= (amplitude := quality.typical_amplitude(x)) <= quality.PLAUSIBLE[1]:
+        found = f"the signal's typical amplitude is {amplitude:.3g} µV (standard deviation), while EEG in sleep has "
+        return [found + "5 to 60: its unit is probably wrong, or it is no EEG; it was scored as the header says"]
+    found, facts = quality.features(x), model.facts.get("training_signal")
+    known = isinstance(facts, dict) and all(name in facts for name in quality.FEATURES)
+    if known and (share := quality.unlike(found, facts).mean()) > STRANGE:
         what = "are unlike the training data in amplitude or spectrum"
         why = "another channel, another filter, mains hum, a loose electrode?"
     # A night like one of the training data is not unlike them: those of Sleep-EDF hold one that hums.
-    elif (share := humming(found).mean()) > STRANGE:
+    elif (share := quality.humming(found).mean()) > STRANGE:
         what = f"have most of their power above {model.fs / 4:g} Hz, where EEG has little"
         why = "mains hum?"
     else:
@@ -118,16 +126,78 @@ def _doubts(night, model):
 def _expert(path, night):
     """An expert's stages on the epochs of the night, (n,) int; negative where there is none."""
     hypnogram = read_hypnogram(path)
-    start, shift = parse_start(hypnogram.start), 0
-    if start and night.start:
-        shift = (start - night.start).total_seconds() / EPOCH_SECONDS
+    start = parse_start(hypnogram.start)
+    shift = (start - night.start).total_seconds() / EPOCH_SECONDS if start and night.start else 0
     if shift % 1 or abs(shift) > 2880:
-        raise ValueError(
-            f"{path}: starts {start}, the recording {night.start}; the two are not of one night, or their epochs do "
-            "not fall together"
-        )
+        starts = f"{path}: starts {start}, the recording {night.start}"
+        raise ValueError(f"{starts}; the two are not of one night, or their epochs do not fall together")
     labels = np.full(len(night.x), -1)
     for first, end, label in hypnogram.bouts:
         first, end = (min(max(0, place + int(shift)), len(labels)) for place in (first, end))
         labels[first:end] = max(label, -1)
     return labels
+
+
+def read_night(path, fs, samples, channel=None):
+    """Read a recording (see `read_channel`), or a prepared `.npz` night, for a network of `samples` samples at `fs` Hz.
+    A prepared night that holds only the first seconds of its epochs gives an epoch as many windows as fit."""
+    path = Path(path)
+    if path.suffix.lower() == ".npz":
+        return _from_prepared(path, fs, samples, channel)
+    found, windows = read_channel(path, channel), round(EPOCH_SECONDS * fs / samples)
+    seconds = len(found.x) / found.fs
+    if not (n := int(seconds / EPOCH_SECONDS + 1e-6)):
+        raise ValueError(f"{path}: {seconds:.3g} s of signal, less than one epoch of {EPOCH_SECONDS} s")
+    notes, length = list(found.notes), n * windows * samples
+    if (rest := seconds - n * EPOCH_SECONDS) > 1e-3:
+        notes.append(f"the last {rest:.3g} s are no whole epoch and were left out")
+    x, offset = _without_offset(found.x[: round(n * EPOCH_SECONDS * found.fs)], found.fs)
+    if offset > OFFSET:
+        notes.append(f"the signal lies {offset:.0f} µV from zero (median epoch): high-passed at 0.5 Hz")
+    if abs(found.fs - fs) > 1e-6:
+        with extras():
+            from mne.filter import resample
+        # Polyphase, where the rates have a small common ratio, takes a fraction of an FFT's memory.
+        method = "polyphase" if max(length, len(x)) // math.gcd(length, len(x)) <= 1000 else "fft"
+        x = resample(x.astype(np.float64), up=length, down=len(x), method=method, verbose="ERROR").astype(np.float32)
+        notes.append(f"resampled from {found.fs:g} to {fs:g} Hz")
+        if found.fs < fs:
+            notes.append(f"nothing above {found.fs / 2:g} Hz is in the signal, which the network is used to")
+    good = quality.windows_scored(found.bad[: n * EPOCH_SECONDS].reshape(n, EPOCH_SECONDS), windows)
+    return Night(x.reshape(n, windows, samples), good, fs, found.name, found.start, None, tuple(notes))
+
+
+def _from_prepared(path, fs, samples, channel):
+    night = read_prepared(path, whole=False)  # an epoch without a signal or a stage is passed over, no error
+    label = night.channel or "one channel"
+    if channel is not None and channel != label:
+        raise ValueError(f"{path}: no channel {channel!r}; there is: {label}. Name this one")
+    if abs(night.fs - fs) > 1e-6:
+        raise ValueError(f"{path}: {night.fs:g} Hz, and the network takes {fs:g} Hz; score the recording itself")
+    n, length = night.x.shape
+    if length < samples or length % samples:
+        lengths = f"its epochs have {length} samples, and the network takes {samples}"
+        raise ValueError(f"{path}: {lengths}; name a model that was trained on epochs of this length")
+    windows, seconds = length // samples, length / night.fs
+    whole = max(1, int(seconds))
+    bad = quality.bad_seconds(night.x.ravel(), length / whole).reshape(n, whole)
+    good = quality.windows_scored(bad, windows) if whole % windows == 0 else np.ones((n, windows), bool)
+    labels = np.where((night.y >= 0) & (night.y < len(STAGES)), night.y, -1)
+    notes = ["a prepared night: epochs that were dropped when it was prepared are missing, and onsets count on"]
+    if seconds < EPOCH_SECONDS:
+        notes.append(f"of each epoch {seconds:g} s are there, and the stage is that of these")
+    return Night(np.nan_to_num(night.x).reshape(n, windows, samples), good, fs, label, None, labels, tuple(notes))
+
+
+def _without_offset(x, fs):
+    """The signal, high-passed where its median epoch lies more than OFFSET from zero, and how far that was in µV. First
+    order at 0.5 Hz, as Sleep-EDF's recorder had it: that is what the networks were trained on."""
+    length = round(EPOCH_SECONDS * fs)
+    means = x[: len(x) // length * length].reshape(-1, length).mean(axis=1)
+    offset = float(np.median(np.abs(means)))
+    if offset > OFFSET:
+        from scipy.signal import butter, lfilter, lfilter_zi
+
+        b, a = butter(1, 0.5, "highpass", fs=fs)
+        x = lfilter(b, a, x.astype(np.float64), zi=lfilter_zi(b, a) * x[0])[0].astype(np.float32)
+    return x, offset

@@ -10,8 +10,7 @@ from sleepkit.epochs import EPOCH_SECONDS, STAGES
 from sleepkit.evaluation.context import advance
 from sleepkit.recordings.quality import bad_seconds, epochs_scored, windows_scored
 from sleepkit.scoring.model import Model
-from sleepkit.scoring.night import OFFSET
-from sleepkit.scoring.staging import UNSCORED
+from sleepkit.scoring.staging import OFFSET, UNSCORED
 
 HEADER = ("onset", "stage", *STAGES, "latency_ms")
 LONGEST_LINE = 200  # characters of a number; what is longer is no number, and need not be held in memory
@@ -23,11 +22,9 @@ def score_stream(
     """Read epochs from `source` until it ends, and write a line of csv to `sink` as each one is complete.
 
     source : raw samples in µV at `model.fs`: float32 little endian, or ("text") one number per line
-    sink : gets columns HEADER; latency from the epoch's last sample to its stage. An epoch that is flat, clipped or not
-        finite has stage "?" and no probabilities
+    sink : gets columns HEADER, latency from an epoch's last sample on; one that cannot be scored has stage "?" alone
     context : forward-only smoothing; without it, or where the model holds none, the network's own probabilities
-    returns (number of epochs, samples left over, mean and largest latency in ms); memory does not grow on the way
-    Raises ValueError for what is no number; a signal that stays off zero is told on standard error.
+    returns (number of epochs, samples left over, mean and largest latency in ms)
     """
     length = round(EPOCH_SECONDS * model.fs)
     smoothing = model.context if context else None
@@ -49,22 +46,17 @@ def score_stream(
         n, total, largest = n + 1, total + latency, max(largest, latency)
         off = off + 1 if alone is not None and abs(np.nanmean(x)) > OFFSET else 0
         if off == 3:  # a single one may be a movement
-            print(
-                f"epochs {n - 2} to {n} lie more than {OFFSET} µV from zero: an amplifier that passes direct current? "
-                "Stages of such a signal mean nothing; high-pass it at 0.5 Hz first",
-                file=sys.stderr,
-            )
+            why = f"epochs {n - 2} to {n} lie more than {OFFSET} µV from zero: an amplifier that passes direct current?"
+            print(why, "Such stages mean nothing; high-pass the signal at 0.5 Hz first", file=sys.stderr)
     return n, 0, total / max(n, 1), largest
 
 
 def _probabilities(x, model):
     """(5,) of an epoch by the network alone; None where less than half of its windows can be scored."""
     finite = np.where(np.isfinite(x), x, np.nan)
-    bad = bad_seconds(finite, model.fs)
-    good = windows_scored(bad[None, :EPOCH_SECONDS], len(x) // model.samples)
-    if not epochs_scored(good)[0]:
-        return None
-    return model.vote(np.nan_to_num(finite).reshape(1, -1, model.samples), good)[0]
+    good = windows_scored(bad_seconds(finite, model.fs)[None, :EPOCH_SECONDS], len(x) // model.samples)
+    windows = np.nan_to_num(finite).reshape(1, -1, model.samples)
+    return model.vote(windows, good)[0] if epochs_scored(good)[0] else None
 
 
 def _float32(source, length):
@@ -74,29 +66,24 @@ def _float32(source, length):
         while wanted and (part := source.read(wanted)):  # a pipe gives what there is
             parts.append(part)
             wanted -= len(part)
-        raw = b"".join(parts)
-        if raw:
+        if raw := b"".join(parts):
             yield np.frombuffer(raw[: len(raw) // 4 * 4], "<f4")
         if wanted:
             return
 
 
 def _numbers(source, length):
-    samples, line = np.empty(length, np.float32), 0
-    filled = 0
-    while text := source.readline(LONGEST_LINE):
-        line += 1
+    samples, filled = np.empty(length, np.float32), 0
+    for line, text in enumerate(iter(lambda: source.readline(LONGEST_LINE), b""), 1):
         if not text.strip():
             continue
         try:
             with np.errstate(over="ignore"):  # too large for float32 is infinite, and not scored
                 samples[filled] = float(text)
         except ValueError as error:
-            shown = text[:40].decode("latin-1").strip()
-            raise ValueError(
-                f"standard input, line {line}: {shown!r} is no number; expected one sample in µV per line, or give "
-                "--stream float32 for raw samples"
-            ) from error
+            shown = f"standard input, line {line}: {text[:40].decode('latin-1').strip()!r} is no number"
+            cure = "expected one sample in µV per line, or give --stream float32 for raw samples"
+            raise ValueError(f"{shown}; {cure}") from error
         filled += 1
         if filled == length:
             yield samples.copy()

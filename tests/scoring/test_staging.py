@@ -410,7 +410,7 @@ def test_models_that_cannot_score(tmp_path, saved):
         "samples 700": save_tiny(tmp_path / "odd", samples=700),
         "5 x 5 transitions": save_tiny(tmp_path / "context", context={"transition": [[1]], "prior": [1]}),
         "context: weight 2": save_tiny(tmp_path / "weight", context=CONTEXT | {"weight": 2}),
-        "context: rarity -1": save_tiny(tmp_path / "rarity", context=CONTEXT | {"rarity": -1}),
+        "rarity -1": save_tiny(tmp_path / "rarity", context=CONTEXT | {"rarity": -1}),
         "no such model; write one": tmp_path / "nowhere.onnx",
     }
     (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 100)

@@ -13,7 +13,7 @@ import numpy as np
 
 from sleepkit.execution.paths import written
 from sleepkit.recordings.simulation.hypnogram import annotations, draw_stages
-from sleepkit.recordings.simulation.signal import FS, draw_person, draw_signals
+from sleepkit.recordings.simulation.signal import draw_person, draw_signals
 
 FILTER = "HP:0.5Hz LP:100Hz [enhanced cassette BW]"
 # label, transducer, unit, physical range, digital range, prefilter: as in the header of SC4001E0-PSG.edf
@@ -29,48 +29,37 @@ CHANNELS = (
 
 
 def _edf_signal(values, rate, channel):
-    """`values` in physical units as an EDF signal; what exceeds the recorder's range is clipped, as it was."""
     label, transducer, unit, (low, high), (dlow, dhigh), prefilter = channel
     digital = (values - low) * np.float32((dhigh - dlow) / (high - low)) + dlow
-    digital = np.rint(digital, out=digital).clip(dlow, dhigh).astype(np.int16)
+    digital = np.rint(digital).clip(dlow, dhigh).astype(np.int16)  # clipped, as the recorder did
     kinds = {"label": label, "transducer_type": transducer, "physical_dimension": unit, "prefiltering": prefilter}
-    ranges = {"physical_range": (low, high), "digital_range": (dlow, dhigh)}
-    return edfio.EdfSignal.from_digital(digital, rate, **kinds, **ranges)
+    return edfio.EdfSignal.from_digital(digital, rate, physical_range=(low, high), digital_range=(dlow, dhigh), **kinds)
 
 
 def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0):
-    """Write one simulated night: `SC4ssNE0-PSG.edf` (seven channels) and `SC4ssNEC-Hypnogram.edf`.
-
-    subject : int, 0 to 99; night : int, 0 to 9; hours : length of the PSG, at least 0.5
-    returns (psg, hypnogram), two paths; same arguments, same bytes
-    Raises ValueError for numbers out of range.
-    """
+    """Write `SC4ssNE0-PSG.edf` (seven channels, at least 0.5 hours) and `SC4ssNEC-Hypnogram.edf`; returns the paths.
+    Same arguments (subject 0 to 99, night 0 to 9) give the same bytes."""
     if not (0 <= subject <= 99 and 0 <= night <= 9):
         raise ValueError(f"subject {subject}, night {night}: Sleep-EDF's names have room for 0 to 99 and 0 to 9")
-    seconds = round(3600 * hours)
-    if seconds < 1800:
+    if (seconds := round(3600 * hours)) < 1800:
         raise ValueError(f"hours={hours}: a night needs at least half an hour, for two cycles with all stages")
     person = draw_person(np.random.default_rng([seed, subject, 0]))
     rng = np.random.default_rng([seed, subject, 1 + night])
     stages = draw_stages(rng, seconds)
-    sex = {"F": "Female", "M": "Male"}[person.sex]
-    # The subject falls asleep about midnight.
-    minutes = int(rng.integers(30)) - 30 * int(np.flatnonzero(stages)[0]) // 60
-    header = {
-        "patient": edfio.Patient(sex=person.sex, name=f"{sex}_{person.age}yr"),
-        "recording": edfio.Recording(startdate=datetime.date(1989, 1, 1) + datetime.timedelta(7 * subject + night)),
-        "starttime": (datetime.datetime(1989, 1, 1, 23, 40) + datetime.timedelta(minutes=minutes)).time(),
-    }
+    patient = edfio.Patient(sex=person.sex, name=f"{'Male' if person.sex == 'M' else 'Female'}_{person.age}yr")
+    minutes = int(rng.integers(30)) - 30 * int(np.flatnonzero(stages)[0]) // 60  # to fall asleep about midnight
+    start = datetime.datetime(1989, 1, 1, 23, 40) + datetime.timedelta(minutes=minutes)
+    date = datetime.date(1989, 1, 1) + datetime.timedelta(7 * subject + night)
+    header = {"patient": patient, "recording": edfio.Recording(startdate=date), "starttime": start.time()}
     notes = annotations(stages, beyond=60 * int(rng.integers(15, 116)))
     fast, slow = draw_signals(rng, person, stages, seconds)
     marker = 900 + 20 * rng.standard_normal(seconds)
-    signals = [
-        _edf_signal(values, FS if len(values) > seconds else 1, channel)
-        for values, channel in zip([*fast, *slow, marker], CHANNELS, strict=True)
-    ]
+    channels = zip([*fast, *slow, marker], CHANNELS, strict=True)
+    signals = [_edf_signal(values, len(values) // seconds, channel) for values, channel in channels]
     psg = edfio.Edf(signals, data_record_duration=math.gcd(seconds, 30), **header)  # 30 s where the length allows it
-    paths = [Path(output_dir) / f"SC4{subject:02d}{night}{end}.edf" for end in ("E0-PSG", "EC-Hypnogram")]
-    for path, edf in zip(paths, (psg, edfio.Edf([], annotations=notes, **header)), strict=True):
+    files = {"E0-PSG": psg, "EC-Hypnogram": edfio.Edf([], annotations=notes, **header)}
+    paths = {Path(output_dir) / f"SC4{subject:02d}{night}{end}.edf": edf for end, edf in files.items()}
+    for path, edf in paths.items():
         with written(path) as temporary:
             edf.write(temporary)
     return tuple(paths)
@@ -83,8 +72,5 @@ def simulate(
     hours: float = 8.0,
     seed: int = 0,
 ) -> list[tuple[Path, Path]]:
-    """Write simulated nights (see `simulate_night`) of several subjects.
-
-    returns a sorted list of (psg, hypnogram) paths
-    """
+    """Write simulated nights (see `simulate_night`) of several subjects; returns sorted (psg, hypnogram) paths."""
     return sorted(simulate_night(output_dir, subject, night, hours, seed) for subject in subjects for night in nights)

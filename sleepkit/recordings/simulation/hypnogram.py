@@ -19,8 +19,7 @@ def _spread(rng, total, shares):
 def _cycle(rng, n, part):
     """One sleep cycle of `n` epochs; `part` runs from 0 (first cycle: much N3) to 1 (last: much REM)."""
     n1, down, deep, up, rem = _spread(rng, n, [0.06, 0.22, 0.38 - 0.32 * part, 0.22 + 0.10 * part, 0.14 + 0.20 * part])
-    middle = np.full(deep, S4)  # stage 4 inside stage 3
-    rim = -(-deep // 4)
+    middle, rim = np.full(deep, S4), -(-deep // 4)  # stage 4 inside stage 3
     middle[:rim] = middle[deep - rim :] = S3
     cycle = np.concatenate([np.full(n1, N1), np.full(down, N2), middle, np.full(up, N2), np.full(rem, REM)])
     chance = rng.random(n)  # scorers see single epochs change to and fro
@@ -33,19 +32,15 @@ def _cycle(rng, n, part):
 
 
 def draw_stages(rng, seconds):
-    """Stages of a night, with sleep cycles, awakenings, `Movement time` and `Sleep stage ?`.
-
-    seconds : int, length of the recording; wake takes 10 to 15 % on either side, or what exceeds 8.5 h of sleep
-    returns (seconds // 30,) int, positions in `LABELS`
-    """
+    """Stages of a night of `seconds` with cycles, awakenings, movement: (seconds // 30,) int, positions in `LABELS`.
+    Wake takes 10 to 15 % on either side, or what exceeds 8.5 h of sleep."""
     n = seconds // EPOCH
     before, after = rng.uniform(0.10, 0.15, 2) * n
     spare = max(0.0, (n - before - after - LONGEST_SLEEP / EPOCH) / 2)
     before, after = int(before + spare), int(after + spare)
     asleep = n - before - after
-    cycles = max(2, round(asleep * EPOCH / CYCLE))
-    lengths = _spread(rng, asleep, np.ones(cycles))
-    night = np.concatenate([_cycle(rng, k, i / (cycles - 1)) for i, k in enumerate(lengths)])
+    lengths = _spread(rng, asleep, np.ones(max(2, round(asleep * EPOCH / CYCLE))))
+    night = np.concatenate([_cycle(rng, k, i / (len(lengths) - 1)) for i, k in enumerate(lengths)])
     for start in np.flatnonzero(rng.random(asleep) < 0.01 + 0.01 * np.linspace(0, 1, asleep)):
         awake = rng.geometric(0.5)  # an awakening, and the way back through N1
         night[start : start + awake] = W

@@ -1,6 +1,7 @@
 """From stages to signals: frames of coloured noise whose spectrum follows the stage, and waveforms laid upon it."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.fft import irfft
@@ -14,23 +15,17 @@ FRAME, HOP = 4 * FS, 2 * FS    # samples; noise is made in frames of 4 s that ov
 CHUNK = 4096                   # frames at a time, which bounds the memory of a long night
 STAGE = np.array([0, 1, 2, 3, 3, 4])  # Sleep stage W, 1, 2, 3, 4, R -> W, N1, N2, N3, REM
 
-# Background at Fpz-Cz in W, N1, N2, N3, REM, log10 of µV²/Hz: set so that, with the waveforms below, the mean log
-# spectra of five seconds equal those of the twenty subjects of EDF-20 (Kemp et al. 2000).
+# Background at Fpz-Cz in W, N1, N2, N3, REM, hundredths of log10 of µV²/Hz: set so that, with the waveforms below, the
+# mean log spectra of five seconds equal those of the twenty subjects of EDF-20 (Kemp et al. 2000).
 KNOTS = (0.4, 0.8, 1.2, 1.6, 2.4, 3.2, 4, 5.2, 6, 7.2, 8.8, 10.4, 12, 13.6, 15.2, 16, 20, 24, 28, 32, 40, 50)
 BACKGROUND = np.array([
-    [2.60, 1.69, 1.57, 1.12, 1.09, .92, .83, .73, .69, .53, .33, .16,
-     .11, .08, .04, .04, .03, -.01, -.03, -.08, -.06, -.04],
-    [1.76, .88, 1.00, .31, .29, -.02, -.00, .06, .09, .03, -.17, -.36,
-     -.51, -.65, -.63, -.66, -.59, -.68, -.82, -1.01, -1.20, -1.24],
-    [1.91, 1.16, 1.49, 1.21, 1.23, 1.05, .89, .62, .50, .38, .14, .07,
-     -.02, -.13, -.16, -.41, -.73, -.92, -1.04, -1.17, -1.23, -1.28],
-    [2.51, 2.09, 2.55, 2.22, 1.84, 1.49, 1.32, 1.07, .89, .68, .36, .29,
-     .14, -.05, -.38, -.57, -.93, -1.12, -1.24, -1.34, -1.39, -1.44],
-    [1.97, 1.23, 1.39, .97, 1.03, .72, .61, .59, .46, .23, -.09, -.32,
-     -.43, -.46, -.52, -.56, -.56, -.68, -.85, -.96, -1.06, -1.12],
-])
-# How far a stage's spectrum wanders in the night, in log power:
-# all of it, below 4 Hz, theta, alpha, sigma, above 16 Hz, above 30 Hz.
+    [260, 169, 157, 112, 109, 92, 83, 73, 69, 53, 33, 16, 11, 8, 4, 4, 3, -1, -3, -8, -6, -4],
+    [176, 88, 100, 31, 29, -2, 0, 6, 9, 3, -17, -36, -51, -65, -63, -66, -59, -68, -82, -101, -120, -124],
+    [191, 116, 149, 121, 123, 105, 89, 62, 50, 38, 14, 7, -2, -13, -16, -41, -73, -92, -104, -117, -123, -128],
+    [251, 209, 255, 222, 184, 149, 132, 107, 89, 68, 36, 29, 14, -5, -38, -57, -93, -112, -124, -134, -139, -144],
+    [197, 123, 139, 97, 103, 72, 61, 59, 46, 23, -9, -32, -43, -46, -52, -56, -56, -68, -85, -96, -106, -112],
+]) / 100
+# How far a stage's spectrum wanders in a night, log power: all, below 4 Hz, theta, alpha, sigma, above 16, above 30 Hz
 WANDER = np.array([
     [.45, .45, .40, .50, .50, .60, .80],
     [.35, .30, .35, .50, .50, .50, .60],
@@ -86,11 +81,8 @@ def _wander(rng, n, k, seconds):
 
 
 def stage_weights(rng, stages, frames):
-    """How much of each stage is in each frame: changes fall off the scorer's 30-s grid, and epochs are ambiguous.
-
-    stages : (n,) int, positions in `hypnogram.LABELS`
-    returns (frames, 5) float32 that add up to 1, and (frames,) float32, 0 to 1, how much the subject moves
-    """
+    """How much of each stage is in each frame, (frames, 5) float32 that add up to 1, and how much the subject moves,
+    (frames,) float32, 0 to 1. Changes of stage fall off the scorer's 30-s grid, and epochs are ambiguous."""
     scored = stages < MOVEMENT
     last = np.maximum.accumulate(np.where(scored, np.arange(len(stages)), 0))
     body = STAGE[np.where(scored, stages, 0)[last]]  # under a movement the stage goes on
@@ -98,11 +90,9 @@ def stage_weights(rng, stages, frames):
     changes = np.maximum.accumulate(EPOCH * starts + np.where(starts > 0, rng.normal(0, 6, len(starts)), 0))
     seconds = np.arange(frames) * HOP / FS
     stage = body[starts[np.searchsorted(changes, seconds, side="right").clip(1) - 1]]
-
     lean = (0.9 * _wander(rng, frames, 1, 90) + 0.45 * _wander(rng, frames, 1, 10))[:, 0]
     share = np.clip(0.4 * np.abs(lean) - 0.15, 0, 0.7)
-    weights = np.zeros((frames, 5), dtype=np.float32)
-    rows = np.arange(frames)
+    weights, rows = np.zeros((frames, 5), dtype=np.float32), np.arange(frames)
     weights[rows, stage] += 1 - share
     weights[rows, np.where(lean > 0, LIGHTER[stage], DEEPER[stage])] += share
     arousal = np.flatnonzero(rng.random(frames) < 10 * HOP / FS / 3600)  # ten an hour, some seconds of wake each
@@ -110,51 +100,37 @@ def stage_weights(rng, stages, frames):
         woken = arousal[(rng.random(len(arousal)) < 0.85**later) & (arousal + later < frames)] + later
         weights[woken] = 0.5 * weights[woken] + 0.5 * np.eye(5, dtype=np.float32)[0]
     weights = lfilter([0.5, 0.3, 0.2], 1, np.pad(weights, ((2, 0), (0, 0)), mode="edge"), axis=0)[2:].astype(np.float32)
-
     moving = np.zeros(frames, dtype=np.float32)
     onset = np.flatnonzero(rng.random(frames) < (weights @ np.array([20, 6, 3, 2, 4])) * HOP / FS / 3600)
     for later in range(3):
         moving[np.minimum(onset + later, frames - 1)] = rng.uniform(0.3, 1, len(onset))
-    epoch = (seconds / EPOCH).astype(int).clip(0, len(stages) - 1)
-    moving = np.where(stages[epoch] == MOVEMENT, rng.uniform(0.5, 1, frames), moving)
-    moving = np.where(stages[epoch] == UNSCORED, 1, moving)
-    return weights, moving.astype(np.float32)
-
-
-def _bumps(person, f):
-    """(7, len(f)): where the seven levels of a person act on the spectrum."""
-    above = {hz: 1 / (1 + np.exp(-(f - hz) / (0.08 * hz))) for hz in (4, 8, 16, 30)}
-    alpha, sigma = _bell(f, person.alpha_hz, 1.2), _bell(f, person.spindle_hz, 1.2)
-    return np.stack([np.ones_like(f), 1 - above[4], above[4] - above[8], alpha, sigma, above[16], above[30]])
+    told = stages[(seconds / EPOCH).astype(int).clip(0, len(stages) - 1)]
+    moving = np.where(told == MOVEMENT, rng.uniform(0.5, 1, frames), moving)
+    return weights, np.where(told == UNSCORED, 1, moving).astype(np.float32)
 
 
 def _noise(rng, logpower, color):
-    """Noise of the given spectra, frame by frame, overlapped and added (sqrt-Hann windows keep the power).
-
-    logpower : (frames, FRAME // 2 + 1), natural log of µV²/Hz; color : (FRAME // 2 + 1,), factor on the amplitude
-    returns (frames + 1, HOP) float32 µV
-    """
+    """Noise frame by frame, overlapped and added (sqrt-Hann windows keep the power): (frames + 1, HOP) float32 µV, of
+    `logpower` (frames, FRAME // 2 + 1), natural log of µV²/Hz, with the factor `color` on the amplitude."""
     window = np.sin(np.pi * (np.arange(FRAME) + 0.5) / FRAME).astype(np.float32)
     scale = (np.sqrt(FS * FRAME / 4) * color).astype(np.float32)  # E|X|² = PSD fs N / 2, half of it real
     scale[[0, -1]] = 0
-    frames = len(logpower)
-    spectrum = rng.standard_normal((frames, FRAME // 2 + 1, 2), dtype=np.float32).view(np.complex64)[..., 0]
+    spectrum = rng.standard_normal((*logpower.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
     spectrum *= np.exp(0.5 * logpower)
     spectrum *= scale
     noise = irfft(spectrum, n=FRAME, axis=1) * window
-    out = np.zeros((frames + 1, HOP), dtype=np.float32)
-    out[:-1] += noise[:, :HOP]
-    out[1:] += noise[:, HOP:]
-    return out
+    return np.pad(noise[:, :HOP], ((0, 1), (0, 0))) + np.pad(noise[:, HOP:], ((1, 0), (0, 0)))
 
 
 def _background(rng, person, weights, moving, samples):
     """(3, samples) float32 µV: pink noise of Fpz-Cz, Pz-Oz and EOG, with the stage's spectrum and its wanderings."""
     f = np.fft.rfftfreq(FRAME, 1 / FS)
-    ln10 = np.log(10)
-    octave = np.log(f.clip(KNOTS[0]))
-    table = np.stack([ln10 * np.interp(octave, np.log(KNOTS), row) for row in BACKGROUND]).astype(np.float32)
-    bumps = _bumps(person, f).astype(np.float32)
+    octaves = np.log(f.clip(KNOTS[0])), np.log(KNOTS)
+    table = np.stack([np.log(10) * np.interp(*octaves, row) for row in BACKGROUND]).astype(np.float32)
+    # Where the seven levels of a person act on the spectrum.
+    above4, above8, *above = (1 / (1 + np.exp(-(f - hz) / (0.08 * hz))) for hz in (4, 8, 16, 30))
+    alpha, sigma = _bell(f, person.alpha_hz, 1.2), _bell(f, person.spindle_hz, 1.2)
+    bumps = np.stack([np.ones_like(f), 1 - above4, above4 - above8, alpha, sigma, *above]).astype(np.float32)
     levels = (_wander(rng, len(weights), 7, 90) + 0.3 * _wander(rng, len(weights), 7, 5)) * (weights @ WANDER)
     levels += weights @ np.array(person.levels)
     levels += moving[:, None] * np.array([1.5, 2.5, 0, 0, 0, 2.0, 0])
@@ -163,8 +139,7 @@ def _background(rng, person, weights, moving, samples):
     colors = np.exp(np.stack([0 * f, -0.25 - 0.4 * bumps[1] + 0.7 * bumps[3], 0.1 + 0.1 * bumps[1] - 0.2 * bumps[3]]))
     out = np.zeros((3, (len(weights) + 1) * HOP), dtype=np.float32)
     for start in range(0, len(weights), CHUNK):
-        part = slice(start, start + CHUNK)
-        logpower = weights[part] @ table + levels[part] @ bumps
+        logpower = weights[start : start + CHUNK] @ table + levels[start : start + CHUNK] @ bumps
         for channel, color in enumerate(colors):
             noise = _noise(rng, logpower, color).ravel()
             out[channel, start * HOP : start * HOP + len(noise)] += noise
@@ -177,10 +152,7 @@ def _bell(t, at, width):
 
 def _waveforms(rng, kind, n, person):
     """(n, length) float32 µV: `n` examples of one kind of event."""
-
-    def draw(low, high):
-        return rng.uniform(low, high, (n, 1))
-
+    draw = partial(rng.uniform, size=(n, 1))
     size = np.exp(0.25 * rng.standard_normal((n, 1)))
     if kind == "blink":  # a positive hump, and the recorder's high-pass swinging back
         t, wide = np.arange(90) / FS, draw(0.05, 0.09)
@@ -212,30 +184,24 @@ def _waveforms(rng, kind, n, person):
 
 def _add_waveforms(rng, signals, person, weights):
     """Lay the events of all stages upon `signals` (3, samples), in place."""
-    samples = signals.shape[1]
     mood = np.exp(0.4 * _wander(rng, len(weights), len(EVENTS), 40) - 0.08)  # events come in clusters
     for i, (kind, (per_minute, gains)) in enumerate(EVENTS.items()):
         rate = weights @ np.array(per_minute) * mood[:, i] * HOP / FS / 60
         start = np.repeat(np.arange(len(weights)), rng.poisson(rate)) * HOP
         waves = _waveforms(rng, kind, len(start), person)
         index = (start + rng.integers(0, HOP, len(start)))[:, None] + np.arange(waves.shape[1])
-        inside = index < samples
+        inside = index < signals.shape[1]
         for signal, gain in zip(signals, gains, strict=True):
             if gain:
                 np.add.at(signal, index[inside], np.float32(gain) * waves[inside])
 
 
 def draw_signals(rng, person, stages, seconds):
-    """Signals of a night.
-
-    stages : (n,) int, positions in `hypnogram.LABELS`, n = seconds // 30; the rest of the last epoch continues it
-    returns (3, 100 * seconds) float32 µV (EEG Fpz-Cz, EEG Pz-Oz, EOG) and (3, seconds) float32, one value per second
-    (respiration in units of the recorder, chin EMG in µV, rectal temperature in °C)
-    """
-    samples = FS * seconds
-    frames = -(-samples // HOP) + 1
+    """Signals of a night of `stages`, (n,) positions in LABELS: (3, 100 * seconds) float32 µV (Fpz-Cz, Pz-Oz, EOG) and
+    (3, seconds) float32 (respiration in units of the recorder, chin EMG in µV, temperature in °C)."""
+    frames = -(-FS * seconds // HOP) + 1
     weights, moving = stage_weights(rng, stages, frames)
-    signals = _background(rng, person, weights, moving, samples)
+    signals = _background(rng, person, weights, moving, FS * seconds)
     _add_waveforms(rng, signals, person, weights)
     t = np.arange(seconds)
     # 50 Hz lies at half the sampling rate: samples alternate, and a mains some mHz off beats slowly with the clock.
@@ -244,7 +210,8 @@ def draw_signals(rng, person, stages, seconds):
     slot = np.minimum(t * FS // HOP, frames - 1)
     breath = np.sin(2 * np.pi * np.cumsum(rng.normal(0.25, 0.02, seconds)))
     breath = 600 * breath * (1 + moving[slot]) + 60 * rng.standard_normal(seconds) + 100
-    tone = weights[slot] @ np.array([2.6, 1.9, 1.5, 1.4, 0.7]) + 1.5 * moving[slot]
-    tone = tone + 0.12 * rng.standard_normal(seconds)
+    tone = (
+        weights[slot] @ np.array([2.6, 1.9, 1.5, 1.4, 0.7]) + 1.5 * moving[slot] + 0.12 * rng.standard_normal(seconds)
+    )
     warmth = 37 - 0.4 * np.sin(np.pi * t / seconds) + 0.01 * rng.standard_normal(seconds)
     return signals, np.stack([breath, tone, warmth]).astype(np.float32)
