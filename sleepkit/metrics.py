@@ -1,5 +1,4 @@
-"""From labels and probabilities to the numbers that sleep staging reports. Confusion matrices have the true stage in
-rows."""
+"""The scores that sleep staging reports. Confusion matrices have the true stage in rows."""
 
 from typing import NamedTuple
 
@@ -41,37 +40,28 @@ def group_confusions(y, predicted, group):
 
 
 def per_class(matrix):
-    """Data frame with a row per stage: precision, recall, f1 and gmean = sqrt(sensitivity * specificity).
-
-    A ratio without cases (a stage that never occurs, or is never predicted) counts as 0, as in scikit-learn.
-    """
+    """Data frame with a row per stage: precision, recall, f1 and gmean = sqrt(sensitivity * specificity); as in
+    scikit-learn 0 where there are no cases."""
     return pd.DataFrame({"stage": STAGES, **_by_class(np.asarray(matrix, dtype=float))})
 
 
 def scores(matrix):
-    """Accuracy, macro-F1, Cohen's kappa and MGm (mean over stages of the G-mean) of a confusion matrix, as a dict of
-    fractions; of many at once, (..., 5, 5), a dict of arrays (...)."""
+    """Accuracy, macro-F1, Cohen's kappa and MGm (mean G-mean of the stages): (..., 5, 5) -> a dict of (...)."""
     matrix = np.asarray(matrix, dtype=float)
     n = matrix.sum((-2, -1))
     by_class = _by_class(matrix)
     agreement = matrix.trace(axis1=-2, axis2=-1) / n
     chance = (matrix.sum(-2) * matrix.sum(-1)).sum(-1) / n**2
-    return {
-        "acc": agreement,
-        "mf1": by_class["f1"].mean(-1),
-        "kappa": _ratio(agreement - chance, 1 - chance)[()],  # where chance explains all agreement: 0
-        "mgm": by_class["gmean"].mean(-1),
-    }
+    kappa = _ratio(agreement - chance, 1 - chance)[()]  # where chance explains all agreement: 0
+    return {"acc": agreement, "mf1": by_class["f1"].mean(-1), "kappa": kappa, "mgm": by_class["gmean"].mean(-1)}
 
 
 def confusion_differences(a, b, seed, n=10_000):
-    """How much the pooled scores of predictions `a` lie above those of `b` on the same epochs, paired by subject.
+    """How much the pooled scores of `a` lie above those of `b`, paired by subject: a dict of Difference, as `scores`.
 
-    a, b : the subjects' confusion matrices, (seeds, subjects, 5, 5) each, for the same subjects in the same order
-    seed, n : of the bootstrap, and its number of resamples
-    returns a dict, from the keys of `scores` to a Difference
-    Subjects are drawn with replacement, the same ones for both sides and all seeds, their matrices summed and scored;
-    the interval runs from the 2.5th to the 97.5th percentile of the differences (percentile bootstrap).
+    a, b : confusion matrices of the same subjects in the same order, (seeds, subjects, 5, 5)
+    seed, n : of the percentile bootstrap, and its number of resamples. Subjects are drawn with replacement, the same
+        ones for both sides and all seeds, their matrices summed and scored.
     """
     subjects = a.shape[1]
     if b.shape[1] != subjects:
@@ -81,30 +71,24 @@ def confusion_differences(a, b, seed, n=10_000):
     (mean, of_a), (other_mean, of_b) = ([_pooled(side, times) for times in (once, draws)] for side in (a, b))
     found = {}
     for metric in mean:
-        low, high = np.percentile(of_a[metric] - of_b[metric], (2.5, 97.5))
-        found[metric] = Difference(float(mean[metric][0] - other_mean[metric][0]), float(low), float(high))
+        ends = np.percentile(of_a[metric] - of_b[metric], (2.5, 97.5)).tolist()
+        found[metric] = Difference(float(mean[metric][0] - other_mean[metric][0]), *ends)
     return found
 
 
 def _pooled(matrices, times):
-    """Scores of the subjects' matrices pooled with multiplicities, mean over seeds: (seeds, subjects, 5, 5),
-    (n, subjects) -> a dict of (n,)."""
+    """Mean scores over seeds, subjects counted `times`: (seeds, subjects, 5, 5), (n, subjects) -> a dict of (n,)."""
     summed = np.einsum("ns,ksij->nkij", times, matrices, optimize=True)
     return {metric: values.mean(axis=1) for metric, values in scores(summed).items()}
 
 
 def _by_class(matrix):
-    """Dict of the figures of each stage, from confusion matrices (..., 5, 5) to arrays (..., 5)."""
+    """The figures of each stage: (..., 5, 5) -> a dict of (..., 5)."""
     hits, true, predicted = matrix.diagonal(axis1=-2, axis2=-1), matrix.sum(-1), matrix.sum(-2)
     n = matrix.sum((-2, -1))[..., None]
-    recall = _ratio(hits, true)
-    specificity = _ratio(n - true - predicted + hits, n - true)
-    return {
-        "precision": _ratio(hits, predicted),
-        "recall": recall,
-        "f1": _ratio(2 * hits, true + predicted),
-        "gmean": np.sqrt(recall * specificity),
-    }
+    recall, specificity = _ratio(hits, true), _ratio(n - true - predicted + hits, n - true)
+    found = {"precision": _ratio(hits, predicted), "recall": recall, "f1": _ratio(2 * hits, true + predicted)}
+    return found | {"gmean": np.sqrt(recall * specificity)}
 
 
 def _ratio(numerator, denominator):

@@ -16,16 +16,13 @@ def reliability(y, prob, bins=BINS):
     y : (n,) stages;  prob : (n, 5);  bins of equal width, (low, high] each. Confidence (mean probability) and accuracy
     are NaN in a bin without epochs.
     """
-    edges = np.linspace(0, 1, bins + 1)
-    confidence = prob.max(axis=1)
+    edges, confidence = np.linspace(0, 1, bins + 1), prob.max(axis=1)
     place = np.digitize(confidence, edges[1:-1], right=True)
     n = np.bincount(place, minlength=bins)
-    sums = (np.bincount(place, weights, bins) for weights in (confidence, prob.argmax(axis=1) == y))
-    means = (np.divide(total, n, out=np.full(bins, np.nan), where=n > 0) for total in sums)
-    return pd.DataFrame(
-        {"bin": range(bins), "low": edges[:-1], "high": edges[1:], "n": n}
-        | dict(zip(("confidence", "accuracy"), means, strict=True))
-    )
+    frame = pd.DataFrame({"bin": range(bins), "low": edges[:-1], "high": edges[1:], "n": n})
+    for name, values in (("confidence", confidence), ("accuracy", prob.argmax(axis=1) == y)):
+        frame[name] = np.divide(np.bincount(place, values, bins), n, out=np.full(bins, np.nan), where=n > 0)
+    return frame
 
 
 def expected_calibration_error(y, prob, bins=BINS):
@@ -35,18 +32,14 @@ def expected_calibration_error(y, prob, bins=BINS):
 
 
 def temper(prob, temperature):
-    """Probabilities at another temperature, softmax(log p / temperature): (n, 5) -> (n, 5).
-
-    The network's logits are log p up to a constant per epoch, which softmax forgets.
-    """
+    """Probabilities at another temperature: (n, 5) -> (n, 5). Logits are log p but for what softmax forgets."""
     return softmax(np.log(np.maximum(prob.astype(np.float64), 1e-30)) / temperature)
 
 
 def fit_temperature(y, prob):
-    """The temperature, between 1/20 and 20, at which the probabilities make the stages y most likely.
+    """The temperature, between 1/20 and 20, at which the probabilities make the stages most likely.
 
-    y : (n,) stages and prob : (n, 5) of epochs that neither trained the network nor test it. The likelihood has a
-    single peak in 1 / temperature.
+    y : (n,) stages, prob : (n, 5), of epochs that neither trained nor test the network. The likelihood has one peak.
     """
 
     def loss(inverse):

@@ -1,14 +1,12 @@
 """The context of a night: a hidden Markov model over its epochs (method section 5; beyond the paper).
 
 States are the stages. Transitions are counted on the training subjects' hypnograms. The emission of an epoch is the
-network's probability divided by the stage's share of the training epochs, the class prior (Bayes' rule: proportional to
-the likelihood of the signal).
+network's probability divided by the class prior, the stage's share of the training epochs (Bayes' rule).
 
-The model takes the epochs of a stage for independent, which they are not: what makes a network doubt one epoch is there in
-the next one, too. Where a whole night is smoothed, emissions are therefore raised to a power,
-(p(stage | signal) / p(stage) ** rarity) ** weight, with a weight in (0, 1]. A network that is too sure calls rare stages
-too often once it is divided by the class prior, so that the prior may count less: a rarity in [0, 1]. Validation subjects
-choose both. Speech recognisers scale acoustic scores and priors for the same reasons.
+The model takes epochs for independent, but what makes a network doubt one epoch is often there in the next one, too.
+Over a whole night emissions are therefore (p(stage | signal) / p(stage) ** rarity) ** weight, with a weight in (0, 1].
+A network that is too sure calls rare stages too often once it is divided by the prior: hence a rarity in [0, 1].
+Validation subjects choose both. Speech recognisers scale acoustic scores and priors for the same reasons.
 """
 
 from dataclasses import dataclass, replace
@@ -19,30 +17,23 @@ import numpy as np
 from sleepkit.epochs import STAGES
 from sleepkit.metrics import confusion, scores
 
-# (50, 2) weights and rarities that `fit_powers` may choose from, and the ten where rarity counts in full; of equals the
-# first is taken.
+# (50, 2) weights and rarities to choose from, of equals the first; and the ten where the prior counts in full.
 POWERS = np.array([*product(np.arange(10, 0, -1) / 10, (1, 0.75, 0.5, 0.25, 0))])
 WEIGHTS = POWERS[POWERS[:, 1] == 1]
 
 
 @dataclass(frozen=True)
 class Context:
-    """A fitted model.
+    """A fitted model. The powers count when a whole night is smoothed; with the past alone both are 1."""
 
-    transition : (5, 5), rows the stage before;  prior : (5,), the share of each stage
-    weight, rarity : powers of the emissions and of the prior in them when a whole night is smoothed; with the past
-        alone both are 1, as half of the witnesses are missing
-    """
-
-    transition: np.ndarray
-    prior: np.ndarray
-    weight: float = 1.0
-    rarity: float = 1.0
+    transition: np.ndarray  # (5, 5), rows the stage before
+    prior: np.ndarray  # (5,), the share of each stage
+    weight: float = 1.0  # power of the emissions
+    rarity: float = 1.0  # power of the prior in them
 
 
 def fit_context(y, night):
-    """Count transitions (plus one) and stages over training nights: y (n,) stages, night (n,) names, in the order of
-    time."""
+    """Count transitions and stages (plus one each) of nights: y (n,) stages, night (n,) names, in order of time."""
     k = len(STAGES)
     counts = np.ones((k, k))
     same_night = night[1:] == night[:-1]
@@ -54,8 +45,7 @@ def fit_context(y, night):
 def fit_powers(context, probabilities, y, night, powers=POWERS):
     """The context with those of `powers` that give the highest sum of accuracy and macro-F1 on validation nights.
 
-    probabilities : (n, 5) of a network that was not trained on these nights;  y (n,), night (n,) : as `fit_context`
-    powers : POWERS, or WEIGHTS where rarity is to count in full
+    probabilities : (n, 5) of a network that was not trained on these nights;  y, night : as `fit_context`
     """
     predicted = np.empty((len(powers), len(y)), dtype=int)
     weight, rarity = powers.T[:, :, None, None]
@@ -69,9 +59,9 @@ def fit_powers(context, probabilities, y, night, powers=POWERS):
 
 
 def smooth(probabilities, context, forward_only=False):
-    """Posterior of the stages given the network's probabilities of one night: (n, 5) -> (n, 5).
+    """Forward-backward posterior of the stages from the network's probabilities of one night: (n, 5) -> (n, 5).
 
-    forward_only : use each epoch's past alone, as when staging in real time; otherwise the forward-backward posterior
+    forward_only : given each epoch's past alone, as when staging in real time
     """
     if forward_only:
         return _forward(_likelihood(probabilities, context), context)
@@ -88,17 +78,15 @@ def smooth_nights(probabilities, night, context, forward_only=False):
 
 
 def advance(belief, probabilities, context):
-    """One epoch of the forward pass, for staging in real time.
+    """One epoch of the forward pass: (5,) posterior of the epoch given all up to it.
 
-    belief : (5,) posterior after the epoch before, None before the first;  probabilities : (5,) of the network
-    returns (5,) posterior of this epoch given all up to it
+    belief : (5,) posterior of the epoch before, None for the first;  probabilities : (5,) of the network
     """
-    return _step(belief, _likelihood(probabilities, context), context)
+    return _forward(_likelihood(probabilities, context)[None], context, belief)[0]
 
 
 def _likelihood(probabilities, context, weight=1, rarity=1):
-    """Of the signal, up to a factor per epoch: (..., 5) -> (..., 5), the largest of each epoch 1. Weight and rarity
-    broadcast."""
+    """Of the signal, the largest of each epoch 1: (..., 5) -> (..., 5). Weight and rarity broadcast."""
     likelihood = np.asarray(probabilities, dtype=float) / context.prior**rarity
     return (likelihood / likelihood.max(axis=-1, keepdims=True)) ** weight
 
@@ -113,15 +101,10 @@ def _both_ways(likelihood, context):
     return posterior / posterior.sum(axis=-1, keepdims=True)
 
 
-def _forward(likelihood, context):
+def _forward(likelihood, context, belief=None):
     forward = np.empty_like(likelihood)
-    belief = None
     for t in range(likelihood.shape[-2]):
-        forward[..., t, :] = belief = _step(belief, likelihood[..., t, :], context)
+        predicted = context.prior if belief is None else belief @ context.transition
+        belief = predicted * likelihood[..., t, :] + 1e-300  # certain of the impossible: must not end in 0 / 0
+        forward[..., t, :] = belief = belief / belief.sum(axis=-1, keepdims=True)
     return forward
-
-
-def _step(belief, emission, context):
-    predicted = context.prior if belief is None else belief @ context.transition
-    belief = predicted * emission + 1e-300  # a network that is certain of the impossible must not end in 0 / 0
-    return belief / belief.sum(axis=-1, keepdims=True)

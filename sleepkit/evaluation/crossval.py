@@ -28,27 +28,18 @@ ENDINGS = (".npz", ".csv", ".json", ".safetensors")  # of the files of a finishe
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A network that is to be trained and tested on every fold.
-
-    data : EpochSet, or the folder that `share` wrote it to
-    folds : all folds of the protocol: they name the run even when only some of them are run
-    start : picklable function of a fold's number (functools.partial of a module's function) that returns the SleepNet
-        to train, freshly made or pruned
-    folder : where the folders of runs lie
-    facts : dict that json can hold, of what else names the run: architecture, method, the run it starts from
-    only : numbers of the folds to run; empty runs all
-    targets : picklable function of a fold's number, its training pair x and y, and a device that returns what to train
-        towards, (n, 5) probabilities; None trains towards the stages. Like `start` it needs its place in `facts`
-    """
+    """A network that is to be trained and tested on every fold. `start` and `targets` are picklable."""
 
     key: NetworkKey
-    data: EpochSet | Path
-    folds: tuple
-    start: Callable
+    data: EpochSet | Path  # or the folder that `share` wrote it to
+    folds: tuple  # all of the protocol; they name the run even when only some of them are run
+    start: Callable  # of a fold's number: the SleepNet to train, freshly made or pruned
     training: TrainSettings
-    folder: Path
+    folder: Path  # where the folders of runs lie
+    # What else names the run, as json can hold it: architecture, method, what tells one start or targets from another.
     facts: dict = field(default_factory=dict)
-    only: tuple = ()
+    only: tuple = ()  # numbers of the folds to run; empty runs all
+    # Of a fold's number, training x and y, and device: (n, 5) probabilities to train towards; None: towards the stages.
     targets: Callable | None = None
 
     def __post_init__(self):
@@ -59,15 +50,11 @@ class Plan:
     @property
     def chosen(self):
         """The folds to run."""
-        return [fold for fold in self.folds if not self.only or fold.number in self.only]
-
-    @property
-    def protocol(self):
-        return PROTOCOLS[self.key.protocol]
+        return tuple(fold for fold in self.folds if not self.only or fold.number in self.only)
 
     @cached_property
     def run(self):
-        """Folder of the run, named by its key, facts, settings, data and folds, in whatever order those stand."""
+        """Folder of the run, named by its key, facts, settings, data and folds, in any order."""
         in_order = sorted(self.folds, key=lambda fold: fold.number)
         sides = [side for fold in in_order for side in (fold.train, fold.valid, fold.test)]
         facts = {"key": asdict(self.key), "facts": self.facts, "training": asdict(self.training)}
@@ -76,16 +63,12 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class CrossValidated:
-    """A network that was trained and tested on every fold.
-
-    data : EpochSet of its folds;  folds : tuple of Fold;  networks : dict number of the fold -> path without ending
-    training : TrainSettings
-    """
+    """A network that was trained and tested on every fold."""
 
     key: NetworkKey
     data: EpochSet
     folds: tuple
-    networks: dict
+    networks: dict  # number of the fold -> path without ending
     training: TrainSettings
 
     @property
@@ -98,14 +81,22 @@ class CrossValidated:
 
         Raises ValueError for a fold whose file is damaged or of other epochs.
         """
-        parts = [_tested(self.data, fold, self.networks[fold.number]) for fold in self.folds]
+        parts = []
+        for fold in self.folds:
+            path, known = self.networks[fold.number], self.data.subset(fold.test)
+            kept = fold_probabilities(path)
+            if not np.array_equal(kept["id"], known.id):
+                problem = "of other epochs than the fold tests; remove the file and run the fold again"
+                raise ValueError(f"{path}.npz: {problem}")
+            facts = {name: getattr(known, name) for name in ("id", "night", "subject", "y")} | {"fold": fold.number}
+            parts.append(pd.DataFrame(facts | dict(zip(STAGES, kept["prob"].T, strict=True))))
         return pd.concat(parts, ignore_index=True).sort_values("id", ignore_index=True)
 
     @cached_property
     def curves(self):
         """Data frame of the training curves with the column fold."""
-        files = {fold.number: self.networks[fold.number] for fold in self.folds}
-        parts = [pd.read_csv(path.with_name(path.name + ".csv")).assign(fold=number) for number, path in files.items()]
+        numbers = [fold.number for fold in self.folds]
+        parts = [pd.read_csv(f"{self.networks[number]}.csv").assign(fold=number) for number in numbers]
         return pd.concat(parts, ignore_index=True)
 
     @cached_property
@@ -113,20 +104,19 @@ class CrossValidated:
         """(parameters, MACs, samples): mean over the folds, which differ where every fold has searched for itself."""
         samples = self.data.x.shape[1]
         nets = [load_network(path)[0] for path in self.networks.values()]
-        one_size = len({(net.genotype, net.widths) for net in nets}) == 1
-        sizes = [(count_parameters(net), count_macs(net, samples)) for net in (nets[:1] if one_size else nets)]
+        if len({(net.genotype, net.widths) for net in nets}) == 1:
+            nets = nets[:1]
+        sizes = [(count_parameters(net), count_macs(net, samples)) for net in nets]
         return (*(round(value) for value in np.mean(sizes, axis=0)), samples)
 
 
 def cross_validate(plans, device="cpu", where="inline", deadline=Deadline()):  # noqa: B008
-    """Carry out plans: their folds are independent jobs (`sleepkit.execution.jobs`). Finished folds are skipped, an
-    unfinished one is resumed.
+    """Carry out plans, as a list of CrossValidated. Finished folds are skipped, an unfinished one is resumed.
 
     A run's folder holds per fold k: fold<k>.safetensors and .json (the network), fold<k>.csv (curves) and, written
-    last, fold<k>.npz: id and prob of the test epochs, valid_id and valid_prob of those that validated, with int64 (n,)
-    permanent ids and float32 (n, 5) probabilities.
-
-    returns a list of CrossValidated. Raises TimeOver when the deadline came first: what is done is kept.
+    last, fold<k>.npz: id (n,) and prob (n, 5) of the test epochs, valid_id and valid_prob of those that validated.
+    where : how folds are run, as independent jobs (`sleepkit.execution.jobs`)
+    Raises TimeOver when the deadline came first: what is done is kept.
     """
     todo = {}  # by run and fold: two plans may be one run
     for plan in plans:
@@ -137,16 +127,9 @@ def cross_validate(plans, device="cpu", where="inline", deadline=Deadline()):  #
             todo |= {(plan.run, one.folds[0].number): FoldJob(one, plan.run, device, deadline) for one in alone}
     gpus, folder = int(device.startswith("cuda")), Path(plans[0].folder) / "jobs"
     jobs.map(run_fold, todo.values(), where, folder, gpus=gpus, label="folds")
-    return [
-        CrossValidated(
-            plan.key,
-            plan.data,
-            tuple(plan.chosen),
-            {fold.number: plan.run / f"fold{fold.number}" for fold in plan.chosen},
-            plan.training,
-        )
-        for plan in plans
-    ]
+    networks = [{fold.number: plan.run / f"fold{fold.number}" for fold in plan.chosen} for plan in plans]
+    done = zip(plans, networks, strict=True)
+    return [CrossValidated(plan.key, plan.data, plan.chosen, paths, plan.training) for plan, paths in done]
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,22 +141,19 @@ class FoldJob:
     device: str
     deadline: Deadline
 
-    @property
-    def fold(self):
-        return self.plan.folds[0]
-
     def __str__(self):
-        return f"fold {self.fold.number} of {self.plan.key}"
+        return f"fold {self.plan.folds[0].number} of {self.plan.key}"
 
 
 def run_fold(job):
     """Train and score one fold unless its result is there. The result is written last. Raises TimeOver."""
-    plan, fold, number = job.plan, job.fold, job.fold.number
+    plan, (fold,) = job.plan, job.plan.folds
+    number = fold.number
     if is_finished(job.run, number):
         return
     job.deadline.check()
     epochs = shared(plan.data)
-    scale = plan.protocol.normalisation(epochs, fold)
+    scale = PROTOCOLS[plan.key.protocol].normalisation(epochs, fold)
     train, valid, test = ((scale(epochs.x[rows]), epochs.y[rows]) for rows in (fold.train, fold.valid, fold.test))
     torch.manual_seed(plan.training.seed * 1_009 + number)
     net = plan.start(number)
@@ -190,20 +170,20 @@ def run_fold(job):
 
 def _save_fold(job, net, curves, scale, valid, test):
     """Write the four files of a fold; valid, test : pairs (x as normalised, y)."""
-    plan, fold, number = job.plan, job.fold, job.fold.number
-    epochs, sides = shared(plan.data), {"valid": valid, "test": test}
+    plan, (fold,) = job.plan, job.plan.folds
+    epochs, sides, target = shared(plan.data), {"valid": valid, "test": test}, job.run / f"fold{fold.number}"
     logits = {side: predict_logits(net, x) for side, (x, _) in sides.items()}
-    facts = {"fs": epochs.fs, "samples": epochs.x.shape[1], "protocol": plan.protocol.name, "fold": number}
+    facts = {"fs": epochs.fs, "samples": epochs.x.shape[1], "protocol": plan.key.protocol, "fold": fold.number}
     facts |= {"config": plan.key.columns() | plan.facts, "device": job.device, "training": fold.subjects(epochs)}
-    if plan.protocol.by_subject:
+    if PROTOCOLS[plan.key.protocol].by_subject:
         facts["normalisation"] = asdict(scale)
     facts["metrics"] = {side: scores(confusion(y, logits[side].argmax(axis=1))) for side, (_, y) in sides.items()}
-    save_network(net, job.run / f"fold{number}", facts)
-    with written(job.run / f"fold{number}.csv") as path:
+    save_network(net, target, facts)
+    with written(f"{target}.csv") as path:
         curves.to_csv(path, index=False)
     kept = {"id": epochs.id[fold.test], "prob": softmax(logits["test"])}
     kept |= {"valid_id": epochs.id[fold.valid], "valid_prob": softmax(logits["valid"])}
-    with written(job.run / f"fold{number}.npz") as path:
+    with written(f"{target}.npz") as path:
         np.savez_compressed(path, **kept)
 
 
@@ -213,11 +193,11 @@ def is_finished(run, number):
 
 
 def fold_probabilities(network):
-    """What is kept of the fold of a saved network (see `cross_validate`), as a dict of arrays.
+    """What fold<k>.npz of a saved network holds (see `cross_validate`), as a dict of arrays.
 
     network : path without ending;  ValueError when the file is missing or damaged
     """
-    path = Path(network).with_name(Path(network).name + ".npz")
+    path = f"{network}.npz"
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:
             kept = {name: saved[name] for name in ("id", "prob", "valid_id", "valid_prob")}
@@ -227,17 +207,8 @@ def fold_probabilities(network):
                 raise ValueError(f"{side}prob {prob.shape}: expected {len(STAGES)} numbers for each of {n} epochs")
         return kept
     except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"{path}: not the probabilities of a fold ({error}); remove the file and run the fold again"
-        ) from error
-
-
-def _tested(epochs, fold, network):
-    kept, known = fold_probabilities(network), epochs.subset(fold.test)
-    if not np.array_equal(kept["id"], known.id):
-        raise ValueError(f"{network}.npz: of other epochs than the fold tests; remove the file and run the fold again")
-    facts = {"id": known.id, "night": known.night, "subject": known.subject, "y": known.y, "fold": fold.number}
-    return pd.DataFrame(facts | dict(zip(STAGES, kept["prob"].T, strict=True)))
+        problem = f"not the probabilities of a fold ({error}); remove the file and run the fold again"
+        raise ValueError(f"{path}: {problem}") from error
 
 
 def share(epochs, folder):
@@ -254,6 +225,6 @@ def shared(data):
     """The EpochSet that `share` wrote, its signal mapped into memory; an EpochSet is returned as it is."""
     if isinstance(data, EpochSet):
         return data
-    modes = {"x": "c"}  # copy on write: PyTorch warns of arrays that it must not write to
-    arrays = {f.name: np.load(data / f"{f.name}.npy", mmap_mode=modes.get(f.name)) for f in fields(EpochSet)}
-    return EpochSet(**arrays | {"fs": float(arrays["fs"])})
+    arrays = {f.name: np.load(data / f"{f.name}.npy") for f in fields(EpochSet) if f.name != "x"}
+    x = np.load(data / "x.npy", mmap_mode="c")  # copy on write: PyTorch warns of arrays that it must not write to
+    return EpochSet(x, **arrays | {"fs": float(arrays["fs"])})

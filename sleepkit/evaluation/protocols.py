@@ -1,5 +1,4 @@
-"""The two protocols: who is on which side of a fold, how the signal is scaled, and what chooses the epoch that is kept
-(method section 4).
+"""The two protocols: the sides of a fold, how the signal is scaled, what chooses the epoch (method section 4).
 
 `subjectwise` is the honest one: nobody is on two sides. `epochwise` is the authors' own: one person's epochs train and
 test a network, and the test fold chooses its epoch.
@@ -46,19 +45,14 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a network is evaluated.
-
-    select_by : score on the validation epochs that chooses the epoch to keep, as in TrainSettings
-    by_subject : whether subjects stay apart. Then mean and sd of the signal come from the training subjects, and a
-        night's context can be used; otherwise from every sample position of the whole data set, and it cannot
-    """
+    """How a network is evaluated."""
 
     name: str
-    select_by: str
-    by_subject: bool
+    select_by: str  # score on the validation epochs that chooses the epoch to keep, as in TrainSettings
+    by_subject: bool  # whether subjects stay apart, so that a night's context can be used
 
     def normalisation(self, epochs, fold):
-        """The Normalisation of a fold's signal."""
+        """Mean and sd of the training subjects; epochwise those of each sample position over the whole data set."""
         if not self.by_subject:
             return Normalisation(epochs.x.mean(axis=0), epochs.x.std(axis=0) + 1e-6)
         x = epochs.x[fold.train]
@@ -77,19 +71,16 @@ PROTOCOLS = {protocol.name: protocol for protocol in (SUBJECTWISE, EPOCHWISE)}
 
 
 def subject_folds(subject, k, validation_subjects=3):
-    """Subject-wise folds: no subject on two sides.
+    """`k` subject-wise folds: no subject on two sides.
 
-    subject : (n,) int, of every epoch;  k : number of folds
+    subject : (n,) int, of every epoch
     validation_subjects : training subjects that validate, drawn with the fold's number as seed
     The twenty subjects of EDF-20 in ten folds are AttnSleep's pairs; other sets are permuted with seed 42.
-    Raises ValueError when there are too few subjects.
     """
     present = np.unique(subject)
     if len(present) < k or len(present) - -(-len(present) // k) <= validation_subjects:
-        raise ValueError(
-            f"{len(present)} subjects cannot fill {k} folds with {validation_subjects} validation subjects and one to "
-            "train on; use fewer folds or validation subjects"
-        )
+        needed = f"{k} folds with {validation_subjects} validation subjects and one to train on"
+        raise ValueError(f"{len(present)} subjects cannot fill {needed}; use fewer folds or validation subjects")
     if k == 10 and np.array_equal(present, np.arange(20)):
         groups = EDF20_PAIRS
     else:
@@ -104,8 +95,7 @@ def subject_folds(subject, k, validation_subjects=3):
 
 
 def epoch_folds(n, k=5, seed=47):
-    """The authors' folds: epochs shuffled, so that one subject is in training and test, and the test fold chooses the
-    epoch."""
+    """The authors' folds: epochs shuffled, a subject's on both sides, and the test fold chooses the epoch."""
     from sklearn.model_selection import KFold  # which figures do without
 
     splits = KFold(k, shuffle=True, random_state=seed).split(np.arange(n))
@@ -114,7 +104,5 @@ def epoch_folds(n, k=5, seed=47):
 
 def manifest(epochs, folds):
     """Which subjects train, validate and test each fold, and which nights test it, as a dict that json can hold."""
-    return {
-        str(fold.number): fold.subjects(epochs) | {"test_nights": np.unique(epochs.night[fold.test]).tolist()}
-        for fold in folds
-    }
+    nights = {fold.number: {"test_nights": np.unique(epochs.night[fold.test]).tolist()} for fold in folds}
+    return {str(fold.number): fold.subjects(epochs) | nights[fold.number] for fold in folds}

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -26,13 +27,11 @@ class Scored:
 
     @property
     def columns(self):
-        """Its columns in result files, as a dict."""
         return self.network.key.columns()
 
     @cached_property
     def contexts(self):
-        """Dict number of the fold -> (Context, Context), the class prior counted in full and as far as is best; empty
-        epochwise."""
+        """Dict number of the fold -> two Contexts: the class prior in full, and as far as is best; empty epochwise."""
         network, found = self.network, {}
         for fold in network.folds if network.protocol.by_subject else ():
             kept = fold_probabilities(network.networks[fold.number])
@@ -68,11 +67,9 @@ def in_context(alone, night, fold, contexts):
 
 
 def fold_context(epochs, fold, kept, powers=WEIGHTS):
-    """The context of a fold, fitted on its training subjects' stages; those that validate choose its powers, as its
-    network stages them.
+    """The context of a fold: fitted on its training subjects' stages, its `powers` chosen on its validation subjects.
 
-    kept : of `fold_probabilities`;  powers : as `fit_powers`
-    ValueError where the validation epochs of `kept` are not the fold's
+    kept : of `fold_probabilities`;  ValueError where its validation epochs are not the fold's
     """
     if not np.array_equal(kept["valid_id"], epochs.id[fold.valid]):
         raise ValueError(f"fold {fold.number}: its network was validated on other epochs than these; train it again")
@@ -91,8 +88,8 @@ def score_rows(scored):
     """Rows of crossval.csv: per context and fold, and pooled over folds."""
     rows, y, fold = [], *(scored.network.predictions[name].to_numpy() for name in ("y", "fold"))
     for context, predicted in scored.staged.items():
-        for number in [*np.unique(fold).tolist(), "pooled"]:
-            chosen = np.full(len(y), True) if number == "pooled" else fold == number
+        parts = {number: fold == number for number in np.unique(fold).tolist()} | {"pooled": np.full(len(y), True)}
+        for number, chosen in parts.items():
             found = scores(confusion(y[chosen], predicted[chosen]))
             rows.append(scored.columns | {"context": context, "fold": number} | found | {"n": int(chosen.sum())})
     return pd.DataFrame(rows)[COLUMNS["crossval.csv"]]
@@ -116,38 +113,36 @@ def class_rows(scored):
 
 def confusion_rows(scored):
     """Rows of confusion.csv: 25 per network, pooled, without context."""
-    matrix = pooled_confusion(scored.network)
-    cells = [{"true": STAGES[i], "predicted": STAGES[j], "n": int(matrix[i, j])} for i in range(5) for j in range(5)]
-    return _named(pd.DataFrame(cells), scored.columns)
+    cells = pd.DataFrame(product(STAGES, STAGES), columns=["true", "predicted"])
+    return _named(cells.assign(n=pooled_confusion(scored.network).ravel()), scored.columns)
 
 
-def size_row(scored):
-    """The row of parameters.csv as a data frame."""
-    named = {name: scored.columns[name] for name in ("genotype", "channels", "cells", "pruned")}
-    return pd.DataFrame([named | dict(zip(("params", "macs", "samples"), scored.network.size, strict=True))])
+def size_rows(scored):
+    """The row of parameters.csv."""
+    size = pd.DataFrame([scored.network.size], columns=["params", "macs", "samples"])
+    return _named(size, scored.columns)[COLUMNS["parameters.csv"]]
 
 
 def _named(frame, columns):
     return pd.concat([pd.DataFrame([columns] * len(frame)), frame], axis=1)
 
 
+def curve_rows(scored):
+    """Rows of training_curves.csv: per fold and training epoch."""
+    return scored.network.curves.assign(**scored.columns)
+
+
+TABLES = {"crossval": score_rows, "per_class": class_rows, "confusion": confusion_rows}
+TABLES |= {"confusion_by_night": night_rows, "training_curves": curve_rows, "parameters": size_rows}
+
+
 def write_scores(networks, folder):
     """Write the result files of CrossValidated networks into `folder`, and return crossval.csv as a data frame."""
     all_scored = [Scored(network) for network in networks]
-    frames = {
-        "crossval": score_rows,
-        "per_class": class_rows,
-        "confusion": confusion_rows,
-        "confusion_by_night": night_rows,
-        "training_curves": lambda scored: scored.network.curves.assign(**scored.columns),
-        "parameters": size_row,
-    }
-    tables = {
-        name: pd.concat([rows(scored) for scored in all_scored], ignore_index=True).drop_duplicates()
-        for name, rows in frames.items()
-    }
-    for name, table in tables.items():
-        write_table(table, folder / f"{name}.csv")
+    tables = {}
+    for name, rows in TABLES.items():
+        tables[name] = pd.concat([rows(scored) for scored in all_scored], ignore_index=True).drop_duplicates()
+        write_table(tables[name], folder / f"{name}.csv")
     write_predictions(all_scored[0], folder / "predictions.npz")
     for scored in all_scored:
         write_probabilities(scored, folder / "probabilities")
@@ -155,26 +150,28 @@ def write_scores(networks, folder):
 
 
 def write_predictions(scored, path):
-    """The probabilities of one network's test epochs, compact, so that later figures need no training."""
+    """The test epochs of a network with their probabilities in half precision, so that figures need no training."""
     predictions = scored.network.predictions
     arrays = {name: predictions[name].to_numpy() for name in ("id", "subject", "y", "fold")}
     arrays["night"] = predictions["night"].to_numpy(str)
     for name, context in (("prob", "none"), ("prob_context", "both")):
         if context in scored.probabilities:
             arrays[name] = np.asfortranarray(scored.probabilities[context].astype(np.float16))
-    with written(path) as temporary:
-        np.savez_compressed(temporary, network=json.dumps(scored.columns), **arrays)
+    _save(scored, path, arrays)
 
 
 def write_probabilities(scored, folder):
-    """Write the probabilities of a network's test epochs and what its contexts were fitted to, compact, so that all
-    scores can be computed again: id, prob (half precision, the largest of each epoch the same), fold, and of each fold
-    the weight, and the weight and rarity, of its two contexts."""
+    """What it takes to compute all scores of a network again: id, fold and prob of its test epochs, as `halved`, and
+    per fold the powers of its two contexts: the number of the fold, weight, and weight and rarity."""
     predictions, contexts = scored.network.predictions, sorted(scored.contexts.items())
     powers = [(number, full.weight, chosen.weight, chosen.rarity) for number, (full, chosen) in contexts]
     arrays = {"id": predictions["id"].to_numpy(np.uint32), "fold": predictions["fold"].to_numpy(np.uint8)}
     arrays |= {"prob": halved(scored.probabilities["none"]), "powers": np.array(powers, np.float32).reshape(-1, 4)}
-    with written(folder / f"{scored.network.key}.npz") as temporary:
+    _save(scored, folder / f"{scored.network.key}.npz", arrays)
+
+
+def _save(scored, path, arrays):
+    with written(path) as temporary:
         np.savez_compressed(temporary, network=json.dumps(scored.columns), **arrays)
 
 

@@ -14,8 +14,7 @@ from sleepkit.execution.checkpoint import Deadline, load_checkpoint, save_checkp
 from sleepkit.execution.paths import progress
 from sleepkit.metrics import confusion, scores
 
-SCHEDULES = ("constant", "cosine")
-SELECT_BY = ("acc", "mf1")  # scores on the validation epochs, of which the highest chooses the epoch
+CHOICES = {"schedule": ("constant", "cosine"), "select_by": ("acc", "mf1")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +26,7 @@ class TrainSettings:
     batch: int = 64
     epochs: int = 50
     patience: int = 15  # epochs without a better score on the validation epochs
-    select_by: str = "mf1"  # score that chooses the epoch: subjectwise macro-F1, epochwise acc
+    select_by: str = "mf1"  # score on the validation epochs that chooses the epoch: subjectwise mf1, epochwise acc
     seed: int = 42
 
     def __post_init__(self):
@@ -36,7 +35,7 @@ class TrainSettings:
         for name in ("batch", "epochs", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: a training needs at least 1")
-        for name, known in (("schedule", SCHEDULES), ("select_by", SELECT_BY)):
+        for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}={getattr(self, name)!r}: expected one of {', '.join(known)}")
 
@@ -48,45 +47,55 @@ class TrainSettings:
 def fit(net, train, valid, settings, folder, key, deadline=Deadline(), device="cpu", label="train"):
     """Train `net` in place and leave it, in eval mode, with the weights of its best epoch on `valid`.
 
-    train, valid : pairs (x (n, samples) float32 as normalised, y (n,) int64 stages); those to train on may be (n, 5)
-        float32 probabilities instead
+    train, valid : pairs (x (n, samples) float32 as normalised, y (n,) int64 stages); `train` may have (n, 5) float32
+        probabilities as y
     folder : where the checkpoint of the unfinished fit lies;  key : names configuration and data
     returns the curves as a data frame: epoch, train_loss, valid_loss, valid_acc, valid_mf1
-    Raises TimeOver when the deadline came first, FloatingPointError when the loss becomes NaN, ValueError for a
-    checkpoint of another configuration.
+    Raises TimeOver when the deadline came first, FloatingPointError when the loss becomes NaN.
     """
-    net.to(device)
-    optimiser = torch.optim.Adam(net.parameters(), settings.lr, fused=True)
+    optimiser = torch.optim.Adam(net.to(device).parameters(), settings.lr, fused=True)
     x, y = (torch.from_numpy(array).to(device) for array in train)
-    path = Path(folder) / "fit.pt"
+    path, chosen_by = Path(folder) / "fit.pt", f"valid_{settings.select_by}"
     curves, best = [], None
-    state = load_checkpoint(path, key, device)
-    if state is not None:
+    if (state := load_checkpoint(path, key, device)) is not None:
         net.load_state_dict(state["net"])
         optimiser.load_state_dict(state["optimiser"])
         curves, best = state["curves"], state["best"]
     bar = progress(total=settings.epochs, initial=len(curves), desc=label, unit="epoch", leave=False)
-    while len(curves) < settings.epochs and not _exhausted(curves, settings):
+    while len(curves) < settings.epochs and not _exhausted([row[chosen_by] for row in curves], settings.patience):
         deadline.check()
         loss = train_epoch(net, optimiser, x, y, settings, len(curves))
-        logits = predict_logits(net, valid[0], device)
-        valid_loss = float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(valid[1])))
-        score = scores(confusion(valid[1], logits.argmax(1)))
-        _require_finite(loss + valid_loss, len(curves), settings)
-        row = {"epoch": len(curves) + 1, "train_loss": loss, "valid_loss": valid_loss}
-        row |= {"valid_acc": float(score["acc"]), "valid_mf1": float(score["mf1"])}
-        if not curves or row[f"valid_{settings.select_by}"] > max(old[f"valid_{settings.select_by}"] for old in curves):
+        row = {"epoch": len(curves) + 1, "train_loss": loss} | _validate(net, *valid, device)
+        _require_finite(loss + row["valid_loss"], row["epoch"], settings)
+        if all(row[chosen_by] > earlier[chosen_by] for earlier in curves):
             best = copy.deepcopy(net.state_dict())
         curves.append(row)
-        save_checkpoint(
-            path, key, {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "curves": curves, "best": best}
-        )
+        state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "curves": curves, "best": best}
+        save_checkpoint(path, key, state)
         bar.update()
         bar.set_postfix_str(f"loss {loss:.3f}, validation macro-F1 {row['valid_mf1']:.3f}")
     bar.close()
     net.load_state_dict(best)
     net.eval()
     return pd.DataFrame(curves)
+
+
+def _validate(net, x, y, device):
+    logits = predict_logits(net, x, device)
+    score = scores(confusion(y, logits.argmax(1)))
+    loss = float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(y)))
+    return {"valid_loss": loss, "valid_acc": float(score["acc"]), "valid_mf1": float(score["mf1"])}
+
+
+def _exhausted(values, patience):
+    return bool(values) and len(values) - 1 - int(np.argmax(values)) >= patience
+
+
+def _require_finite(loss, epoch, settings):
+    """Weights that a step has broken must not reach the checkpoint."""
+    if not np.isfinite(loss):
+        advice = f"the epochs before it are kept. Lower lr ({settings.lr}) or look for extreme samples"
+        raise FloatingPointError(f"training epoch {epoch}: the loss is {loss}; {advice}")
 
 
 @torch.no_grad()
@@ -113,17 +122,3 @@ def train_epoch(net, optimiser, x, y, settings, epoch):
         optimiser.step()
         total += loss.detach() * len(rows)
     return float(total / len(y))
-
-
-def _require_finite(loss, epoch, settings):
-    """Weights that a step has broken must not reach the checkpoint."""
-    if not np.isfinite(loss):
-        raise FloatingPointError(
-            f"training epoch {epoch + 1}: the loss is {loss}; the epochs before it are kept. "
-            f"Lower lr ({settings.lr}) or look for extreme samples"
-        )
-
-
-def _exhausted(curves, settings):
-    values = [row[f"valid_{settings.select_by}"] for row in curves]
-    return bool(values) and len(values) - 1 - int(np.argmax(values)) >= settings.patience

@@ -1,5 +1,5 @@
-"""The candidate operations of a cell's edges, in one dimension: (batch, channels, samples) -> (batch, channels,
-samples / stride), or the same as images one sample high."""
+"""The candidate operations of a cell's edges: (batch, channels, samples) -> (batch, channels, samples / stride), or the
+same as images one sample high."""
 
 import torch
 from torch import nn
@@ -21,10 +21,8 @@ class Conv(nn.Conv1d):
 
 
 def as_image(x):
-    """(batch, channels, samples) -> (batch, channels, 1, samples), the channels of a sample side by side in memory.
-
-    So PyTorch's convolutions take a third of the time (8 channels, one core); the networks run in it from end to end.
-    """
+    """(batch, channels, samples) -> (batch, channels, 1, samples), the channels of a sample side by side in memory: so
+    PyTorch's convolutions take a third of the time (8 channels, one core)."""
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
@@ -33,33 +31,28 @@ def convolve(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     if x.dim() == 3:
         return F.conv1d(x, weight, bias, stride, padding, dilation, groups)
     if weight.shape[-1] == 1 and stride > 1:
-        # PyTorch 2.13 on a CPU (seen 2026-11-22): the weights' gradient of just this convolution of an image, with few
-        # channels and 3000 samples, is wrong and written beyond its end. What it skips can be left out before.
+        # PyTorch 2.13 on a CPU: the weights' gradient of this convolution of an image, with few channels and 3000
+        # samples, is wrong and written beyond its end. What it skips can be left out before.
         x, stride = x[..., ::stride], 1
     weight = weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
     return F.conv2d(x, weight, bias, (1, stride), (0, padding), (1, dilation), groups)
 
 
 class Operation(nn.Module):
-    """What an edge does, and what filter pruning must know of its channels; here of an operation without weights.
+    """What an edge does, and what filter pruning must know of its channels; here of an operation without weights."""
 
-    keeps_channels : whether channel j of the output is channel j of the input
-    inner_width : channels inside the operation that have a width of their own, or None
-    producers, readers : (conv layer, first), layers whose filter j makes channel first + j of the output, or, in a
-        depthwise convolution, reads that channel of the input
-    inner_producers, inner_readers : the same of the channels inside, where they are tied to nothing outside
-    pairs : the DepthwisePointwise that it consists of
-    """
-
-    keeps_channels, inner_width, pairs = True, None, ()
-    producers = readers = inner_producers = inner_readers = ()
+    keeps_channels = True  # whether channel j of the output is channel j of the input
+    inner_width = None  # channels inside the operation that have a width of their own
+    producers = inner_producers = ()  # (conv layer, first): filter j makes channel first + j of the output, or inside
+    readers = inner_readers = ()  # (depthwise conv layer, 0): filter j reads channel j of the input, or inside
+    pairs = ()  # the DepthwisePointwise that it consists of
 
     def inner_left(self, outputs, inner):
         """Inner width once only the channels `outputs` of the output and `inner` inside are left (positions)."""
         return None if inner is None else len(inner)
 
     def copy_from(self, full, inputs, outputs, inner):
-        """Take over from `full`, the same operation with more channels, the weights of those at the given positions."""
+        """Take over the weights of `full`, the same operation with more channels, at the given positions."""
 
 
 class Identity(Operation):
@@ -97,9 +90,9 @@ class Zero(Operation):
 
 
 class Rectifying(Operation):
-    """An operation that begins with a ReLU; `after_relu` is the rest of it: its `pairs`, or else a `fused` convolution.
+    """An operation that begins with a ReLU; `after_relu` is the rest: its `pairs`, or else a `fused` convolution.
 
-    Where several read one signal it is rectified once and handed to the rest of each, which must leave it as it is.
+    A signal that several read is rectified once and handed to the rest of each, which must leave it as it is.
     """
 
     keeps_channels = False
@@ -111,7 +104,7 @@ class Rectifying(Operation):
 class FactorizedReduce(Rectifying):
     """Half the length without losing every other sample: two 1x1 convolutions of stride 2, one on x shifted by one.
 
-    (batch, inputs, samples) -> (batch, outputs, ceil(samples / 2)); an odd length is padded right with one zero.
+    An odd length is padded right with one zero.
     inner : channels that the first of the two makes, None is half of them; one without channels is left out
     """
 
@@ -121,8 +114,7 @@ class FactorizedReduce(Rectifying):
         self.conv_1 = Conv(inputs, first, 1, stride=2, bias=False) if first else None
         self.conv_2 = Conv(inputs, outputs - first, 1, stride=2, bias=False) if outputs > first else None
         self.bn = BatchNorm(outputs)
-        halves = (("conv_1", 0), ("conv_2", first))
-        self.producers = tuple(half for half in halves if getattr(self, half[0]) is not None)
+        self.producers = (("conv_1", 0),) * bool(first) + (("conv_2", first),) * (outputs > first)
 
     def fused(self):
         """Weight (outputs, inputs, 2) of the one convolution that the two are, its BatchNorm and geometry."""
@@ -169,8 +161,8 @@ class ReluConvBn(Rectifying, nn.Sequential):
 class DepthwisePointwise(Rectifying):
     """ReLU, depthwise convolution, pointwise convolution, BatchNorm.
 
-    Nothing non-linear stands between the two convolutions, so the pair can run as the one dense convolution that it
-    equals: more multiplications, but of few channels a CPU takes half of the time. `pair` says whether it stays two.
+    Nothing non-linear stands between the two convolutions, so that they can run as the one dense convolution that they
+    equal: faster on a CPU where channels are few. `pair` says whether they stay two.
     """
 
     producers, readers = (("pointwise", 0),), (("depthwise", 0),)
@@ -228,7 +220,7 @@ def copy_layer(small, full, outputs, inputs=None):
 
 
 # The search space of the paper (method section 1): name -> constructor, in the order of the columns of alpha.
-# `inner` is the width inside of the operation; None is that of a network from which nothing was removed.
+# inner : width inside the operation; None is that of a network from which nothing was removed
 OPERATIONS = {
     "none": lambda inputs, outputs, stride, inner=None: Zero(stride),
     "avg_pool_3x3": lambda inputs, outputs, stride, inner=None: Pool(False, stride),

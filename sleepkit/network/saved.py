@@ -17,20 +17,13 @@ def save_network(net, path, facts):
 
     facts : dict that json can hold (sampling rate, normalisation, ...), but none of what rebuilds the network
     """
-    path = Path(path)
-    description = {
-        **facts,
-        "genotype": {"normal": net.genotype.normal, "reduce": net.genotype.reduce},
-        "channels": net.channels,
-        "cells": len(net.cells),
-        "n_classes": net.classifier.out_features,
-        "widths": asdict(net.widths),
-        "parameters": count_parameters(net),
-    }
-    with written(path.with_name(path.name + ".safetensors")) as temporary:
+    sizes = {"channels": net.channels, "cells": len(net.cells), "n_classes": net.classifier.out_features}
+    description = facts | {"genotype": asdict(net.genotype)} | sizes
+    description |= {"widths": asdict(net.widths), "parameters": count_parameters(net)}
+    with written(f"{path}.safetensors") as temporary:
         # not save_file, whose files nobody else may read: on a cluster's shared folder others do
         temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in net.state_dict().items()}))
-    with written(path.with_name(path.name + ".json")) as temporary:
+    with written(f"{path}.json") as temporary:
         temporary.write_text(json.dumps(description, indent=1) + "\n")
 
 
@@ -39,23 +32,19 @@ def load_network(path):
 
     Raises ValueError when one of the files is missing, damaged, or does not fit the other.
     """
-    path = Path(path)
-    missing = [end for end in (".json", ".safetensors") if not path.with_name(path.name + end).exists()]
-    if missing:
-        raise ValueError(
-            f"{path}{' and '.join(missing)}: no such file; name a network that a notebook saved, without its ending "
-            "(runs/PROFILE/.../foldN)"
-        )
+    if missing := [end for end in (".json", ".safetensors") if not Path(f"{path}{end}").exists()]:
+        expected = "name a network that a notebook saved, without its ending (runs/PROFILE/.../foldN)"
+        raise ValueError(f"{path}{' and '.join(missing)}: no such file; {expected}")
     try:
-        description = json.loads(path.with_name(path.name + ".json").read_text())
+        description = json.loads(Path(f"{path}.json").read_text())
         stem, cells = description["widths"]["stem"], description["widths"]["cells"]
         widths = Widths(stem, tuple(CellWidths(tuple(cell["states"]), tuple(cell["inner"])) for cell in cells))
         sizes = (description[name] for name in ("channels", "cells", "n_classes"))
         net = SleepNet(Genotype(**description["genotype"]), *sizes, widths)
-        net.load_state_dict(load_file(path.with_name(path.name + ".safetensors")))
+        net.load_state_dict(load_file(f"{path}.safetensors"))
         if broken := [name for name, tensor in net.state_dict().items() if not tensor.isfinite().all()]:
             raise ValueError(f"{broken[0]} holds what is no number")
-    except Exception as error:  # safetensors, torch and json raise a dozen kinds; none of them is a network
+    except Exception as error:  # safetensors, torch and json raise a dozen kinds
         problem = f"{path}.json and .safetensors: not a saved network ({error}); save it again or remove both"
         raise ValueError(problem) from error
     return net.eval(), description

@@ -9,13 +9,11 @@ from sleepkit.network.operations import DepthwisePointwise
 
 
 def count_parameters(net):
-    """Number of parameters of a module."""
     return sum(parameter.numel() for parameter in net.parameters())
 
 
 def count_macs(net, samples):
-    """Multiply-accumulates of the convolutions and the linear layer for one epoch of `samples` samples (torch's flop
-    counter / 2), depthwise and pointwise convolutions as the pairs that they are."""
+    """Multiply-accumulates for one epoch of `samples` samples (torch's flop counter / 2), DepthwisePointwise as two."""
     net = copy.deepcopy(net).eval()
     for module in net.modules():
         if isinstance(module, DepthwisePointwise):

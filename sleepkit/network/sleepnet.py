@@ -12,22 +12,18 @@ from sleepkit.network.operations import OPERATIONS, Conv, Rectifying, ReluConvBn
 
 @dataclass(frozen=True)
 class CellWidths:
-    """Channels inside one cell.
+    """Channels inside one cell."""
 
-    states : of the two inputs and of every node, in order
-    inner : inside of every operation, in the order of the genotype; None where there is no width of its own
-    """
-
-    states: tuple
-    inner: tuple
+    states: tuple  # of the two inputs and of every node, in order
+    inner: tuple  # inside of every operation, in the order of the genotype; None where there is no width of its own
 
 
 @dataclass(frozen=True)
 class Widths:
-    """Channels of a whole network: of the stem and of every cell."""
+    """Channels of a whole network."""
 
     stem: int
-    cells: tuple
+    cells: tuple  # a CellWidths each
 
 
 def is_reduction(index, cells):
@@ -40,29 +36,16 @@ def cell_stride(source, reduction):
     return 2 if reduction and source < 2 else 1
 
 
-def full_widths(genotype, channels, cells):
-    """Widths of a network from which nothing was removed: `channels`, doubled at each reduction cell."""
-    widths, width = [], channels
-    for index in range(cells):
-        reduction = is_reduction(index, cells)
-        width *= 2 if reduction else 1
-        entries = genotype.reduce if reduction else genotype.normal
-        widths.append(CellWidths((width,) * (2 + len(entries) // 2), (None,) * len(entries)))
-    return Widths(channels, tuple(widths))
-
-
 class Cell(nn.Module):
     """One cell: two preprocessed inputs, nodes that sum two operations each, all nodes concatenated.
 
     (batch, inputs[0], 1, samples), (batch, inputs[1], 1, samples) -> (batch, sum of node widths, 1, samples or half,
-    rounded up). The inputs come rectified: whoever reads a cell's output begins with a ReLU, and two cells read it.
-    Every operation of stride 2 rounds a length up, so the terms of a node always have one length, odd inputs included.
+    rounded up). The inputs come rectified, as two cells read each output and both begin with a ReLU.
     """
 
     def __init__(self, entries, inputs, widths, reduction, reduction_before):
         super().__init__()
         states = widths.states
-        self.sources = tuple(source for _, source in entries)
         self.preprocess0 = ReluConvBn(inputs[0], states[0], stride=2 if reduction_before else 1)
         self.preprocess1 = ReluConvBn(inputs[1], states[1])
         self.operations = nn.ModuleList(
@@ -70,24 +53,17 @@ class Cell(nn.Module):
             for k, (name, source) in enumerate(entries)
         )
         self.widths = CellWidths(states, tuple(operation.inner_width for operation in self.operations))
-
-    @property
-    def edges(self):
-        """(operation, source) of every edge, two a node, in the order of the genotype."""
-        return list(zip(self.operations, self.sources, strict=True))
+        # (operation, source) of every edge, two a node, in the order of the genotype
+        self.edges = [(operation, source) for operation, (_, source) in zip(self.operations, entries, strict=True)]
 
     def forward(self, before_last, last):
-        states = [self.preprocess0.after_relu(before_last), self.preprocess1.after_relu(last)]
-        shared = {}
-        for node in range(0, len(self.operations), 2):
-            first, second = (self._result(k, states, shared) for k in (node, node + 1))
-            states.append(first + second)
+        states, shared = [self.preprocess0.after_relu(before_last), self.preprocess1.after_relu(last)], {}
+        for first, second in zip(self.edges[::2], self.edges[1::2], strict=True):
+            states.append(self._result(*first, states, shared) + self._result(*second, states, shared))
         return torch.cat(states[2:], dim=1)
 
-    def _result(self, position, states, shared):
-        """What an operation makes of its source. ReLUs and pools have no weights: those of a source are computed once,
-        kept in `shared`, and read by all."""
-        operation, source = self.operations[position], self.sources[position]
+    def _result(self, operation, source, states, shared):
+        """What an operation makes of its source; ReLUs and pools of one source are computed once, and `shared`."""
         rectifying = isinstance(operation, Rectifying)
         kind = "Relu" if rectifying else operation.kind
         if (source, kind) not in shared:
@@ -98,21 +74,23 @@ class Cell(nn.Module):
 class SleepNet(nn.Module):
     """Network of a genotype (method section 2): (batch, 1, samples) -> (batch, n_classes) logits.
 
-    channels : width of the stem and of the first cells, doubled at each of the two reduction cells
+    channels : of the stem and of the first cells, doubled at each of the two reduction cells
     widths : what filter pruning left; None is full width
     """
 
     def __init__(self, genotype, channels=8, cells=9, n_classes=5, widths=None):
         super().__init__()
         self.genotype, self.channels = genotype, channels
-        widths = widths or full_widths(genotype, channels, cells)
-        stem = widths.stem
+        stem = widths.stem if widths else channels
         self.stem = nn.Sequential(Conv(1, stem, 3, padding=1, bias=False), BatchNorm(stem), nn.ReLU())
         self.cells = nn.ModuleList()
         inputs, reduction_before = (stem, stem), False
-        for index, width in enumerate(widths.cells):
+        for index in range(cells):
             reduction = is_reduction(index, cells)
+            channels *= 2 if reduction else 1
             entries = genotype.reduce if reduction else genotype.normal
+            full = CellWidths((channels,) * (2 + len(entries) // 2), (None,) * len(entries))
+            width = widths.cells[index] if widths else full
             self.cells.append(Cell(entries, inputs, width, reduction, reduction_before))
             inputs, reduction_before = (inputs[1], sum(width.states[2:])), reduction
         self.widths = Widths(stem, tuple(cell.widths for cell in self.cells))

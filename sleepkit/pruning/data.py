@@ -18,10 +18,9 @@ def prediction_errors(logits, y):
 
 
 def variance_of_error(errors, window):
-    """Variance of each sample's error over the last `window` epochs (VoE, Tu et al. 2023).
+    """Variance of each sample's error over the last `window` epochs, (n_samples,) (VoE, Tu et al. 2023).
 
-    errors : (n_samples, n_epochs) float, L2 distance of the predicted to the true distribution; NaN where not seen
-    returns (n_samples,) float; NaN where fewer than `window` errors are known
+    errors : (n_samples, n_epochs) float, NaN where not seen; NaN comes back where fewer than `window` are known
     """
     if errors.shape[1] < window:
         return np.full(len(errors), np.nan)
@@ -41,19 +40,17 @@ def class_limits(counts, rounds):
     classes, the more rounds a class must last.
     """
     counts = np.asarray(counts)
-    first, second = np.triu_indices(len(counts), 1)
-    larger = np.maximum(counts[first], counts[second])
-    balance = (np.minimum(counts[first], counts[second]) / np.maximum(larger, 1)).mean()
+    pairs = counts[np.stack(np.triu_indices(len(counts), 1))]
+    balance = (pairs.min(axis=0) / np.maximum(pairs.max(axis=0), 1)).mean()
     return counts // int(rounds * (1 - balance**2) + 1)
 
 
 def select_samples(voe, y, ids, fraction, lowest, allowance):
-    """Positions of the int(fraction * n) samples to remove, as few as the classes' allowance admits.
+    """Sorted positions of the int(fraction * n) samples to remove, fewer where the classes' allowance is used up.
 
     voe : (n,) variance of error, NaN where unknown (never removed);  y : (n,) classes;  ids : (n,) break ties
     lowest : True removes the steadiest (training half), False those that swing most (validation half)
-    allowance : (classes,) samples that each class may still lose; a sample of an exhausted class is passed over
-    returns sorted positions, (k,) int
+    allowance : (classes,) samples that each class may still lose
     """
     ranking = np.lexsort((ids, voe if lowest else -voe))
     ranking = ranking[~np.isnan(voe[ranking])]
@@ -67,8 +64,7 @@ def sample_variances(epochs, voe):
     """The rows of a search's `voe` as a dict of arrays (n,), with the stage y of every sample."""
     types = {"epoch": np.int64, "half": str, "id": np.int64, "voe": np.float64, "removed": bool}
     arrays = {column: voe[column].to_numpy(kind) for column, kind in types.items()}
-    order = np.argsort(epochs.id)
-    return arrays | {"y": epochs.y[order[np.searchsorted(epochs.id, arrays["id"], sorter=order)]]}
+    return arrays | {"y": pd.Series(epochs.y, epochs.id).loc[arrays["id"]].to_numpy()}
 
 
 def removed_examples(epochs, voe):
@@ -77,12 +73,10 @@ def removed_examples(epochs, voe):
     voe : as `sample_variances` returns it
     returns dict of arrays: id, stage, half, voe (k,), x (k, samples) µV in half precision, and fs, Hz
     """
-    rows = []
-    for half, sign in (("train", 1), ("valid", -1)):
-        for stage in range(len(STAGES)):
-            mine = np.flatnonzero(voe["removed"] & (voe["half"] == half) & (voe["y"] == stage))
-            rows += mine[np.lexsort((voe["id"][mine], sign * voe["voe"][mine]))][:1].tolist()
-    place = {sample: row for row, sample in enumerate(epochs.id.tolist())}
-    x = epochs.x[[place[sample] for sample in voe["id"][rows].tolist()]].astype(np.float16)
-    facts = {"stage": np.array(STAGES)[voe["y"][rows]], "half": voe["half"][rows], "voe": voe["voe"][rows]}
-    return {"id": voe["id"][rows], **facts, "fs": epochs.fs, "x": x}
+    frame = pd.DataFrame(voe)[voe["removed"]]
+    ranked = frame.assign(voe=frame["voe"].where(frame["half"] == "train", -frame["voe"]))
+    rows = ranked.sort_values(["half", "y", "voe", "id"]).drop_duplicates(["half", "y"]).index.to_numpy()
+    columns = {"id": voe["id"], "stage": np.array(STAGES)[voe["y"]], "half": voe["half"], "voe": voe["voe"]}
+    place = pd.Series(np.arange(len(epochs)), epochs.id).loc[voe["id"][rows]]
+    x = epochs.x[place.to_numpy()].astype(np.float16)
+    return {name: values[rows] for name, values in columns.items()} | {"fs": epochs.fs, "x": x}

@@ -17,9 +17,9 @@ from sleepkit.pruning.tied_sets import remove_channels, tied_sets
 def capacity(weight):
     """Information capacity of every filter of a conv layer, bit: entropy of its strength over the input channels.
 
-    weight : (filters, inputs, taps) -> (filters,). K_ji is filter j's kernel on input i, p_ji = |K_ji| / sum_i
-    |K_ji|, capacity_j = -sum_i p_ji log2 p_ji (method section 3, step 2). With a single input channel (depthwise
-    filters, the stem) that is 0 for every filter; there p runs over the magnitudes of the taps instead.
+    weight : (filters, inputs, taps) -> (filters,), -sum_i p_ji log2 p_ji with p_ji = |K_ji| / sum_i |K_ji|, K_ji the
+    kernel of filter j on input i (method section 3, step 2). With a single input channel (depthwise filters, the stem)
+    that would be 0; there p runs over the magnitudes of the taps instead.
     """
     strength = np.abs(weight[:, 0]) if weight.shape[1] == 1 else np.linalg.norm(weight, axis=2)
     total = strength.sum(axis=1, keepdims=True)
@@ -44,19 +44,12 @@ def importance(weight, balance=0.5):
     Scaled to [0, 1], min-max within the layer; a constant layer and a single filter give 0.5, a zero kernel 0 (method
     section 3, step 4).
     """
-    zero = np.abs(weight).sum(axis=(1, 2)) == 0
+    nonzero = np.abs(weight).sum(axis=(1, 2)) > 0
     frame = pd.DataFrame({"capacity": capacity(weight), "independence": independence(weight)})
-    scaled = frame.apply(lambda column: _min_max(column.to_numpy(), zero))
-    frame["importance"] = balance * scaled["capacity"] + (1 - balance) * scaled["independence"]
-    return frame
-
-
-def _min_max(values, zero):
-    scaled = np.zeros_like(values)
-    if not zero.all():
-        low, high = values[~zero].min(), values[~zero].max()
-        scaled[~zero] = (values[~zero] - low) / (high - low) if high - low > 1e-12 else 0.5
-    return scaled
+    low, high = frame[nonzero].min(), frame[nonzero].max()
+    scaled = ((frame - low) / (high - low).where(high - low > 1e-12)).fillna(0.5)
+    mixed = balance * scaled["capacity"] + (1 - balance) * scaled["independence"]
+    return frame.assign(importance=mixed.where(nonzero, 0.0))
 
 
 def filter_scores(net, balance=0.5):
@@ -66,12 +59,9 @@ def filter_scores(net, balance=0.5):
 
 def l1_scores(net):
     """For comparison: importance of a filter = sum of its weights' magnitudes, scaled by its layer's largest."""
-
-    def score(weight):
-        norm = np.abs(weight).sum(axis=(1, 2))
-        return pd.DataFrame({"importance": norm / max(norm.max(), 1e-30)})
-
-    return _score_layers(net, score)
+    frame = _score_layers(net, lambda weight: pd.DataFrame({"importance": np.abs(weight).sum(axis=(1, 2))}))
+    frame["importance"] /= frame.groupby("layer")["importance"].transform("max").clip(lower=1e-30)
+    return frame
 
 
 def random_scores(net, seed):
@@ -88,32 +78,35 @@ def kept_channels(net, scores, ratio):
     importance_of = {layer: rows["importance"].to_numpy() for layer, rows in scores.groupby("layer")}
     chosen = []
     for tied in tied_sets(net):
-        total, terms = np.zeros(tied.width), np.zeros(tied.width)
+        total, terms = np.zeros((2, tied.width))
         for layer, first in tied.producers + tied.readers:
             values = importance_of[layer]
             total[first : first + len(values)] += values
             terms[first : first + len(values)] += 1
         mean = total / terms
-        keep = max(1, int((1 - ratio) * tied.width + 1e-9))
-        chosen.append((tied, mean, np.sort(np.argsort(-mean, kind="stable")[:keep])))
+        chosen.append((tied, mean, np.sort(_by_rank(mean, ratio, least=1)[0])))
     return chosen
+
+
+def _by_rank(values, ratio, least=0):
+    """Positions of the filters that stay, highest values first, and of the share `ratio` that goes."""
+    kept = max(least, int((1 - ratio) * len(values) + 1e-9))  # (1 - 0.8) * 10 comes out below 2
+    return np.split(np.argsort(-values, kind="stable"), [kept])
 
 
 def with_kept(net, scores, ratio):
     """The scores with a column `kept`: whether the filter stays, as it does where its channel does."""
-    kept = {
-        (layer, channel - first)
-        for tied, _, channels in kept_channels(net, scores, ratio)
-        for layer, first in tied.producers + tied.readers
-        for channel in channels.tolist()
-    }
+    kept = set()
+    for tied, _, channels in kept_channels(net, scores, ratio):
+        for layer, first in tied.producers + tied.readers:
+            kept.update((layer, channel - first) for channel in channels.tolist())
     return scores.assign(kept=[filter_ in kept for filter_ in zip(scores["layer"], scores["filter"], strict=True)])
 
 
 def prune_filters(net, ratio=0.5, balance=0.5, scores=None):
     """A smaller copy of a trained network, without the share `ratio` of the least important channels of every tied set.
 
-    balance : weight of capacity against independence in the importance (method section 3, step 4)
+    balance : weight of capacity against independence (method section 3, step 4)
     scores : data frame with layer, filter, importance to use instead (l1_scores, random_scores)
     It computes what the full network would with the BatchNorm weight and bias of the removed channels set to 0.
     """
@@ -131,21 +124,18 @@ def released_mask(net, ratio=0.5):
     the first ones. BatchNorm weights stay, so nothing becomes smaller, and training is free to fill the zeros again.
     """
     masked = copy.deepcopy(net)
-    with torch.no_grad():
-        for module in masked.modules():
-            if isinstance(module, nn.Conv1d):
-                weight = module.weight.detach().cpu().double().numpy()
-                score = capacity(weight) if weight.shape[1] > 1 else np.zeros(len(weight))
-                keep = int((1 - ratio) * len(weight) + 1e-9)  # (1 - 0.8) * 10 comes out below 2
-                removed = np.argsort(-score, kind="stable")[keep:]
-                module.weight[torch.from_numpy(removed)] = 0
+    for _, conv, weight in _convolutions(masked):
+        score = capacity(weight) if weight.shape[1] > 1 else np.zeros(len(weight))
+        conv.weight.data[torch.from_numpy(_by_rank(score, ratio)[1])] = 0
     return masked
 
 
 def _score_layers(net, score):
-    frames = [
-        score(module.weight.detach().cpu().double().numpy()).assign(layer=name, filter=range(module.out_channels))
-        for name, module in net.named_modules()
-        if isinstance(module, nn.Conv1d)
-    ]
+    frames = [score(weight).assign(layer=name, filter=range(len(weight))) for name, _, weight in _convolutions(net)]
     return pd.concat(frames, ignore_index=True)
+
+
+def _convolutions(net):
+    """(name, layer, weight as an array of float64) of every convolution."""
+    convs = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv1d)]
+    return [(name, conv, conv.weight.detach().cpu().double().numpy()) for name, conv in convs]

@@ -27,21 +27,18 @@ def weak_operations(weights, alive, mu=0.5):
 
 
 def discretise(normal, reduce):
-    """The genotype of a pair of (edges, 10) weights.
+    """The genotype of a pair of (edges, 10) weights: per node the two edges whose best operation is strongest.
 
-    Per node the two incoming edges whose best operation is strongest, strongest first, each with that operation.
-    `none` counts in the softmax but is never chosen. Ties go to the lower source, then to the earlier operation.
+    The strongest comes first. `none` is never chosen. Ties go to the lower source, then to the earlier operation.
     """
     return Genotype(_discretise_cell(normal), _discretise_cell(reduce))
 
 
 def _discretise_cell(weights):
-    best = weights[:, 1:].max(axis=1)
-    name = [OPERATION_NAMES[1 + column] for column in weights[:, 1:].argmax(axis=1)]
-    nodes = nodes_with(len(weights))
-    cell = []
+    nodes, columns, cell = nodes_with(len(weights)), 1 + weights[:, 1:].argmax(axis=1), []
+    best = np.take_along_axis(weights, columns[:, None], axis=1)[:, 0]
     for node in range(nodes):
-        incoming = [(edge, source) for edge, (target, source) in enumerate(edges(nodes)) if target == node]
-        strongest = sorted(incoming, key=lambda pair: (-best[pair[0]], pair[1]))[:2]
-        cell += [(name[edge], source) for edge, source in strongest]
+        rows = [row for row, (target, _) in enumerate(edges(nodes)) if target == node]  # in the order of their sources
+        for source in np.argsort(-best[rows], kind="stable")[:2]:
+            cell.append((OPERATION_NAMES[columns[rows[source]]], source))
     return tuple(cell)

@@ -11,17 +11,12 @@ from sleepkit.network.sleepnet import CellWidths, SleepNet, Widths
 
 @dataclass(frozen=True)
 class TiedSet:
-    """Channels that can only be removed together.
+    """Channels that can only be removed together."""
 
-    places : where they are: "stem"; (cell, "state", k) of its inputs and nodes; (cell, "inner", k), inside operation k
-    width : number of channels
-    producers, readers : (conv layer, first), layers whose filter j makes channel first + j, or, depthwise, reads it
-    """
-
-    places: tuple
-    width: int
-    producers: tuple
-    readers: tuple
+    places: tuple  # "stem"; (cell, "state", k) of its inputs and nodes; (cell, "inner", k), inside operation k
+    width: int  # number of channels
+    producers: tuple  # (conv layer, first): filter j makes channel first + j
+    readers: tuple  # (depthwise conv layer, first): filter j reads channel first + j
 
 
 def tied_sets(net):

@@ -22,6 +22,9 @@ from sleepkit.search.supernet import KINDS, SuperNet
 
 HALVES = ("train", "valid")
 REMOVED_SAMPLES, REMOVED_OPERATIONS = COLUMNS["removed_samples.csv"], COLUMNS["removed_operations.csv"]
+# What the checkpoint takes from a _Search, by kind; and voe.
+LEARNERS, LISTS = ("net", "sgd", "adam"), ("history", "removed_samples", "removed_operations")
+ARRAYS = ("kept", "allowance", "errors", "weights")
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,11 @@ class SearchResult:
 
 @dataclass
 class _Search:
-    """A search under way: the network, its optimisers, the data on the device, and everything recorded so far."""
+    """A search under way: the network, its optimisers, the data on the device, and what is recorded so far."""
 
     net: SuperNet
-    sgd: torch.optim.Optimizer
-    adam: torch.optim.Optimizer
+    sgd: torch.optim.Optimizer  # of the weights
+    adam: torch.optim.Optimizer  # of alpha
     x: torch.Tensor
     y: torch.Tensor
     kept: dict  # half -> positions of the samples that are left
@@ -59,11 +62,9 @@ class _Search:
 def run_search(epochs, settings, folder, deadline=Deadline(), device="cpu"):
     """SearchResult of a search on an EpochSet; resumed from `folder`, which holds a checkpoint of the last whole epoch.
 
-    Raises TimeOver when the deadline came first, ValueError for a checkpoint of another configuration,
-    FloatingPointError when the loss becomes NaN.
+    Raises TimeOver when the deadline came first, FloatingPointError when the loss becomes NaN.
     """
-    path, key = Path(folder) / "search.pt", search_key(epochs, settings)
-    run = _start(epochs, settings, device)
+    path, key, run = Path(folder) / "search.pt", search_key(epochs, settings), _start(epochs, settings, device)
     if (state := load_checkpoint(path, key, device)) is not None:
         _restore(run, state)
     first = len(run.history)
@@ -112,27 +113,27 @@ def _search_epoch(run, epochs, settings, epoch, bar):
     operations, entropy = net.operations_left(), float(net.entropy().detach())
     row = {"epoch": epoch + 1, "temperature": net.temperature}
     row["train_loss"], row["train_acc"] = _bilevel_pass(run, settings, epoch, bar)
-    row["valid_loss"], row["valid_acc"] = _evaluate(net, run.x, run.y, run.kept["valid"], settings.batch)
-    # Where the last step of the epoch broke the weights, they must not reach the checkpoint.
+    row["valid_loss"], row["valid_acc"] = _evaluate(run, settings)
+    # Weights that the epoch's last step has broken must not reach the checkpoint.
     _require_finite(row["valid_loss"], f"search epoch {epoch + 1}, after its last step: the validation loss", settings)
     row |= {f"n_{half}": len(run.kept[half]) for half in HALVES} | {"operations": operations, "entropy": entropy}
     run.weights.append({kind: net.operation_weights(kind).detach().cpu().numpy() for kind in KINDS})
-    due = epoch + 1 in settings.rounds
-    for half in HALVES:
-        removed = _prune_data(run, epochs, settings, epoch + 1, half) if due and settings.data_pruning else 0
-        row[f"removed_{half}"] = removed
-    row["removed_operations"] = _prune_operations(run, epoch + 1) if due and settings.operation_pruning else 0
+    row |= dict.fromkeys(("removed_train", "removed_valid", "removed_operations"), 0)
+    if epoch + 1 in settings.rounds:
+        if settings.data_pruning:
+            row |= {f"removed_{half}": _prune_data(run, epochs, settings, epoch + 1, half) for half in HALVES}
+        if settings.operation_pruning:
+            row["removed_operations"] = _prune_operations(run, epoch + 1)
     run.history.append(row | {"seconds": time.monotonic() - started})
 
 
 def _bilevel_pass(run, settings, epoch, bar):
-    """A step of alpha on the validation half and one of the weights on the training half, in turns, until the longer
-    half is through; returns mean loss and accuracy of the training steps."""
+    """Steps of alpha on the validation half and of the weights on the training half, in turns, until the longer half is
+    through; returns mean loss and accuracy of the training steps."""
     net, x, y = run.net, run.x, run.y
     order, batches = np.random.default_rng((settings.seed, epoch)), {}
     for half in HALVES:
-        shuffled = order.permutation(run.kept[half])
-        batches[half] = [shuffled[i : i + settings.batch] for i in range(0, len(shuffled), settings.batch)]
+        batches[half] = torch.from_numpy(order.permutation(run.kept[half])).to(x.device).split(settings.batch)
     steps = max(map(len, batches.values()))
     # Errors come from the logits that the two steps compute anyway; a sample seen twice counts with its last error.
     errors = torch.full((len(y),), torch.nan, device=x.device)
@@ -140,9 +141,8 @@ def _bilevel_pass(run, settings, epoch, bar):
     net.train()
     for step in range(steps):
         for half, optimiser in (("valid", run.adam), ("train", run.sgd)):
-            rows = torch.from_numpy(batches[half][step % len(batches[half])]).to(x.device)
-            labels = y[rows]
-            logits = net(x[rows].unsqueeze(1))
+            rows = batches[half][step % len(batches[half])]
+            labels, logits = y[rows], net(x[rows].unsqueeze(1))
             loss = F.cross_entropy(logits, labels)
             objective = loss + settings.entropy_weight * net.entropy() if half == "valid" else loss
             where = f"search epoch {epoch + 1}, step {step + 1} of {steps} ({half} half): the loss"
@@ -162,9 +162,8 @@ def _bilevel_pass(run, settings, epoch, bar):
 
 def _require_finite(loss, where, settings):
     if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"{where} is {loss}; the epochs before it are kept. Lower lr ({settings.lr}) or look for extreme samples"
-        )
+        advice = f"the epochs before it are kept. Lower lr ({settings.lr}) or look for extreme samples"
+        raise FloatingPointError(f"{where} is {loss}; {advice}")
 
 
 def _descend(objective, optimiser):
@@ -178,11 +177,13 @@ def _descend(objective, optimiser):
 
 
 @torch.no_grad()
-def _evaluate(net, x, y, rows, batch):
-    net.eval()
-    rows = torch.from_numpy(rows).to(x.device)
-    logits = torch.cat([net(x[part].unsqueeze(1)) for part in rows.split(4 * batch)])
-    return float(F.cross_entropy(logits, y[rows])), float((logits.argmax(1) == y[rows]).double().mean())
+def _evaluate(run, settings):
+    """Loss and accuracy on the validation half."""
+    run.net.eval()
+    rows = torch.from_numpy(run.kept["valid"]).to(run.x.device)
+    logits = torch.cat([run.net(run.x[part].unsqueeze(1)) for part in rows.split(4 * settings.batch)])
+    y = run.y[rows]
+    return float(F.cross_entropy(logits, y)), float((logits.argmax(1) == y).double().mean())
 
 
 def _prune_data(run, epochs, settings, epoch, half):
@@ -197,10 +198,8 @@ def _prune_data(run, epochs, settings, epoch, half):
     run.kept[half] = rows[~gone]
     lost, left = (np.bincount(y[chosen], minlength=len(STAGES)) for chosen in (gone, ~gone))
     run.allowance[half] = run.allowance[half] - lost
-    run.removed_samples += [
-        dict(zip(REMOVED_SAMPLES, (epoch, half, stage, int(lost[k]), int(left[k])), strict=True))
-        for k, stage in enumerate(STAGES)
-    ]
+    for values in zip(STAGES, lost.tolist(), left.tolist(), strict=True):
+        run.removed_samples.append(dict(zip(REMOVED_SAMPLES, (epoch, half, *values), strict=True)))
     return len(removed)
 
 
@@ -220,32 +219,26 @@ def _prune_operations(run, epoch):
 
 def _state(run):
     """The search as tensors and plain values; the voe frames become columns of lists."""
-    return {
-        **{name: getattr(run, name).state_dict() for name in ("net", "sgd", "adam")},
-        **{name: getattr(run, name) for name in ("history", "removed_samples", "removed_operations")},
-        **{name: _tensors(getattr(run, name)) for name in ("kept", "allowance")},
-        "errors": torch.from_numpy(run.errors),
-        "weights": list(map(_tensors, run.weights)),
-        "voe": [frame.to_dict("list") for frame in run.voe],
-    }
+    state = {name: getattr(run, name).state_dict() for name in LEARNERS} | {name: getattr(run, name) for name in LISTS}
+    state |= {name: _each(torch.from_numpy, getattr(run, name)) for name in ARRAYS}
+    return state | {"voe": [frame.to_dict("list") for frame in run.voe]}
 
 
 def _restore(run, state):
-    for name in ("net", "sgd", "adam"):
+    for name in LEARNERS:
         getattr(run, name).load_state_dict(state[name])
-    for name in ("history", "removed_samples", "removed_operations"):
+    for name in LISTS:
         setattr(run, name, state[name])
-    run.kept, run.allowance, *run.weights = map(_arrays, (state["kept"], state["allowance"], *state["weights"]))
-    run.errors = state["errors"].cpu().numpy()
+    for name in ARRAYS:
+        setattr(run, name, _each(lambda tensor: tensor.cpu().numpy(), state[name]))
     run.voe = [pd.DataFrame(columns) for columns in state["voe"]]
 
 
-def _tensors(arrays):
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def _arrays(tensors):
-    return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+def _each(change, values):
+    """`change` applied to every array in dicts and lists."""
+    if isinstance(values, dict):
+        return {name: _each(change, value) for name, value in values.items()}
+    return [_each(change, value) for value in values] if isinstance(values, list) else change(values)
 
 
 @torch.no_grad()
@@ -253,12 +246,13 @@ def _result(run, epochs):
     history = pd.DataFrame(run.history)
     voe = run.voe or [pd.DataFrame(columns=["epoch", "half", "id", "voe", "removed"])]
     weights = {name: history[name].to_numpy() for name in ("epoch", "temperature")}
+    weights |= {kind: np.stack([by_kind[kind] for by_kind in run.weights]) for kind in KINDS}
     return SearchResult(
         genotype=discretise(*(run.net.operation_weights(kind).cpu().numpy() for kind in KINDS)),
         history=history,
         removed_samples=pd.DataFrame(run.removed_samples, columns=REMOVED_SAMPLES),
         removed_operations=pd.DataFrame(run.removed_operations, columns=REMOVED_OPERATIONS),
-        weights=weights | {kind: np.stack([by_kind[kind] for by_kind in run.weights]) for kind in KINDS},
+        weights=weights,
         kept={half: epochs.id[rows] for half, rows in run.kept.items()},
         voe=pd.concat(voe, ignore_index=True),
     )

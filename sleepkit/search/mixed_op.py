@@ -2,10 +2,9 @@
 
 The plain way computes every operation of every edge, normalises it and adds it with its weight. Here
 - the source is rectified once and pooled once, whatever number of edges leave it;
-- a depthwise and its pointwise convolution, with nothing non-linear between them, are one dense kernel;
-- statistics of all convolutions that read the source come from one covariance (see window_statistics), so BatchNorm is
-  a scale and a shift of their kernels, and the weighted sum of an edge's linear ones (dilated and plain convolutions,
-  factorized reduction) is one convolution.
+- a depthwise and its pointwise convolution are one dense kernel, as nothing non-linear stands between them;
+- statistics of all convolutions of the source come from one covariance (see window_statistics), so BatchNorm is a scale
+  and a shift of their kernels, and the weighted sum of an edge's linear operations is one convolution.
 Only the second halves of the separable convolutions are computed and normalised one by one.
 """
 
@@ -28,7 +27,6 @@ TAPS = {
     "conv_1x1": range(0, 1),
     "conv_3x3": range(-1, 2),
 }
-COLUMN = {name: column for column, name in enumerate(OPERATION_NAMES)}
 LINEAR = ("skip_connect", "dil_conv_1x3", "dil_conv_1x5", "conv_1x1", "conv_3x3")
 SEPARABLE = ("sep_conv_1x3", "sep_conv_1x5")
 EPS, MOMENTUM = 1e-5, 0.1  # of BatchNorm, PyTorch's defaults
@@ -94,13 +92,13 @@ class MixedOperations(nn.Module):
         super().__init__()
         self.stride, self.edges = stride, edges
         parts = LINEAR if stride == 2 else LINEAR[1:], SEPARABLE, SEPARABLE
-        self.linear, self.first, self.second = (
-            nn.ModuleDict({name: Convolutions(name, edges, channels) for name in names}) for names in parts
-        )
+        parts = (nn.ModuleDict({name: Convolutions(name, edges, channels) for name in names}) for names in parts)
+        self.linear, self.first, self.second = parts
 
     def forward(self, x, weights, alive):
-        rows = {name: [edge for edge in range(self.edges) if alive[edge][k]] for name, k in COLUMN.items() if k}
-        weights = {name: weights[:, column] for name, column in COLUMN.items()}
+        alive = dict(zip(OPERATION_NAMES, zip(*alive, strict=True), strict=True))
+        rows = {name: [edge for edge in range(self.edges) if alive[name][edge]] for name in OPERATION_NAMES}
+        weights = dict(zip(OPERATION_NAMES, weights.unbind(1), strict=True))
         rectified, statistics = F.relu(x), None
         if self.training:
             read = [max(map(abs, TAPS[name])) for name in (*self.linear, *self.first) if rows[name]]

@@ -14,11 +14,8 @@ CONCATENATED = 4  # a search cell's output is its last four nodes (method sectio
 
 
 class SearchCell(nn.Module):
-    """A cell in which node i sums the mixed operations of its 2 + i incoming edges.
-
-    (batch, inputs[0], 1, samples), (batch, inputs[1], 1, samples), weights and alive as those of SuperNet
-    -> (batch, 4 * channels, 1, samples or half)
-    """
+    """A cell in which node i sums the mixed operations of its 2 + i incoming edges: two (batch, inputs, 1, samples),
+    weights and alive (edges, 10) -> (batch, 4 * channels, 1, samples or half)."""
 
     def __init__(self, inputs, channels, nodes, reduction, reduction_before):
         super().__init__()
@@ -46,8 +43,7 @@ class SearchCell(nn.Module):
 class SuperNet(nn.Module):
     """Search network of method section 1: (batch, 1, samples) -> (batch, n_classes) logits.
 
-    alpha : per kind of cell (edges, 10), shared by all cells of the kind
-    alive : per kind of cell (edges, 10) bool; a pruned operation is not computed and its weight is exactly 0
+    alpha, alive : per kind of cell (edges, 10), shared by all cells of the kind; a pruned operation is not computed
     temperature : T of softmax(alpha / T)
     """
 
@@ -75,7 +71,7 @@ class SuperNet(nn.Module):
         return getattr(self, f"alive_{kind}")
 
     def operation_weights(self, kind):
-        """softmax(alpha / T) over the surviving operations of each edge, (edges, 10); 0 for pruned ones."""
+        """softmax(alpha / T) over the operations of each edge that are left, (edges, 10); 0 for pruned ones."""
         return torch.softmax((self.alpha[kind] / self.temperature).masked_fill(~self.alive(kind), -torch.inf), dim=1)
 
     def operations_left(self):

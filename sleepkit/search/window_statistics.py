@@ -1,8 +1,8 @@
 """Mean and covariance of the windows that a convolution sees.
 
-A convolution is linear, so mean and variance of its outputs, all that BatchNorm needs of them, follow from mean and
-covariance of its input windows: k.m and k'Ck for a kernel k. The convolutions of one source share one covariance. But
-for the ends of the signal it depends on the lag in time alone, so a few lags suffice.
+A convolution is linear, so mean and variance of its outputs, all that BatchNorm needs, are k.m and k'Ck for a kernel k,
+where m and C are mean and covariance of its input windows. Convolutions of one source share one covariance. But for the
+ends of the signal it depends on the lag in time alone, so a few lags suffice.
 """
 
 from dataclasses import dataclass
@@ -13,22 +13,16 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class WindowStatistics:
-    """Of windows of a signal with c channels at offsets -reach ... in samples.
+    """Of windows of a signal with c channels at offsets -reach ... in samples."""
 
-    mean : (offsets, c);  covariance : (offsets, c, offsets, c), biased;  count : number of windows
-    """
-
-    mean: torch.Tensor
-    covariance: torch.Tensor
+    mean: torch.Tensor  # (offsets, c)
+    covariance: torch.Tensor  # (offsets, c, offsets, c), biased
     reach: int
-    count: int
+    count: int  # of windows
 
     @classmethod
     def of(cls, x, reach, stride=1):
-        """Of the windows that a convolution of stride 1 or 2 reads, zeros beyond the ends: (batch, c, 1, samples).
-
-        reach : largest offset that the windows need, in samples
-        """
+        """Of the windows that convolutions of stride 1 or 2 read, zeros beyond the ends; x (batch, c, 1, samples)."""
         c = x.shape[1]
         if stride == 2:
             # Two neighbouring samples become channels: windows two samples apart are neighbours again.
@@ -45,7 +39,7 @@ class WindowStatistics:
     def of_outputs(self, kernel, taps):
         """Mean and biased variance of the outputs of convolutions, two tensors (..., outputs).
 
-        kernel : (..., outputs, c, len(taps));  taps : range, the offset in samples of each column of the kernel
+        kernel : (..., outputs, c, len(taps));  taps : range of the offsets of its columns, in samples
         """
         chosen = slice(taps.start + self.reach, taps.stop + self.reach, taps.step)
         rows = kernel.transpose(-1, -2).flatten(-2)  # (..., outputs, taps * c)
