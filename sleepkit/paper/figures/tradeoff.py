@@ -6,10 +6,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from sleepkit.evaluation.protocols import EPOCHWISE, SUBJECTWISE
-from sleepkit.metrics import scores
 from sleepkit.paper.figures.labels import label_marks
 from sleepkit.paper.figures.style import INK, PAGE, add_note, new_figure, styled
-from sleepkit.paper.published import FULL_MACS, baselines, published, published_confusion
+from sleepkit.paper.published import baselines, published_networks
 
 DATASETS = {"edf20": "EDF-20", "edf78": "EDF-78"}
 QUANTITIES = (("params", 1e3, "parameters, thousands"), ("macs", 1e6, "MACs per epoch, millions"))
@@ -27,9 +26,8 @@ KEYS = ["genotype", "origin", "variant", "protocol", "channels", "cells", "prune
 def plot_tradeoff(crossval, parameters, note=""):
     """Accuracy against parameters and multiplications (MACs) per epoch, a row per data set.
 
-    crossval, parameters : data frames as crossval.csv and parameters.csv of all notebooks, or None; each network's
-        merged predictions, epochs scored alone, are a mark (mean over seeds, a bar of one sd where there are several)
-    The list on the right numbers the other methods, best first, whether or not their size is known.
+    crossval, parameters : data frames as crossval.csv and parameters.csv of all notebooks, or None
+    A mark is a network without context, mean and sd over seeds. A list on the right ranks the other methods.
     """
     figure = new_figure(PAGE, 6.3)
     places = []
@@ -50,10 +48,8 @@ def plot_tradeoff(crossval, parameters, note=""):
 
 
 def draw_points(ax, points, column, unit):
-    """Every network whose `column` is known into `ax`, as a mark with a bar of one sd.
-
-    returns what `label_marks` wants: places, sds, and words: others' number of the list, ours what tells it apart
-    """
+    """Every network whose `column` is known into `ax`, as a mark with a bar of one sd; returns x, y, sd and words for
+    `label_marks`."""
     points = points[points[column].notna() & points.acc.notna()]
     sizes = points[column] / unit
     for x, row in zip(sizes, points.itertuples(), strict=True):
@@ -102,13 +98,8 @@ def _others(dataset):
 
 
 def _published(dataset):
-    sizes = published("parameters").query("dataset == @dataset").set_index("layers").params_total
-    rows = []
-    for cells, macs in FULL_MACS[dataset].items():
-        for model in ("full", "pruned"):  # the released pruning sets weights to zero; the network keeps its size
-            acc = 100 * scores(published_confusion(f"{dataset}_L{cells}_{model}"))["acc"]
-            rows.append((acc, sizes[cells], macs, model == "pruned"))
-    frame = pd.DataFrame(rows, columns=["acc", "params", "macs", "pruned"])
+    rows = published_networks(dataset).sort_values("L", kind="stable")
+    frame = pd.DataFrame({"acc": 100 * rows.acc, "params": rows.params, "macs": rows.macs, "pruned": rows.stage == 2})
     return frame.assign(kind="test fold", sd=float("nan"), source="paper, as published", number="", name="")
 
 
