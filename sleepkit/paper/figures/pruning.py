@@ -52,8 +52,7 @@ def plot_importance(scores, note=""):
 def plot_sweep(sweep, note=""):
     """Accuracy and macro-F1 against the share of filters removed, mean and sd over seeds, a line per method.
 
-    sweep : data frame as sweep.csv: method, ratio (0 to 0.9), seed, acc, mf1, n
-    Raises ValueError for a method that is not one of METHODS.
+    sweep : data frame as sweep.csv: method (of METHODS), ratio (0 to 0.9), seed, acc, mf1, n
     """
     unknown = sorted(set(sweep.method) - set(METHODS))
     if unknown:
@@ -86,8 +85,7 @@ def plot_calibration(calibration, note=""):
     """Reliability diagrams: accuracy against confidence of the top label, before and after pruning, before and after
     temperature scaling.
 
-    calibration : data frame as calibration.csv, a row per bin: network (full, pruned), temperature_scaled (0, 1), bin,
-        low, high, n, confidence, accuracy; ece and temperature, the same in all rows of a network
+    calibration : data frame as calibration.csv; ece and temperature are the same in all rows of a network
     Bars are what a bin's predictions achieve, dots stand at their mean confidence; the strip below counts them.
     """
     figure = new_figure(PAGE, 3.0)
@@ -123,8 +121,7 @@ def draw_reliability(upper, lower, rows, colour):
 def plot_latency(cost, note=""):
     """Latency, file size and peak memory, a bar per network and runtime, a row of panels per length of an epoch.
 
-    cost : data frame as cost.csv: network (full, pruned), runtime (pytorch, onnx, int8), samples, median_ms, p95_ms,
-        file_bytes, peak_mb
+    cost : data frame as cost.csv
     """
     kinds = {"runtime": pd.Categorical(cost.runtime, RUNTIMES), "network": pd.Categorical(cost.network, NETWORKS)}
     lengths = list(cost.assign(**kinds).sort_values(["samples", "runtime", "network"]).groupby("samples"))
