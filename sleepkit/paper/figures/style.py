@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib import style
+from matplotlib.patches import FancyBboxPatch
 
 from sleepkit.execution.paths import written
 from sleepkit.paper.pictures import light_png, light_svg
@@ -57,6 +58,11 @@ def label_row(ax, stage):
 def add_facts(ax, text):
     """A line of small print over the right end of an axis."""
     ax.set_title(text, fontsize=7, weight="normal", loc="right", pad=2)
+
+
+def draw_box(ax, corner, width, height, rounding, **look):
+    """A box with round corners."""
+    ax.add_patch(FancyBboxPatch(corner, width, height, f"round,pad=0,rounding_size={rounding}", **look))
 
 
 def say_empty(ax, text, colour):
