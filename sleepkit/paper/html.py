@@ -149,7 +149,7 @@ def alternative_text(source, section):
 
 
 def summary(function):
-    """The first paragraph of a function's docstring, on one line."""
+    """The first paragraph of a docstring, on one line."""
     return " ".join(inspect.getdoc(function).split("\n\n")[0].replace("`", "").split())
 
 

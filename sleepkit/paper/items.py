@@ -87,12 +87,12 @@ def _cell(dataset, kind):
     return lambda profile: (published_genotype(dataset), find(profile, f"stage1_{dataset}/genotype.json"), kind)
 
 
-def _search(profile):
-    return find(profile, "stage1_edf20/history.csv"), published("search_curve"), SEARCH_SAMPLES
-
-
 def _training(profile):
     return gather(profile, "training_curves.csv"), published("training_curves")
+
+
+def _search(profile):
+    return find(profile, "stage1_edf20/history.csv"), published("search_curve"), SEARCH_SAMPLES
 
 
 def _epochs(profile):
@@ -100,7 +100,7 @@ def _epochs(profile):
 
 
 def _settings(profile):
-    found = {tables.DATASETS[name]: find(profile, f"stage1_{name}/settings.json") for name in BOTH}
+    found = {words: find(profile, f"stage1_{name}/settings.json") for name, words in tables.DATASETS.items()}
     return ({name: settings for name, settings in found.items() if settings},)
 
 

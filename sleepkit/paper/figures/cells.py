@@ -68,7 +68,7 @@ def draw_cell(ax, entries, width, height):
         if vertex.kind == "state":
             ax.add_patch(Circle(centre, 0.105, facecolor="white", edgecolor=_colour(vertex), zorder=3, linewidth=0.9))
             if vertex.index < 2:
-                label = (r"$c_{k-2}$", r"$c_{k-1}$")[vertex.index]
+                label = f"$c_{{k-{2 - vertex.index}}}$"
                 ax.text(centre[0] - 0.15, centre[1], label, ha="right", va="center", fontsize=9, zorder=4)
             else:
                 ax.text(*centre, str(vertex.index - 2), **inside)
@@ -88,8 +88,7 @@ def label_of(operation):
     """Short name of an operation: "sep 5" of sep_conv_1x5."""
     if operation == "skip_connect":
         return "skip"
-    words = operation.replace("1x", "").replace("3x3", "3").split("_")
-    return f"{words[0]} {words[-1][-1]}"
+    return f"{operation.split('_')[0]} {operation[-1]}"
 
 
 def _family(operation):
@@ -126,10 +125,9 @@ def _draw_segment(ax, left, right, x, y, last):
     begin, stop = x[left][0] + x[left][1], x[right][0] - x[right][1]
     middle = (begin + stop) / 2
     points = [(start, y[left]), (begin, y[left]), (middle, y[left]), (middle, arrival), (stop, arrival), (end, arrival)]
-    codes = [Path.MOVETO, Path.LINETO, Path.CURVE4, Path.CURVE4, Path.CURVE4, Path.LINETO]
+    codes = [Path.MOVETO, Path.LINETO, Path.CURVE4, Path.CURVE4, Path.CURVE4, Path.LINETO, Path.LINETO]
     if right.kind == "wire":
         points.append((x[right][0] + x[right][1], arrival))
-        codes.append(Path.LINETO)
     to_output = right.kind == "out" or (right.kind == "wire" and right.layer >= last.get(right.index, 0))
     look = TO_OUTPUT | {"zorder": 1} if to_output else {"color": _colour(left), "linewidth": 1.1, "zorder": 2}
-    ax.add_patch(PathPatch(Path(points, codes), fill=False, **look))
+    ax.add_patch(PathPatch(Path(points, codes[: len(points)]), fill=False, **look))

@@ -90,13 +90,13 @@ def plot_recording(epochs, night=None, note=""):
 
     epochs : EpochSet (x in µV);  night : its name, None takes the first one
     """
-    name = epochs.night[0] if night is None else night
-    chosen = epochs.subset(epochs.night == name)
+    night = epochs.night[0] if night is None else night
+    chosen = epochs.subset(epochs.night == night)
     hours = (chosen.id % IDS_PER_NIGHT) * EPOCH_HOURS
     figure = new_figure(PAGE, 4.6)
     top, *traces = figure.subplots(1 + len(STAGES), 1, height_ratios=(1.6, *[1] * len(STAGES)))
     draw_hypnogram(top, hours, chosen.y)
-    top.set_title(f"a  Night {name} as the expert scored it")
+    top.set_title(f"a  Night {night} as the expert scored it")
     top.set(xlabel="time since the first epoch, h", xlim=(0, hours[-1] + EPOCH_HOURS))
     seconds = np.arange(chosen.x.shape[1]) / chosen.fs
     for ax, stage in zip(traces, HYPNOGRAM, strict=True):

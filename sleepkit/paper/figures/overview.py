@@ -38,8 +38,7 @@ def plot_overview(title, pictures):
     figure.text(MARGIN / PAGE, 1 - 0.06 / top, title, va="top", fontsize=9, weight="bold")
     for name, picture, caption, (left, below, width, height) in drawn:
         figure.text(left / PAGE, 1 - (below - 0.04) / top, caption, va="bottom", fontsize=7, linespacing=1.1)
-        box = (left / PAGE, 1 - (below + height) / top, width / PAGE, height / top)
-        ax = figure.add_axes(box, label=name)
+        ax = figure.add_axes((left / PAGE, 1 - (below + height) / top, width / PAGE, height / top), label=name)
         ax.imshow(picture, aspect="auto", interpolation="hanning")
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set(visible=True, color="#DDDDDD")

@@ -11,10 +11,8 @@ from sleepkit.genotype import OPERATION_NAMES, edges, nodes_with
 from sleepkit.paper.figures import style
 from sleepkit.paper.figures.style import HYPNOGRAM, INK, PAGE, PUBLISHED, STAGE_COLOURS, TRAIN, VALID, styled
 
-HALVES = (  # column here, column in the published table, name, colour, line
-    ("train", "train", "training half", TRAIN, "-"),
-    ("valid", "val", "validation half", VALID, (0, (3, 1.2))),
-)
+# Column here, column in the published table, name, colour, line.
+HALVES = ("train", "train", "training half", TRAIN, "-"), ("valid", "val", "validation half", VALID, (0, (3, 1.2)))
 CURVES = {
     "loss": ("Loss", "cross-entropy"),
     "acc": ("Accuracy", "accuracy, %"),
@@ -123,9 +121,9 @@ def plot_sharpening(weights, removed, history, genotype=None, note=""):
             before = removed[(removed.kind == kind) & (removed.epoch < epoch)]
             here = removed[(removed.kind == kind) & (removed.epoch == epoch)]
             image = draw_weights(ax, weights[kind][now], before, here, strongest)
-            left = weights[kind][now].size - len(before)
-            text = f"epoch {epoch}, T = {weights['temperature'][now]:.2f}: {left} operations"
-            style.add_facts(ax, text + (f", {len(here)} removed" if len(here) else ""))
+            removes = f", {len(here)} removed" if len(here) else ""
+            left = f"{weights[kind][now].size - len(before)} operations{removes}"
+            style.add_facts(ax, f"epoch {epoch}, T = {weights['temperature'][now]:.2f}: {left}")
     for upper, lower, letter, (kind, name) in zip(axes[0], axes[-1], "ab", CELLS, strict=True):
         style.add_heading(upper, f"{letter}  {name}")
         if genotype is not None:
@@ -179,9 +177,9 @@ def plot_removed(voe, examples, note=""):
     upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.1))
     draw_distributions(upper.subplots(len(HYPNOGRAM), 2, sharex=True), voe)
     draw_examples(lower.subplots(len(HYPNOGRAM), 2, sharex=True, sharey="row"), examples)
-    kept = Patch(facecolor="#777777", label="kept in the round (colour of its stage)")
-    removed = Line2D([], [], color=INK, linewidth=1.0, label="removed in the round")
-    figure.legend(handles=[kept, removed], loc="outside upper left", ncols=2, columnspacing=1.6)
+    key = [Patch(facecolor="#777777", label="kept in the round (colour of its stage)")]
+    key.append(Line2D([], [], color=INK, linewidth=1.0, label="removed in the round"))
+    figure.legend(handles=key, loc="outside upper left", ncols=2, columnspacing=1.6)
     return style.add_note(figure, note)
 
 

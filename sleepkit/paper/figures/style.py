@@ -14,8 +14,7 @@ from sleepkit.paper.pictures import light_png, light_svg
 COLUMN = 3.5  # inches: one column of a journal
 PAGE = 7.2  # inches: the whole width of its page
 
-# From light to deep sleep in blues that darken, waking in amber, REM in red: told apart in grey, and by readers with
-# any of the three colour deficiencies (a test measures it).
+# Told apart in grey, and by readers with any of the three colour deficiencies (a test measures it).
 STAGE_COLOURS = {"W": "#F2B134", "N1": "#9CCFE8", "N2": "#3B8BC4", "N3": "#153E75", "REM": "#C8323C"}
 HYPNOGRAM = ("W", "REM", "N1", "N2", "N3")  # from top to bottom, as sleep medicine draws a night
 

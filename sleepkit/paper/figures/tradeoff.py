@@ -14,11 +14,9 @@ DATASETS = {"edf20": "EDF-20", "edf78": "EDF-78"}
 QUANTITIES = (("params", 1e3, "parameters, thousands"), ("macs", 1e6, "MACs per epoch, millions"))
 SOURCES = {"others": INK, "paper, as published": "#2A6F97", "this run": "#B4540A"}
 # Accuracies of different protocols are not comparable; the fill of a mark says which it is.
-KINDS = {
-    "subjects apart": ("subjects apart", "full"),
-    "test fold": ("epoch chosen on the test fold, or epoch-wise", "none"),
-    "not stated": ("personalised or not stated", "left"),
-}
+KINDS = {"subjects apart": ("subjects apart", "full")}
+KINDS |= {"test fold": ("epoch chosen on the test fold, or epoch-wise", "none")}
+KINDS |= {"not stated": ("personalised or not stated", "left")}
 KEYS = ["genotype", "origin", "variant", "protocol", "channels", "cells", "pruned"]
 
 
@@ -56,14 +54,13 @@ def draw_points(ax, points, column, unit):
         look = _look(row.source, row.kind) | {"marker": "D" if row.pruned else "o"}
         ax.errorbar(x, row.acc, None if pd.isna(row.sd) else row.sd, linewidth=0, elinewidth=0.8, **look)
     steps = np.array([step * 10.0**power for power in range(-3, 10) for step in (1, 3)])
-    ax.set_xscale("log")
-    ax.set_xlim(steps[steps < sizes.min() / 1.3].max(), steps[steps > 1.1 * sizes.max()].min())
-    ax.set_xticks(steps[(steps >= ax.get_xlim()[0]) & (steps <= ax.get_xlim()[1])])
+    low, high = steps[steps < sizes.min() / 1.3].max(), steps[steps > 1.1 * sizes.max()].min()
+    ax.set(xscale="log", xlim=(low, high), axisbelow=True)
+    ax.set_xticks(steps[(steps >= low) & (steps <= high)])
     ax.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,.0f}" if size >= 1 else f"{size:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.margins(y=0.12)
     ax.grid(linewidth=0.3, color="#E4E4E4")
-    ax.set_axisbelow(True)
     return sizes.to_numpy(), points.acc.to_numpy(), points.sd.to_numpy(float), points.number.tolist()
 
 
@@ -74,10 +71,9 @@ def draw_ranking(ax, others):
     ax.set_title("Others, accuracy in %")
     for place, row in enumerate(others.itertuples(), start=1):
         ax.plot(0.02, -place, **_look("others", row.kind))
-        ax.text(0.12, -place, row.number, ha="right", va="center_baseline", fontsize=7)
-        ax.text(0.15, -place, row.name, va="center_baseline", fontsize=7)
         value = "–" if pd.isna(row.acc) else f"{row.acc:.1f}"
-        ax.text(1, -place, value, ha="right", va="center_baseline", fontsize=7)
+        for x, side, text in ((0.12, "right", row.number), (0.15, "left", row.name), (1, "right", value)):
+            ax.text(x, -place, text, ha=side, va="center_baseline", fontsize=7)
 
 
 def protocol_kind(protocol):

@@ -114,8 +114,8 @@ def protocol_gap(crossval, dataset, predictions=None, kept=None):
     pooled = crossval[(crossval.fold == "pooled") & (crossval.context == "none") & (crossval.dataset == dataset)]
     sentences = []
     for network, rows in pooled.groupby(["genotype", "channels", "cells", "pruned"]):
-        genotype, channels, cells, pruned = network
-        name = f"{genotype}, L = {cells}, C = {channels}" + (f", {100 * pruned:.0f} % pruned" if pruned else "")
+        share = f", {100 * network[3]:.0f} % pruned" if network[3] else ""
+        name = "{0}, L = {2}, C = {1}".format(*network) + share
         seeds = sorted(set.intersection(*(set(part.seed) for _, part in rows.groupby("protocol"))))
         scored = 100 * rows[rows.seed.isin(seeds)].groupby("protocol")[["acc", "mf1"]].mean()
         if set(PROTOCOLS) <= set(scored.index):

@@ -11,8 +11,7 @@ from sleepkit.execution.paths import written
 from sleepkit.results import write_table
 
 HEADS = {"acc": "ACC, %", "mf1": "MF1, %", "kappa": "kappa", "mgm": "MGm, %"}
-# Which end of a column is the best one, by its head without the unit.
-HIGHER = ("ACC", "MF1", "kappa", "MGm", "precision", "recall", "F1", "G-mean", "epochs per second")
+HIGHER = ("ACC", "MF1", "kappa", "MGm", "precision", "recall", "F1", "G-mean", "epochs per second")  # is better
 LOWER = ("parameters", "MACs", "file", "median", "95th percentile", "peak memory", "start-up")
 BOLD = "Bold: the best of its column (of its row, where networks are the columns), whatever the protocol."
 GROUPS = ("data set", "samples of an epoch")

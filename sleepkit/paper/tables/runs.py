@@ -48,8 +48,7 @@ def table_epochs(nights, removed):
     nights : data frame as nights.csv, or None
     removed : dict dataset -> data frame as removed_samples.csv, empty or None without a round
     """
-    after = published("class_counts_after_bdp").set_index(["dataset", "stage"]).n_epochs
-    rows = []
+    after, rows = published("class_counts_after_bdp").set_index(["dataset", "stage"]).n_epochs, []
     for dataset, name in DATASETS.items():
         rows.append((name, "prepared", "published", PREPARED_COUNTS[dataset]))
         ours = "this run"
@@ -63,8 +62,9 @@ def table_epochs(nights, removed):
             start = rounds.first()[["left", "removed"]].sum(axis=1)
             rows.append((name, "searched on", ours, start.groupby("stage").sum()))
             rows.append((name, "left by BDP", ours, rounds.left.last().groupby("stage").sum()))
-    table = [(*head, *(int(counts[s]) for s in STAGES), int(sum(counts[s] for s in STAGES))) for *head, counts in rows]
-    table = pd.DataFrame(table, columns=["data set", "epochs", "source", *STAGES, "total"])
+    table = [(*head, *(int(counts[stage]) for stage in STAGES)) for *head, counts in rows]
+    table = pd.DataFrame(table, columns=["data set", "epochs", "source", *STAGES])
+    table["total"] = table[list(STAGES)].sum(axis=1)
     blocks = []
     for _, block in table.groupby(["data set", "epochs"], sort=False):
         blocks.append(block)
