@@ -10,10 +10,6 @@ from sleepkit.paper.provenance import provenance, published_alone
 from sleepkit.paper.published import published, published_confusion
 from sleepkit.results import checks, command, gather, merge_crossval
 
-DRAWN = (
-    "All are drawn by the notebook `figures` from result files (`{}`); the table says which notebook computed their "
-    "numbers. Figures are PNG and SVG, tables CSV, Markdown and LaTeX (booktabs)."
-)
 ALONE = "published numbers alone"
 
 
@@ -21,8 +17,7 @@ def show(key, run):
     """Draw an item ("fig06") from the results of a profile and save it under figures/<profile>/.
 
     run : name of the profile, or an object with an attribute `profile`
-    returns what a notebook shows: the saved picture (drawing it once more would take as long as saving it), or the
-        table; where there are no results to draw it from, a line that says which command makes them
+    returns the saved picture or the table; without results, a line that says which command makes them
     """
     profile, entry = getattr(run, "profile", run), item(key)
     note = provenance(profile, entry)
@@ -47,13 +42,10 @@ def show_table(key, run):
 
 def figure_checks(profile):
     """Whether the published numbers agree with one another, and every item that was drawn is there and listed."""
-    claims = []
+    claims, results = [], published("cv_results").query("layers == 9 and model == 'full' and fold == 'pooled'")
     for dataset, total in (("edf20", 34_951), ("edf78", 167_321)):
         matrix = published_confusion(f"{dataset}_L9_full")
-        rows = published("cv_results").query(
-            "dataset == @dataset and layers == 9 and model == 'full' and fold == 'pooled'"
-        )
-        ours, theirs, n = scores(matrix), rows.iloc[0], matrix.sum()
+        ours, theirs, n = scores(matrix), results[results.dataset == dataset].iloc[0], matrix.sum()
         claims.append((f"epochs of {dataset} in the published confusion matrices", total, n, n == total))
         for name in ("acc", "mf1"):
             claim, known, found = f"published {name} of {dataset}, L = 9, from its matrix", theirs[name], ours[name]
@@ -62,19 +54,15 @@ def figure_checks(profile):
     listed = sum(f"| {entry.key} |" in index for entry in ITEMS)
     claims.append(("items in index.md", len(ITEMS), listed, listed == len(ITEMS)))
     parts = gather(profile, "crossval.csv")
-    merged, expected = (0, 0) if parts is None else (len(merge_crossval(profile)), len(parts))
-    found, same = "all" if merged == expected else merged, merged == expected
-    claims.append(("rows of the notebooks' crossval.csv in the merged one", "all", found, same))
+    merged = 0 if parts is None else len(merge_crossval(profile))
+    same = parts is None or merged == len(parts)
+    claims.append(("rows of the notebooks' crossval.csv in the merged one", "all", "all" if same else merged, same))
     return checks(*claims)
 
 
 def write_index(profile):
-    """Write figures/<profile>/index.md with a row for each of the 28 items, and overview.png, a sheet of all figures,
-    which it shows at the top; returns the path of the index.
-
-    An item that has files links to them, with the notebook its numbers come from (or that they are published ones
-    alone), the command and the run time of that notebook where it is on record; one that has none is listed as missing.
-    """
+    """Write figures/<profile>/index.md, with a row for each item, present or missing, and overview.png, a sheet of all
+    figures, which it shows at the top; returns the path of the index."""
     folder = paths.figures(profile)
     captions = {f"{int(entry.key[3:])}  {entry.title}": entry.files(profile)[0] for entry in ITEMS if entry.is_figure}
     overview = figures.save_overview(f"Figures of the profile {profile}", captions, folder / "overview.png")
@@ -82,18 +70,18 @@ def write_index(profile):
     present = [row for row in rows if row[2] != "missing"]
     alone = sum(row[3] == ALONE for row in present)
     some = f", {alone} of them with {ALONE}" if alone else ""
-    lines = [
-        f"# Tables and figures, profile `{profile}`",
-        "",
-        f"{len(present)} of {len(ITEMS)} items are here{some}. {DRAWN.format(command(profile, 'figures'))}",
-        "",
-        *(["![All figures of the profile](overview.png)", ""] if overview else []),
-        "| item | title | files | numbers from | command | last run took |",
-        "|---|---|---|---|---|---|",
-        *("| " + " | ".join(row) + " |" for row in rows),
-    ]
+    text = f"""# Tables and figures, profile `{profile}`
+
+{len(present)} of {len(ITEMS)} items are here{some}. All are drawn by the notebook `figures` from result files \
+(`{command(profile, "figures")}`); the table says which notebook computed their numbers. Figures are PNG and SVG, \
+tables CSV, Markdown and LaTeX (booktabs).
+
+"""
+    text += "![All figures of the profile](overview.png)\n\n" if overview else ""
+    text += "| item | title | files | numbers from | command | last run took |\n|---|---|---|---|---|---|\n"
+    text += "".join("| " + " | ".join(row) + " |\n" for row in rows)
     with paths.written(folder / "index.md") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
     return folder / "index.md"
 
 

@@ -51,12 +51,10 @@ class Renderer(IPythonRenderer):
 
 
 def build(notebooks, drawn, output):
-    """Write the site: index.html, a page for every notebook and table, their pictures and files, style.css.
+    """Write the site into the folder `output` and return the path of its start page.
 
     notebooks : folder of the five executed notebooks;  drawn : folder of a profile's tables and figures
-    output : folder that is written to
-    returns the start page's path. Raises ValueError, with the cure, for a notebook or file
-    that is missing, not executed or damaged, and for a formula that cannot be set.
+    Raises ValueError for a notebook or file that is missing, not executed or damaged, and for a bad formula.
     """
     drawn, output = Path(drawn), Path(output)
     index = _existing(drawn / "index.md", f"`make figures PROFILE={drawn.name}` writes it").read_text("utf-8")
@@ -68,12 +66,14 @@ def build(notebooks, drawn, output):
             pages[path.stem] = heading(text) or name, markdown(text, drawn)
         else:
             files[name] = light_png(path)[1] if path.suffix == ".png" else path.read_bytes()
+    exporter = HTMLExporter(template_name="basic", filters={"markdown2html": markdown})
+    exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     for name in NAMES:
         notebook = read_executed(Path(notebooks) / f"{name}.ipynb")
         title, claim = opening(notebook)
         summaries.append(f"**[{title}]({name}.html).** {claim}")
         files |= extract_pictures(notebook, name)
-        pages[name] = title, notebook_html(notebook)
+        pages[name] = title, exporter.from_notebook_node(notebook)[0]
     start = "# The five notebooks\n\n" + "\n\n".join(summaries) + "\n\n" + re.sub("^# ", "## ", index)
     pages["index"] = "Tables and figures", markdown(start, drawn)
     for name, (title, body) in pages.items():
@@ -89,11 +89,11 @@ def build(notebooks, drawn, output):
 
 def navigation(current):
     """Links to the start page and the notebooks; that of the page `current` is marked."""
-    links = []
-    for name in ("index", *NAMES):
-        text = "start" if name == "index" else name.replace("_", " ")
-        links.append(f'<a href="{name}.html"{" aria-current=page" if name == current else ""}>{text}</a>')
-    return "\n".join(links)
+    texts, marks = (
+        {"index": "start"} | {name: name.replace("_", " ") for name in NAMES},
+        {current: " aria-current=page"},
+    )
+    return "\n".join(f'<a href="{name}.html"{marks.get(name, "")}>{text}</a>' for name, text in texts.items())
 
 
 def read_executed(path):
@@ -121,8 +121,7 @@ def heading(text):
 
 
 def extract_pictures(notebook, name):
-    """{file name: bytes} of the PNG pictures in a notebook's outputs, which from then on refer to the files, with
-    their size and alternative text."""
+    """{file name: bytes} of the PNG pictures in a notebook's outputs, which from then on refer to the files."""
     files, section = {}, ""
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
@@ -150,28 +149,16 @@ def alternative_text(source, section):
 
 
 def summary(function):
-    """The first paragraph of a function's docstring, on one line."""
+    """The first paragraph of a docstring, on one line."""
     return " ".join(inspect.getdoc(function).split("\n\n")[0].replace("`", "").split())
-
-
-def notebook_html(notebook):
-    """The cells of a notebook as HTML, without prompts."""
-    exporter = HTMLExporter(
-        template_name="basic",
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        filters={"markdown2html": markdown},
-    )
-    return exporter.from_notebook_node(notebook)[0]
 
 
 def markdown(text, folder=""):
     """HTML of a piece of Markdown; pictures that it shows lie in `folder`."""
     rendered = MarkdownWithMath(renderer=Renderer(escape=False, path=str(folder))).render(text)
     # a browser may break the line between a formula and the comma after it
-    return re.sub(
-        r"(<math[^>]*inline(?:(?!</math>).)*</math>)([,.;:)]+)", r'<span class="together">\1\2</span>', rendered
-    )
+    formula = r"(<math[^>]*inline(?:(?!</math>).)*</math>)([,.;:)]+)"
+    return re.sub(formula, r'<span class="together">\1\2</span>', rendered)
 
 
 def mathml(latex, display):

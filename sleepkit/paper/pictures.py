@@ -10,10 +10,8 @@ DECIMALS = 2  # of a place in an SVG, points
 
 
 def light_png(picture, name=None):
-    """((width, height) in pixels, bytes) of a PNG with its colours reduced to a palette.
-
-    picture : path, or open file, which `name` stands for. Raises ValueError when it is not a PNG.
-    """
+    """((width, height) in pixels, bytes) of a PNG (path, or open file with a `name`), its colours reduced to a palette;
+    ValueError when it is not a PNG."""
     try:
         with Image.open(picture, formats=["PNG"]) as image:
             light, dots = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE), image.info.get("dpi")
@@ -38,7 +36,6 @@ def light_svg(text):
 
 
 def _short(match):
-    """Numbers with few decimals and no spaces about the letters of a path."""
     value = re.sub(r"-?\d+\.\d+", lambda m: f"{float(m[0]):.{DECIMALS}f}".rstrip("0").rstrip("."), match[2])
     return match[1] + re.sub(r"[ \n]*([A-Za-z]|$)[ \n]*", r"\1", value)
 

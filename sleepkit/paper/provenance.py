@@ -15,8 +15,8 @@ def published_alone(profile, item):
 
 
 def searched_on_all(genotypes, simulated):
-    """Those of the genotypes (labels of crossval.csv) whose search had the subjects that test their networks: what this
-    run found on everybody and, on real nights, what is published; sorted, each without its variant of training."""
+    """Those of the genotypes (labels of crossval.csv), without their variants, whose search had the subjects that test
+    their networks: what this run found on everybody and, on real nights, what is published."""
     seen = ("searched",) if simulated else ("searched", "published")
     parts = {parts_of(genotype)[:2] for genotype in genotypes}
     return sorted(f"{dataset}-{origin}" for dataset, origin in parts if origin in seen)
@@ -49,17 +49,15 @@ def provenance(profile, item):
 
 
 def _runs(profile, item):
-    """Dict data set -> settings of its search, of those data sets that an item shows and the profile has run."""
+    """Settings of the searches that the profile has run, by data set, of those that an item shows."""
+    if find(profile, "preparation.json") is None:
+        return {}
     runs = {dataset: find(profile, f"stage1_{dataset}/settings.json") for dataset in item.datasets}
-    prepared = find(profile, "preparation.json") is not None
-    return {dataset: run for dataset, run in runs.items() if run is not None and prepared}
+    return {dataset: run for dataset, run in runs.items() if run is not None}
 
 
 def _networks(profile, item, runs, own=None):
-    """The rows of crossval.csv behind an item.
-
-    runs : of `_runs`;  own : data frame with the seeds of an item that has its own, or None
-    """
+    """The rows of crossval.csv behind an item, with the seeds of the data frame `own` where it has its own."""
     rows = None if item.networks == "none" else gather(profile, "crossval.csv")
     if rows is None:
         return pd.DataFrame(columns=NETWORK)

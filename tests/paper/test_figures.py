@@ -16,7 +16,7 @@ from matplotlib.patches import FancyBboxPatch, PathPatch
 from PIL import Image
 
 from sleepkit.epochs import STAGES
-from sleepkit.evaluation.crossval import CONTEXTS
+from sleepkit.evaluation.scores import CONTEXTS
 from sleepkit.execution import paths
 from sleepkit.execution.notebooks import NAMES
 from sleepkit.genotype import OPERATION_NAMES, Genotype

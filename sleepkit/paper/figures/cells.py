@@ -1,11 +1,11 @@
 """Figures 2 to 5: the cells of a genotype, published over found."""
 
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle, FancyBboxPatch, Patch, PathPatch
+from matplotlib.patches import Circle, Patch, PathPatch
 from matplotlib.path import Path
 
 from sleepkit.paper.figures.layout import layered
-from sleepkit.paper.figures.style import FAINT, INK, PAGE, add_note, new_figure, styled
+from sleepkit.paper.figures.style import FAINT, INK, PAGE, add_note, draw_box, new_figure, styled
 
 # Label and colour of an operation. The number is the kernel size; the key under the figure spells out the rest.
 FAMILIES = {
@@ -25,11 +25,12 @@ TO_OUTPUT = {"color": FAINT, "linestyle": (0, (3, 1.5)), "linewidth": 0.9}
 def plot_cells(published, found, kind, note=""):
     """The cell `kind` ("normal" or "reduce") of two genotypes, one over the other, at page width.
 
-    published, found : Genotype; found may be None, then the published cell stands alone
+    published, found : Genotype; found may be None
     """
     genotypes = {"published": published} | ({"found in this run": found} if found is not None else {})
     cells = {label: getattr(genotype, kind) for label, genotype in genotypes.items()}
-    heights = {label: _extent(entries) for label, entries in cells.items()}
+    places = {label: layered(entries)[0].values() for label, entries in cells.items()}
+    heights = {label: max(y) - min(y) + 0.75 for label, y in places.items()}
     total = top = sum(heights.values()) + 0.75
     figure = new_figure(PAGE, total, layout="none")
     name = {"normal": "Normal cell", "reduce": "Reduction cell"}[kind]
@@ -56,9 +57,9 @@ def draw_cell(ax, entries, width, height):
     y = {vertex: value + middle for vertex, value in y.items()}
     x = _columns(y, width)
     last = {}  # the layer up to which a state still feeds an operation; beyond it the line only goes to the output
-    for left, right in segments:
+    for left, right in sorted(segments, key=lambda segment: segment[1].layer):
         if right.kind == "op":
-            last[left.index] = max(right.layer, last.get(left.index, 0))
+            last[left.index] = right.layer
     for left, right in segments:
         _draw_segment(ax, left, right, x, y, last)
     inside = {"ha": "center", "va": "center_baseline", "fontsize": 7, "zorder": 4}
@@ -67,7 +68,7 @@ def draw_cell(ax, entries, width, height):
         if vertex.kind == "state":
             ax.add_patch(Circle(centre, 0.105, facecolor="white", edgecolor=_colour(vertex), zorder=3, linewidth=0.9))
             if vertex.index < 2:
-                label = (r"$c_{k-2}$", r"$c_{k-1}$")[vertex.index]
+                label = f"$c_{{k-{2 - vertex.index}}}$"
                 ax.text(centre[0] - 0.15, centre[1], label, ha="right", va="center", fontsize=9, zorder=4)
             else:
                 ax.text(*centre, str(vertex.index - 2), **inside)
@@ -81,15 +82,13 @@ def draw_cell(ax, entries, width, height):
             _draw_box(ax, *centre, 0.18, max(tall, 0.62), "white")
             ax.text(*centre, "concat", rotation=90, **inside | {"va": "center"})
             ax.text(centre[0] + 0.13, centre[1], r"$c_k$", ha="left", va="center", fontsize=9)
-    return ax
 
 
 def label_of(operation):
     """Short name of an operation: "sep 5" of sep_conv_1x5."""
     if operation == "skip_connect":
         return "skip"
-    words = operation.replace("1x", "").replace("3x3", "3").split("_")
-    return f"{words[0]} {words[-1][-1]}"
+    return f"{operation.split('_')[0]} {operation[-1]}"
 
 
 def _family(operation):
@@ -97,7 +96,6 @@ def _family(operation):
 
 
 def _colour(vertex):
-    """Colour of the signal that leaves a vertex."""
     return SIGNALS.get(vertex.index, "#666666") if vertex.kind in ("state", "wire") else "#666666"
 
 
@@ -105,18 +103,17 @@ def _columns(y, width):
     """Centre and half width of every vertex's column, in inches: equal gaps between the columns."""
     layers = sorted({vertex.layer for vertex in y})
     widths = {layer: max(WIDTHS[vertex.kind] for vertex in y if vertex.layer == layer) for layer in layers}
-    first, space = 0.42, width - 0.42 - 0.22
-    gap = (space - sum(widths.values())) / (len(layers) - 1)
-    left, columns = first, {}
-    for layer in layers:
-        columns[layer] = (left + widths[layer] / 2, widths[layer] / 2)
-        left += widths[layer] + gap
+    gap = (width - 0.42 - 0.22 - sum(widths.values())) / (len(layers) - 1)
+    left, columns = 0.42, {}
+    for layer, wide in widths.items():
+        columns[layer] = (left + wide / 2, wide / 2)
+        left += wide + gap
     return {vertex: columns[vertex.layer] for vertex in y}
 
 
 def _draw_box(ax, x, y, width, height, colour):
-    corner, look = (x - width / 2, y - height / 2), "round,pad=0,rounding_size=0.04"
-    ax.add_patch(FancyBboxPatch(corner, width, height, look, facecolor=colour, edgecolor=INK, linewidth=0.6, zorder=3))
+    look = {"facecolor": colour, "edgecolor": INK, "linewidth": 0.6, "zorder": 3}
+    draw_box(ax, (x - width / 2, y - height / 2), width, height, 0.04, **look)
 
 
 def _draw_segment(ax, left, right, x, y, last):
@@ -128,15 +125,9 @@ def _draw_segment(ax, left, right, x, y, last):
     begin, stop = x[left][0] + x[left][1], x[right][0] - x[right][1]
     middle = (begin + stop) / 2
     points = [(start, y[left]), (begin, y[left]), (middle, y[left]), (middle, arrival), (stop, arrival), (end, arrival)]
-    codes = [Path.MOVETO, Path.LINETO, Path.CURVE4, Path.CURVE4, Path.CURVE4, Path.LINETO]
+    codes = [Path.MOVETO, Path.LINETO, Path.CURVE4, Path.CURVE4, Path.CURVE4, Path.LINETO, Path.LINETO]
     if right.kind == "wire":
         points.append((x[right][0] + x[right][1], arrival))
-        codes.append(Path.LINETO)
     to_output = right.kind == "out" or (right.kind == "wire" and right.layer >= last.get(right.index, 0))
     look = TO_OUTPUT | {"zorder": 1} if to_output else {"color": _colour(left), "linewidth": 1.1, "zorder": 2}
-    ax.add_patch(PathPatch(Path(points, codes), fill=False, **look))
-
-
-def _extent(entries):
-    y, _ = layered(entries)
-    return max(y.values()) - min(y.values()) + 0.75
+    ax.add_patch(PathPatch(Path(points, codes[: len(points)]), fill=False, **look))

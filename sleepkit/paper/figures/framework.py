@@ -1,9 +1,9 @@
 """Figure 1: the two-stage framework, drawn from patches."""
 
 import numpy as np
-from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 
-from sleepkit.paper.figures.style import INK, PAGE, TRAIN, VALID, add_note, new_figure, styled
+from sleepkit.paper.figures.style import INK, PAGE, TRAIN, VALID, add_note, draw_box, new_figure, styled
 
 SEARCH, PRUNE = ("#EAF3F8", "#2A6F97"), ("#FBF1E3", "#B4540A")  # panel, ink of stage 1 and of stage 2
 OPERATIONS = ("#3B8BC4", "#E39B3A", "#6AA67A", "#9A6FB8")
@@ -16,17 +16,18 @@ CENTRED = LABEL | {"ha": "center"}
 
 @styled
 def plot_framework(note=""):
-    """Stage 1, a search with data and operation pruning by turns, over stage 2, the scoring and removal of filters.
-
-    It holds no numbers of a run.
-    """
+    """Stage 1, a search with data and operation pruning by turns, over stage 2, the scoring and removal of filters."""
     height = 4.75 + (0.22 if note else 0)
     figure = new_figure(PAGE, height, layout="none")
     ax = figure.add_axes((0, (height - 4.75) / height, 1, 4.75 / height))
     ax.set(xlim=(0, PAGE), ylim=(0, 4.75))
     ax.axis("off")
-    _panel(ax, 2.5, 2.15, 4.47, "Stage 1", "search the architecture, and prune data and operations on the way", SEARCH)
-    _panel(ax, 0.1, 2.1, 0.26, "Stage 2", "prune the filters of the network that was found", PRUNE)
+    first = (2.5, 2.15, 4.47, "Stage 1", "search the architecture, and prune data and operations on the way", SEARCH)
+    second = (0.1, 2.1, 0.26, "Stage 2", "prune the filters of the network that was found", PRUNE)
+    for y, tall, head, title, text, colours in (first, second):
+        draw_box(ax, (0.1, y), PAGE - 0.2, tall, 0.1, linewidth=0, facecolor=colours[0])
+        ax.text(0.25, head, title, fontsize=9, weight="bold", va="center", color=colours[1])
+        ax.text(0.85, head, text, fontsize=7.5, va="center", color="#444444")
     _search(ax)
     _filters(ax)
     return add_note(figure, note)
@@ -55,13 +56,13 @@ def _search(ax):
 def _epochs(ax, x, y):
     """Two stacks of short traces: the halves of the data."""
     random = np.random.default_rng(3)
-    for row, (label, colour) in enumerate((("training half", TRAIN), ("validation half", VALID))):
-        top = y + 0.68 - 0.68 * row
+    halves = ("training half", TRAIN, 0.68, 11, 0.05), ("validation half", VALID, 0, 4, 0.10)
+    for label, colour, up, speed, strength in halves:
+        top = y + up
         for shift in (0.08, 0.04, 0):
             corner = (x + shift, top + shift - 0.05)
             ax.add_patch(Rectangle(corner, 1.05, 0.34, facecolor="white", edgecolor=colour, linewidth=0.8))
         time = np.linspace(0, 1, 160)
-        speed, strength = ((11, 0.05), (4, 0.10))[row]
         trace = strength * np.sin(2 * np.pi * speed * time) * (0.6 + 0.4 * np.sin(7 * time))
         trace += 0.02 * random.standard_normal(160)
         ax.plot(x + 0.04 + 0.97 * time, top + 0.12 + 0.9 * trace, color=colour, linewidth=0.6)
@@ -75,29 +76,26 @@ def _filters(ax):
     kernels[4] = kernels[1] * 0.9
     kernels[3] = 0.55
     _box(ax, columns[0], 0.42, 1.05, 1.42, "Trained network", ink)
-    _kernels(ax, columns[0] + 0.2, 0.56, kernels, ())
+    _kernels(ax, columns[0] + 0.2, 0.56, kernels)
     capacity, independence = np.array([0.75, 0.6, 0.9, 0.35, 0.55, 0.8]), np.array([0.8, 0.3, 0.7, 0.5, 0.25, 0.95])
     importance = (capacity + independence) / 2
     gone = tuple(np.argsort(importance)[:3])
-    scores = (
-        (1.19, "Capacity", "entropy of its\nkernels' norms", capacity),
-        (0.42, "Independence", "distance to\nthe others", independence),
-    )
-    for y, name, words, values in scores:
+    upper = (1.19, "Capacity", "entropy of its\nkernels' norms", capacity)
+    lower = (0.42, "Independence", "distance to\nthe others", independence)
+    for y, name, words, values in (upper, lower):
         _box(ax, columns[1], y, 1.38, 0.65, name, ink)
         ax.text(columns[1] + 0.08, y + 0.17, words, linespacing=1.1, **LABEL)
-        _bars(ax, columns[1] + 0.93, y + 0.05, values, ())
+        _bars(ax, columns[1] + 0.93, y + 0.05, values)
     _box(ax, columns[2], 0.67, 0.84, 0.92, "Importance", ink)
     ax.text(columns[2] + 0.42, 1.33, "weighted sum", **CENTRED)
     _bars(ax, columns[2] + 0.24, 0.75, importance, gone)
     _box(ax, columns[3], 0.42, 0.78, 1.42, "Prune", ink)
     _kernels(ax, columns[3] + 0.1, 0.56, kernels, gone)
     _box(ax, columns[4], 0.42, 1.2, 1.42, "Fine-tune", ink)
-    _kernels(ax, columns[4] + 0.12, 0.78, np.delete(kernels, gone, axis=0), ())
+    _kernels(ax, columns[4] + 0.12, 0.78, np.delete(kernels, gone, axis=0))
     ax.text(columns[4] + 0.6, 0.57, "half the filters", **CENTRED)
-    _arrows(
-        ax, ((1.32, 1.3, 1.60, 1.5), (1.32, 0.95, 1.60, 0.75), (3.02, 1.5, 3.40, 1.25), (3.02, 0.75, 3.40, 1.0)), ink
-    )
+    _arrows(ax, ((1.32, 1.3, 1.60, 1.5), (1.32, 0.95, 1.60, 0.75)), ink)
+    _arrows(ax, ((3.02, 1.5, 3.40, 1.25), (3.02, 0.75, 3.40, 1.0)), ink)
     for x, y, word in ((3.24, 1.5, r"$\lambda$"), (3.12, 0.66, r"$1-\lambda$")):
         ax.text(x, y, word, ha="left", va="center", fontsize=8, color=ink)
     _arrows(ax, ((4.28, 1.13, 4.60, 1.13), (5.42, 1.13, 5.73, 1.13)), ink)
@@ -106,16 +104,8 @@ def _filters(ax):
     ax.text(0.87, 2.02, "train from scratch", color="#555555", **LABEL)
 
 
-def _panel(ax, y, height, head, title, text, colours):
-    look = {"boxstyle": "round,pad=0,rounding_size=0.1", "linewidth": 0, "facecolor": colours[0]}
-    ax.add_patch(FancyBboxPatch((0.1, y), PAGE - 0.2, height, **look))
-    ax.text(0.25, head, title, fontsize=9, weight="bold", va="center", color=colours[1])
-    ax.text(0.85, head, text, fontsize=7.5, va="center", color="#444444")
-
-
 def _box(ax, x, y, width, height, title, ink):
-    look = {"boxstyle": "round,pad=0,rounding_size=0.05", "linewidth": 0.8, "facecolor": "white", "edgecolor": ink}
-    ax.add_patch(FancyBboxPatch((x, y), width, height, **look))
+    draw_box(ax, (x, y), width, height, 0.05, linewidth=0.8, facecolor="white", edgecolor=ink)
     ax.text(x + width / 2, y + height - 0.13, title, ha="center", va="center", fontsize=7.5, weight="bold")
 
 
@@ -126,14 +116,14 @@ def _arrows(ax, ways, colour):
         ax.add_patch(FancyArrowPatch(way[:2], way[2:], **look))
 
 
-def _state(ax, x, y):
-    ax.add_patch(Circle((x, y), 0.07, facecolor="white", edgecolor=INK, linewidth=0.8, zorder=3))
+def _states(ax, centres):
+    for centre in centres:
+        ax.add_patch(Circle(centre, 0.07, facecolor="white", edgecolor=INK, linewidth=0.8, zorder=3))
 
 
 def _mixture(ax, x, y, weights):
     """Two states joined by every candidate operation, as wide as its weight."""
-    for end in (x, x + 1.14):
-        _state(ax, end, y + 0.22)
+    _states(ax, ((x, y + 0.22), (x + 1.14, y + 0.22)))
     for colour, bend, weight in zip(OPERATIONS, (0.36, 0.12, -0.12, -0.36), weights, strict=True):
         look = {"arrowstyle": "-", "color": colour, "linewidth": 7 * weight, "shrinkA": 0, "shrinkB": 0}
         start, end = (x + 0.07, y + 0.22), (x + 1.07, y + 0.22)
@@ -145,11 +135,10 @@ def _small_cell(ax, x, y):
     states = np.array([(0.08, 0.62), (0.08, 0.12), (0.5, 0.5), (0.88, 0.22)]) + (x, y)
     for colour, ends in zip(OPERATIONS, ((0, 2), (1, 2), (2, 3), (1, 3)), strict=True):
         ax.plot(*states[list(ends)].T, color=colour, linewidth=2, zorder=1)
-    for state in states:
-        _state(ax, *state)
+    _states(ax, states)
 
 
-def _kernels(ax, x, y, kernels, gone):
+def _kernels(ax, x, y, kernels, gone=()):
     """Filters as rows of squares, darker where the kernel is stronger; those that go are crossed out."""
     size, step = 0.11, 0.165
     for row, filter_ in enumerate(kernels):
@@ -161,7 +150,7 @@ def _kernels(ax, x, y, kernels, gone):
             ax.plot((x - 0.03, x + 1.08 * size * 5 + 0.02), (bottom + size / 2,) * 2, color="#555555", linewidth=0.9)
 
 
-def _bars(ax, x, y, values, gone):
+def _bars(ax, x, y, values, gone=()):
     for row, value in enumerate(values):
         colour = GONE if row in gone else "#D98A4B"
         bottom = y + 0.07 * (len(values) - 1 - row)

@@ -12,12 +12,11 @@ SIDES = ((0, 1), (0, -1), (1, 1), (1, -1))  # axis and sign: from the left, the 
 
 
 def label_marks(ax, x, y, sd, words):
-    """Annotate marks, each word as near to its mark as it covers neither marks nor other words; a line leads to a mark
-    from a word that does not stand next to it.
+    """Write each word as near to its mark as it covers neither marks nor other words, if need be with a line between.
 
     x, y, sd : (n,) places of all marks in data units and half the lengths of their vertical bars, nan without one
     words : n words, "" for a mark without one
-    The axes must have their final limits and place in the figure. Where room is lacking, the word covers the least.
+    The axes must have their final limits and place in the figure.
     """
     unit = ax.figure.dpi / 72  # pixels in a point
     bar = np.nan_to_num(sd)
@@ -25,7 +24,7 @@ def label_marks(ax, x, y, sd, words):
     marks, frame = np.hstack([low - MARK, high + MARK]), ax.get_window_extent().extents / unit
     how = {"fontsize": 7, "ha": "center", "va": "center"}
     ways = {}  # mark -> all ways to write its word
-    for i in [i for i, word in enumerate(words) if word]:
+    for i in np.flatnonzero(words):
         text = ax.text(x[i], y[i], words[i], **how)
         size = text.get_window_extent().size / unit + 2 * GAP
         text.remove()
@@ -42,8 +41,7 @@ def label_marks(ax, x, y, sd, words):
 
 
 def _arranged(order, ways, marks, frame):
-    """(total badness, dict mark -> its way) of words that are written one after another; marks : (n, 4) and
-    frame : (4,) boxes, points."""
+    """(total badness, dict mark -> its way) of words that are written one after another."""
     total, chosen, written = 0, {}, np.empty((0, 4))
     for i in order:
         others = np.delete(marks, i, axis=0)
@@ -55,11 +53,9 @@ def _arranged(order, ways, marks, frame):
 
 
 def _way(centre, size, distance, angle):
-    """(offset of a word's centre from its mark's, box (x0, y0, x1, y1) of the word, dots (m, 2) of the line from
-    the mark's edge to it), all in points; a word next to its mark has no line."""
+    """(offset of a word from its mark, its box (x0, y0, x1, y1), dots (m, 2) of the line between), in points."""
     towards = np.array([np.cos(angle), np.sin(angle)]).round(9)
-    reach = MARK + distance
-    offset = towards * reach + np.clip(1.5 * towards, -1, 1) * size / 2
+    offset = towards * (MARK + distance) + np.clip(1.5 * towards, -1, 1) * size / 2
     box = np.concatenate([centre + offset - size / 2, centre + offset + size / 2])
     end = np.clip(centre, box[:2], box[2:])
     length = np.hypot(*(end - centre))

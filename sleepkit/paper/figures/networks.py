@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from sleepkit.epochs import STAGES
 from sleepkit.evaluation.protocols import EPOCHWISE, SUBJECTWISE
 from sleepkit.metrics import scores
-from sleepkit.paper.figures.style import PAGE, PUBLISHED, add_note, new_figure, styled
+from sleepkit.paper.figures.style import PAGE, PUBLISHED, add_note, new_figure, say_empty, styled
 from sleepkit.paper.published import PROTOCOL, published_confusion
 from sleepkit.pruning.methods import METHODS
 from sleepkit.results import of_stage_2
@@ -29,16 +29,16 @@ def plot_confusion(dataset, found, note=""):
     """Confusion matrices as counts and row percentages: the published ones over those of this run.
 
     dataset : "edf20" or "edf78"
-    found : data frame as confusion.csv, or None. Shown are the networks whose genotype belongs to the data set, each
-        epoch scored alone as in the paper (rows with context are left out); the counts of several seeds add up
-    returns a matplotlib figure at page width, a row of matrices per stage
+    found : data frame as confusion.csv, or None; rows with context are left out, the counts of several seeds add up
     """
     blocks = [(f"Published · {PROTOCOL}", _published_matrices(dataset))]
     if found is not None:
         found = found[(found.context == "none") & (found.dataset == dataset)]
         for (protocol, genotype), rows in found.groupby(["protocol", "genotype"]):
             blocks.append((f"This run · {genotype} · {protocol}, {_seeds(rows)}", _found_matrices(rows)))
-    lines = [[row for panels in stages for row in _rows(panels)] for _, stages in blocks]
+    lines = [
+        [panels[i : i + COLUMNS] for panels in stages for i in range(0, len(panels), COLUMNS)] for _, stages in blocks
+    ]
     heights = [2.35 * len(rows) + 0.25 for rows in lines]
     figure = new_figure(PAGE, sum(heights) + 0.25)
     figure.get_layout_engine().set(w_pad=0.06)
@@ -65,14 +65,11 @@ def draw_confusion(ax, matrix, name=""):
         text = f"{n:,}\n{100 * share[true, predicted]:.1f}"
         ax.text(predicted, true, text, ha="center", va="center", fontsize=7, color=colour, linespacing=1.15)
     values = scores(matrix)
-    ax.set_title(
-        f"{name}\nACC {100 * values['acc']:.1f}  MF1 {100 * values['mf1']:.1f}  κ {values['kappa']:.3f}",
-        fontsize=7.5,
-        linespacing=1.3,
-    )
-    ax.set(xticks=range(len(STAGES)), yticks=range(len(STAGES)), xlabel="predicted stage")
-    ax.set_xticklabels(STAGES)
-    ax.set_yticklabels(STAGES)
+    line = f"ACC {100 * values['acc']:.1f}  MF1 {100 * values['mf1']:.1f}  κ {values['kappa']:.3f}"
+    ax.set_title(f"{name}\n{line}", fontsize=7.5, linespacing=1.3)
+    ax.set_xticks(range(len(STAGES)), STAGES)
+    ax.set_yticks(range(len(STAGES)), STAGES)
+    ax.set_xlabel("predicted stage")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax
@@ -84,10 +81,6 @@ def matrix_of(rows):
     return table.reindex(index=STAGES, columns=STAGES, fill_value=0).to_numpy()
 
 
-def _rows(panels):
-    return [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
-
-
 def _published_matrices(dataset):
     return [
         [(f"{name}, L = {cells}", published_confusion(f"{dataset}_L{cells}_{model}")) for cells in (7, 9, 11)]
@@ -96,7 +89,7 @@ def _published_matrices(dataset):
 
 
 def _found_matrices(rows):
-    """Panels of stage 1 and of stage 2, each a line in the order of depth; a few of them share one line."""
+    """Panels of stage 1 and of stage 2, each a line; a few of them share one line."""
     stages = []
     for second in (False, True):
         panels = []
@@ -111,8 +104,7 @@ def _found_matrices(rows):
 
 
 def _seeds(rows):
-    """The seeds whose counts add up, by depth where not all depths have the same, by depth and stage where not all
-    stages have."""
+    """The seeds whose counts add up, in words; by depth, or by depth and stage, where they differ."""
     found = {}
     for (cells, pruned), part in rows.groupby(["cells", rows.pruned > 0]):
         seeds = ", ".join(map(str, sorted(part.seed.unique())))
@@ -130,12 +122,14 @@ def _seeds(rows):
 def plot_training(found, published, note=""):
     """Loss and accuracy per training epoch, a line per fold: the published folds over those of this run.
 
-    found : data frame as training_curves.csv of all notebooks, or None; its held-out side are validation subjects
-        (subjectwise) or the test fold (epochwise). Distilled networks, whose training side has other targets and so
-        another loss, are left out
+    found : data frame as training_curves.csv of all notebooks, or None. Distilled networks, whose training side has
+        other targets and so another loss, are left out
     published : data frame dataset, layers, model, fold, epoch, train_loss, val_loss, val_acc; held out is the test fold
     """
-    blocks = [("Published, held out: test fold", _published_curves(published))]
+    names = {"layers": "cells", "val_loss": "valid_loss", "val_acc": "valid_acc"}
+    known = {"genotype": published.dataset, "pruned": published.model == "pruned", "protocol": EPOCHWISE.name}
+    known = published.rename(columns=names).assign(**known, channels=0, seed=0)
+    blocks = [("Published, held out: test fold", known)]
     if found is not None:
         sides = [f"{HELD_OUT[protocol]} ({protocol})" for protocol in sorted(found.protocol.unique())]
         found = found[found.context == "none"]
@@ -176,12 +170,5 @@ def draw_curves(loss, accuracy, curves, colours):
         accuracy.plot(fold.epoch, 100 * fold.valid_acc, **look, **marks)
     if not runs.ngroups:
         for ax in (loss, accuracy):
-            ax.text(0.5, 0.5, "no network", transform=ax.transAxes, ha="center", va="center", color=PUBLISHED)
+            say_empty(ax, "no network", PUBLISHED)
             ax.axis("off")
-
-
-def _published_curves(curves):
-    """The published curves under the names of training_curves.csv."""
-    names = {"layers": "cells", "val_loss": "valid_loss", "val_acc": "valid_acc"}
-    keys = {"genotype": curves.dataset, "pruned": curves.model == "pruned"}
-    return curves.rename(columns=names).assign(**keys, protocol=EPOCHWISE.name, channels=0, seed=0)

@@ -17,7 +17,6 @@ def plot_night(predictions, night=None, note=""):
 
     predictions : dict of arrays as predictions.npz: night, y, id (n,); prob, prob_context (n, 5)
     night : its name; None takes the first one
-    Raises ValueError for a night that is not among them.
     """
     known = sorted(set(predictions["night"].tolist()))
     night = known[0] if night is None else night
@@ -49,7 +48,7 @@ def plot_night(predictions, night=None, note=""):
 
 @styled
 def plot_scored(epochs, x, fs, expert=None, title="", note=""):
-    """The night as scored: the expert's hypnogram where there is one, the hypnogram, its probabilities, the signal.
+    """The night as scored: the expert's hypnogram where there is one, the hypnogram, probabilities, spectrogram.
 
     epochs : data frame with onset (s), stage ("?" where not scored), W ... REM
     x : (n, samples) µV, the signal of each epoch, or its beginning, at `fs` Hz
@@ -58,29 +57,30 @@ def plot_scored(epochs, x, fs, expert=None, title="", note=""):
     hours = epochs["onset"].to_numpy() / 3600
     scored = epochs["stage"].isin(STAGES).to_numpy()
     stages = np.array([STAGES.index(stage) for stage in epochs["stage"][scored]], dtype=int)
-    rows = ([] if expert is None else ["expert"]) + ["stages", "probabilities", "spectrum"]
-    figure = new_figure(PAGE, 1.6 + 1.15 * len(rows))
-    axes = figure.subplots(len(rows), 1, sharex=True, height_ratios=[1] * (len(rows) - 1) + [1.2])
-    axes = dict(zip(rows, axes, strict=True))
+    n = 3 if expert is None else 4
+    figure = new_figure(PAGE, 1.6 + 1.15 * n)
+    axes = figure.subplots(n, 1, sharex=True, height_ratios=[1] * (n - 1) + [1.2])
+    upper, density, spectrum = axes[-3:]
+    left_out = f", {(~scored).sum()} of {len(scored)} epochs not scored (grey)" if not scored.all() else ""
+    wrong, ticks = None, ""
     if expert is not None:
         known = expert >= 0
-        draw_hypnogram(axes["expert"], hours[known], expert[known])
-        axes["expert"].set_title("Expert")
-    wrong = None if expert is None else (expert[scored] >= 0) & (expert[scored] != stages)
-    draw_hypnogram(axes["stages"], hours[scored], stages, wrong=wrong)
-    left_out = f", {(~scored).sum()} of {len(scored)} epochs not scored (grey)" if not scored.all() else ""
-    axes["stages"].set_title(f"Scored{left_out}" + ("" if expert is None else "; ticks mark where the expert differs"))
-    draw_hypnodensity(axes["probabilities"], hours[scored], epochs.loc[scored, list(STAGES)].to_numpy(float))
-    axes["probabilities"].set_title("Probabilities of the stages")
-    for name in ("stages", "probabilities"):
+        draw_hypnogram(axes[0], hours[known], expert[known])
+        axes[0].set_title("Expert")
+        wrong, ticks = known[scored] & (expert[scored] != stages), "; ticks mark where the expert differs"
+    draw_hypnogram(upper, hours[scored], stages, wrong=wrong)
+    upper.set_title(f"Scored{left_out}{ticks}")
+    draw_hypnodensity(density, hours[scored], epochs.loc[scored, list(STAGES)].to_numpy(float))
+    density.set_title("Probabilities of the stages")
+    for ax in (upper, density):
         for start in hours[~scored]:
-            axes[name].axvspan(start, start + EPOCH_HOURS, color="#DDDDDD", linewidth=0)
-    image = _draw_spectrogram(axes["spectrum"], hours, x, fs)
-    axes["spectrum"].set(xlabel="time since the start of the recording, h", xlim=(0, hours[-1] + EPOCH_HOURS))
-    figure.colorbar(image, ax=axes["spectrum"], label="dB re 1 µV²/Hz", aspect=12, pad=0.01)
-    _stage_key(axes["probabilities"])
+            ax.axvspan(start, start + EPOCH_HOURS, color="#DDDDDD", linewidth=0)
+    image = _draw_spectrogram(spectrum, hours, x, fs)
+    spectrum.set(xlabel="time since the start of the recording, h", xlim=(0, hours[-1] + EPOCH_HOURS))
+    figure.colorbar(image, ax=spectrum, label="dB re 1 µV²/Hz", aspect=12, pad=0.01)
+    _stage_key(density)
     figure.suptitle(title, x=0.01, ha="left")
-    figure.align_ylabels(list(axes.values()))
+    figure.align_ylabels(axes)
     return add_note(figure, note)
 
 
@@ -90,13 +90,13 @@ def plot_recording(epochs, night=None, note=""):
 
     epochs : EpochSet (x in µV);  night : its name, None takes the first one
     """
-    name = epochs.night[0] if night is None else night
-    chosen = epochs.subset(epochs.night == name)
+    night = epochs.night[0] if night is None else night
+    chosen = epochs.subset(epochs.night == night)
     hours = (chosen.id % IDS_PER_NIGHT) * EPOCH_HOURS
     figure = new_figure(PAGE, 4.6)
     top, *traces = figure.subplots(1 + len(STAGES), 1, height_ratios=(1.6, *[1] * len(STAGES)))
     draw_hypnogram(top, hours, chosen.y)
-    top.set_title(f"a  Night {name} as the expert scored it")
+    top.set_title(f"a  Night {night} as the expert scored it")
     top.set(xlabel="time since the first epoch, h", xlim=(0, hours[-1] + EPOCH_HOURS))
     seconds = np.arange(chosen.x.shape[1]) / chosen.fs
     for ax, stage in zip(traces, HYPNOGRAM, strict=True):
@@ -107,8 +107,8 @@ def plot_recording(epochs, night=None, note=""):
         ax.set(ylim=(-100, 100), yticks=(-75, 0, 75), xlim=(0, seconds[-1]), xticks=[])
         label_row(ax, stage)
     traces[0].set_title("b  An epoch of each stage, µV")
-    traces[-1].set(xlabel="time within the epoch, s", xticks=np.linspace(0, len(seconds) / chosen.fs, 6))
-    traces[-1].set_xlim(0, len(seconds) / chosen.fs)
+    end = len(seconds) / chosen.fs
+    traces[-1].set(xlabel="time within the epoch, s", xticks=np.linspace(0, end, 6), xlim=(0, end))
     figure.align_ylabels([top, *traces])
     return add_note(figure, note)
 
@@ -126,9 +126,8 @@ def draw_hypnogram(ax, hours, stages, wrong=None):
     ax.hlines(height[rem], hours[rem], hours[rem] + EPOCH_HOURS, color=STAGE_COLOURS["REM"], linewidth=3, zorder=3)
     if wrong is not None:
         ax.vlines(hours[wrong] + EPOCH_HOURS / 2, -4.95, -4.6, color="#888888", linewidth=0.4)
-    ax.set(yticks=range(0, -len(HYPNOGRAM), -1), ylim=(-5.05, 0.4))
-    ax.set_yticklabels(HYPNOGRAM)
-    return ax
+    ax.set_yticks(range(0, -len(HYPNOGRAM), -1), HYPNOGRAM)
+    ax.set_ylim(-5.05, 0.4)
 
 
 def draw_hypnodensity(ax, hours, probabilities):
@@ -141,7 +140,6 @@ def draw_hypnodensity(ax, hours, probabilities):
         look = {"colors": [STAGE_COLOURS[stage] for stage in order], "linewidth": 0, "rasterized": True}
         ax.stackplot(ends, *stack, step="post", **look)
     ax.set(ylim=(0, 1), ylabel="probability", yticks=(0, 0.5, 1))
-    return ax
 
 
 def _unbroken(hours):
@@ -165,8 +163,7 @@ def _draw_spectrogram(ax, hours, x, fs):
     colours = {"cmap": "viridis", "vmin": low, "vmax": max(high, low + 1)}
     smooth = "nearest" if len(x) < 400 else "auto"  # few epochs stay apart, many are averaged to the width of the page
     image = ax.imshow(level, aspect="auto", origin="lower", extent=extent, interpolation=smooth, **colours)
-    ax.set(ylabel="Hz")
-    ax.set_title("Spectrogram of the signal")
+    ax.set(ylabel="Hz", title="Spectrogram of the signal")
     return image
 
 
@@ -174,10 +171,7 @@ def _spectra(x, fs):
     """Frequencies (m,) in Hz and power (n, m) in µV²/Hz: mean over Hann windows that overlap by half (Welch 1967)."""
     length = min(round(SEGMENT * fs), x.shape[1])
     taper = np.hanning(length)
-    starts = range(0, x.shape[1] - length + 1, max(1, length // 2))
-    power = np.zeros((len(x), length // 2 + 1))
-    for start in starts:
-        segment = x[:, start : start + length]
-        power += np.abs(np.fft.rfft((segment - segment.mean(axis=1, keepdims=True)) * taper, axis=1)) ** 2
-    scale = 2 / (fs * (taper**2).sum() * len(starts))
-    return np.fft.rfftfreq(length, 1 / fs), power * scale
+    segments = np.lib.stride_tricks.sliding_window_view(x, length, axis=1)[:, :: max(1, length // 2)]
+    power = np.abs(np.fft.rfft((segments - segments.mean(axis=2, keepdims=True)) * taper, axis=2)) ** 2
+    scale = 2 / (fs * (taper**2).sum() * segments.shape[1])
+    return np.fft.rfftfreq(length, 1 / fs), power.sum(axis=1) * scale

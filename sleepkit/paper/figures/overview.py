@@ -18,8 +18,7 @@ CHARACTER = 0.058  # inches, of a caption's letters
 def plot_overview(title, pictures):
     """Thumbnails of pictures in rows of equal height, each under its caption; of a very long one the upper part.
 
-    pictures : dict caption -> path of a PNG; those that are not there are left out
-    returns a matplotlib figure at page width, or None where there is no picture
+    pictures : dict caption -> path of a PNG; those that are not there are left out, without any the figure is None
     """
     shown = [(caption, path.stem, _thumbnail(path)) for caption, path in pictures.items() if path.exists()]
     if not shown:
@@ -27,7 +26,8 @@ def plot_overview(title, pictures):
     drawn, top = [], HEAD
     for height, row in _rows(shown):
         widths = [height * _aspect(picture) for *_, picture in row]
-        captions = [_wrapped(caption, width) for (caption, *_), width in zip(row, widths, strict=True)]
+        room = [int(width / CHARACTER) for width in widths]
+        captions = [textwrap.wrap(row[i][0], n, max_lines=2, placeholder=" …") for i, n in enumerate(room)]
         below = top + LINE * max(map(len, captions)) + 0.05
         left = MARGIN
         for (_, name, picture), width, caption in zip(row, widths, captions, strict=True):
@@ -38,8 +38,7 @@ def plot_overview(title, pictures):
     figure.text(MARGIN / PAGE, 1 - 0.06 / top, title, va="top", fontsize=9, weight="bold")
     for name, picture, caption, (left, below, width, height) in drawn:
         figure.text(left / PAGE, 1 - (below - 0.04) / top, caption, va="bottom", fontsize=7, linespacing=1.1)
-        box = (left / PAGE, 1 - (below + height) / top, width / PAGE, height / top)
-        ax = figure.add_axes(box, label=name)
+        ax = figure.add_axes((left / PAGE, 1 - (below + height) / top, width / PAGE, height / top), label=name)
         ax.imshow(picture, aspect="auto", interpolation="hanning")
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set(visible=True, color="#DDDDDD")
@@ -47,12 +46,11 @@ def plot_overview(title, pictures):
 
 
 def save_overview(title, pictures, path):
-    """Write the sheet of `plot_overview` to `path` and return it; None where there is no picture."""
+    """Write the sheet of `plot_overview`, where there is a picture; returns whether there is."""
     figure = plot_overview(title, pictures)
-    if figure is None:
-        return None
-    save_png(figure, path, LARGEST)
-    return path
+    if figure is not None:
+        save_png(figure, path, LARGEST)
+    return figure is not None
 
 
 def _thumbnail(path):
@@ -77,7 +75,3 @@ def _rows(pictures):
 
 def _aspect(picture):
     return picture.shape[1] / picture.shape[0]
-
-
-def _wrapped(caption, width):
-    return textwrap.wrap(caption, int(width / CHARACTER), max_lines=2, placeholder=" …")

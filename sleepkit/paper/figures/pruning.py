@@ -17,7 +17,7 @@ LOOKS = {  # of METHODS: colour, marker, line
     "released": ("#6B6B6B", "D", (0, (4, 1, 1, 1))),
 }
 SCORES = (("acc", "accuracy, %"), ("mf1", "macro-F1, %"))
-SHIFT = 0.35  # percent of the axis between the methods' marks at one ratio, so that their bars do not hide each other
+SHIFT = 0.35  # percent of the axis between the methods' marks at one ratio, so that no bar hides another
 RUNTIMES = {"pytorch": "PyTorch", "onnx": "ONNX", "int8": "ONNX, int8"}
 QUANTITIES = (  # column, its unit in the figure's, title, label, decimals
     ("median_ms", 1, "Latency", "ms per epoch, line to 95th pct.", 2),
@@ -52,8 +52,7 @@ def plot_importance(scores, note=""):
 def plot_sweep(sweep, note=""):
     """Accuracy and macro-F1 against the share of filters removed, mean and sd over seeds, a line per method.
 
-    sweep : data frame as sweep.csv: method, ratio (0 to 0.9), seed, acc, mf1, n
-    Raises ValueError for a method that is not one of METHODS.
+    sweep : data frame as sweep.csv: method (of METHODS), ratio (0 to 0.9), seed, acc, mf1, n
     """
     unknown = sorted(set(sweep.method) - set(METHODS))
     if unknown:
@@ -69,15 +68,14 @@ def plot_sweep(sweep, note=""):
             x = 100 * mean.index + SHIFT * (place - (len(shown) - 1) / 2)
             look = {"color": colour, "marker": marker, "linestyle": line, "linewidth": 1.1, "elinewidth": 0.7}
             ax.errorbar(x, mean, sd, capsize=1.5, capthick=0.7, label=METHODS[method].title, **look)
-        name = label.split(",")[0]
-        ax.set(title=f"{letter}  {name[0].upper()}{name[1:]}", xlabel="filters removed, %", ylabel=label)
-        ax.set_xticks(sorted(100 * sweep.ratio.unique()))
+        title = f"{letter}  {label[0].upper()}{label[1:].split(',')[0]}"
+        ax.set(title=title, xlabel="filters removed, %", ylabel=label, xticks=sorted(100 * sweep.ratio.unique()))
         ax.grid(axis="y", linewidth=0.3, color="#E4E4E4")
     seeds = sweep.seed.nunique()
     bars = f"bars: ± 1 sd over {seeds} seeds" if seeds > 1 else "one seed"
     title = f"{bars}; scored on {sweep.n.iloc[0]:,} test epochs"
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=2, title=title, alignment="left")
+    key = axes[0].get_legend_handles_labels()
+    figure.legend(*key, loc="outside upper left", ncols=2, title=title, alignment="left")
     return add_note(figure, note)
 
 
@@ -86,8 +84,7 @@ def plot_calibration(calibration, note=""):
     """Reliability diagrams: accuracy against confidence of the top label, before and after pruning, before and after
     temperature scaling.
 
-    calibration : data frame as calibration.csv, a row per bin: network (full, pruned), temperature_scaled (0, 1), bin,
-        low, high, n, confidence, accuracy; ece and temperature, the same in all rows of a network
+    calibration : data frame as calibration.csv; ece and temperature are the same in all rows of a network
     Bars are what a bin's predictions achieve, dots stand at their mean confidence; the strip below counts them.
     """
     figure = new_figure(PAGE, 3.0)
@@ -115,7 +112,7 @@ def draw_reliability(upper, lower, rows, colour):
     upper.bar(filled.low, filled.accuracy, widths, align="edge", color=colour, alpha=0.35, edgecolor="white", zorder=2)
     upper.plot(filled.confidence, filled.accuracy, "o", color=colour, markersize=3, zorder=3)
     lower.bar(filled.low, filled.n / max(rows.n.sum(), 1), widths, align="edge", color=colour, edgecolor="white")
-    upper.set(xlim=(0, 1), ylim=(0, 1), xticks=np.linspace(0, 1, 3), yticks=np.linspace(0, 1, 5))
+    upper.set(xlim=(0, 1), ylim=(0, 1), yticks=np.linspace(0, 1, 5))
     upper.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
 
 
@@ -123,8 +120,7 @@ def draw_reliability(upper, lower, rows, colour):
 def plot_latency(cost, note=""):
     """Latency, file size and peak memory, a bar per network and runtime, a row of panels per length of an epoch.
 
-    cost : data frame as cost.csv: network (full, pruned), runtime (pytorch, onnx, int8), samples, median_ms, p95_ms,
-        file_bytes, peak_mb
+    cost : data frame as cost.csv
     """
     kinds = {"runtime": pd.Categorical(cost.runtime, RUNTIMES), "network": pd.Categorical(cost.network, NETWORKS)}
     lengths = list(cost.assign(**kinds).sort_values(["samples", "runtime", "network"]).groupby("samples"))
@@ -143,10 +139,10 @@ def plot_latency(cost, note=""):
 def draw_bars(ax, rows, column, unit, title, label, decimals):
     """One quantity of every row of cost.csv into `ax`, from top to bottom, with its number."""
     places = [-place - 0.35 * group for place, group in enumerate(rows.runtime.cat.codes)]
-    values = rows[column] / unit
-    ends = rows.p95_ms if column == "median_ms" else values
+    values = ends = rows[column] / unit
     ax.barh(places, values, 0.72, color=[NETWORKS[network] for network in rows.network])
     if column == "median_ms":
+        ends = rows.p95_ms
         ax.hlines(places, values, ends, color=INK, linewidth=0.8)
     for place, value, end in zip(places, values, ends, strict=True):
         ax.text(end, place, f" {value:,.{decimals}f}", va="center_baseline", fontsize=7)

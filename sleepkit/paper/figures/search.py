@@ -11,10 +11,8 @@ from sleepkit.genotype import OPERATION_NAMES, edges, nodes_with
 from sleepkit.paper.figures import style
 from sleepkit.paper.figures.style import HYPNOGRAM, INK, PAGE, PUBLISHED, STAGE_COLOURS, TRAIN, VALID, styled
 
-HALVES = (  # column here, column in the published table, name, colour, line
-    ("train", "train", "training half", TRAIN, "-"),
-    ("valid", "val", "validation half", VALID, (0, (3, 1.2))),
-)
+# Column here, column in the published table, name, colour, line.
+HALVES = ("train", "train", "training half", TRAIN, "-"), ("valid", "val", "validation half", VALID, (0, (3, 1.2)))
 CURVES = {
     "loss": ("Loss", "cross-entropy"),
     "acc": ("Accuracy", "accuracy, %"),
@@ -27,13 +25,8 @@ ROUND = {"color": "#C9A227", "linewidth": 0.8, "linestyle": (0, (1, 1))}
 SHADES = LinearSegmentedColormap.from_list("weights", ["#FFFFFF", "#BFD9EA", "#3B8BC4", "#153E75"])
 REMOVED, LEAVING = "#C6C6C6", "#B4540A"
 CELLS = (("normal", "Normal cell"), ("reduce", "Reduction cell"))
-RING = {
-    "marker": "o",
-    "markersize": 5.5,
-    "markerfacecolor": "none",
-    "markeredgecolor": "#F2B134",
-    "markeredgewidth": 1.1,
-}
+RING = {"marker": "o", "markersize": 5.5, "markerfacecolor": "none", "markeredgecolor": "#F2B134"}
+RING |= {"markeredgewidth": 1.1}
 ROW = 0.118  # inches a row of the heat map needs for a label of 7 pt
 LEFT = {  # half -> what leaves it, which of them are examples
     "train": ("Training half: the steadiest leave", "One of each stage with the lowest VoE"),
@@ -51,26 +44,15 @@ def plot_search(history, published, samples, note=""):
     published : data frame epoch, train_loss, train_acc, val_loss, val_acc
     samples : data frame epoch, n_train, n_valid: the published sizes of the halves from those epochs on
     """
-    if history is None:
-        figure, rows = style.new_figure(PAGE, 2.4), [["loss", "acc", "samples"]]
-    else:
-        figure = style.new_figure(PAGE, 4.5)
+    rows = [["loss", "acc", "samples"]]
+    if history is not None:
         rows = [["loss"] * 3 + ["acc"] * 3, ["samples"] * 2 + ["operations"] * 2 + ["temperature"] * 2]
+    figure = style.new_figure(PAGE, 2.1 * len(rows) + 0.3)
     panels = figure.subplot_mosaic(rows, height_ratios=(1.3, 1)[: len(rows)])
     for letter, (name, ax) in zip("abcde", panels.items(), strict=False):
         title, label = CURVES[name]
         ax.set(title=f"{letter}  {title}", xlabel="search epoch", ylabel=label)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
-    _draw_published(panels, published, samples)
-    if history is not None:
-        _draw_found(panels, history)
-    for name in ("acc", "samples"):
-        panels[name].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
-    figure.legend(handles=_search_key(history), loc="outside upper left", ncols=3, columnspacing=1.6)
-    return style.add_note(figure, note)
-
-
-def _draw_published(panels, published, samples):
     for half, column, _, _, line in HALVES:
         look = {"color": PUBLISHED, "linewidth": 0.7, "linestyle": line}
         for name in ("loss", "acc"):
@@ -79,6 +61,12 @@ def _draw_published(panels, published, samples):
         # a round takes place between its epoch and the next, where this run's steps and their marks stand, too
         epochs, sizes = [*(samples.epoch - 0.5).clip(1), published.epoch.max()], [*sizes, sizes.iloc[-1]]
         panels["samples"].step(epochs, sizes, where="post", **look)
+    if history is not None:
+        _draw_found(panels, history)
+    for name in ("acc", "samples"):
+        panels[name].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+    figure.legend(handles=_search_key(history), loc="outside upper left", ncols=3, columnspacing=1.6)
+    return style.add_note(figure, note)
 
 
 def _draw_found(panels, history):
@@ -102,15 +90,14 @@ def pruning_epochs(history):
 
 
 def _search_key(history):
-    handles = []
-    for half, _, name, colour, line in HALVES if history is not None else ():
-        label = f"{name}, {history[f'n_{half}'].iloc[0]:,} samples"
-        handles.append(Line2D([], [], color=colour, linestyle=line, label=label, **MARKS))
-    handles += [Line2D([], [], label="pruning round", **ROUND)] * bool(handles)
-    for _, _, name, _, line in HALVES:
-        label = f"published, {name.split()[0] if history is not None else name}"
-        handles.append(Line2D([], [], color=PUBLISHED, linewidth=0.7, linestyle=line, label=label))
-    return handles
+    found, known = [], []
+    for half, _, name, colour, line in HALVES:
+        if history is not None:
+            label = f"{name}, {history[f'n_{half}'].iloc[0]:,} samples"
+            found.append(Line2D([], [], color=colour, linestyle=line, label=label, **MARKS))
+            name = name.split()[0]
+        known.append(Line2D([], [], color=PUBLISHED, linewidth=0.7, linestyle=line, label=f"published, {name}"))
+    return [*found, *[Line2D([], [], label="pruning round", **ROUND)] * bool(found), *known]
 
 
 @styled
@@ -134,25 +121,28 @@ def plot_sharpening(weights, removed, history, genotype=None, note=""):
             before = removed[(removed.kind == kind) & (removed.epoch < epoch)]
             here = removed[(removed.kind == kind) & (removed.epoch == epoch)]
             image = draw_weights(ax, weights[kind][now], before, here, strongest)
-            left = weights[kind][now].size - len(before)
-            text = f"epoch {epoch}, T = {weights['temperature'][now]:.2f}: {left} operations"
-            style.add_facts(ax, text + (f", {len(here)} removed" if len(here) else ""))
-    for ax, letter, (_, name) in zip(axes[0], "ab", CELLS, strict=True):
-        style.add_heading(ax, f"{letter}  {name}")
-    for ax, (kind, _) in zip(axes[-1], CELLS, strict=True):
+            removes = f", {len(here)} removed" if len(here) else ""
+            left = f"{weights[kind][now].size - len(before)} operations{removes}"
+            style.add_facts(ax, f"epoch {epoch}, T = {weights['temperature'][now]:.2f}: {left}")
+    for upper, lower, letter, (kind, name) in zip(axes[0], axes[-1], "ab", CELLS, strict=True):
+        style.add_heading(upper, f"{letter}  {name}")
         if genotype is not None:
-            _ring(ax, getattr(genotype, kind))
-        ax.set_xlabel("edges, grouped by the node that they enter")
+            _ring(lower, getattr(genotype, kind))
+        lower.set_xlabel("edges, grouped by the node that they enter")
     bar = figure.colorbar(image, ax=axes, shrink=min(1, 2 / len(shown)), aspect=22, pad=0.015)
     bar.set_label("weight of the operation, softmax(α/T)")
     bar.outline.set_linewidth(0.4)
-    figure.legend(handles=_sharpening_key(genotype is not None), loc="outside upper left", ncols=3, columnspacing=1.6)
+    key = [Patch(facecolor=REMOVED, label="removed in an earlier round")]
+    cross = {"linestyle": "", "marker": "x", "markersize": 4, "color": LEAVING}
+    key.append(Line2D([], [], label="removed in this round", **cross))
+    if genotype is not None:
+        key.append(Line2D([], [], linestyle="", **RING, label="in the genotype that the search ends with"))
+    figure.legend(handles=key, loc="outside upper left", ncols=3, columnspacing=1.6)
     return style.add_note(figure, note)
 
 
 def draw_weights(ax, weights, before, here, strongest):
-    """One (edges, 10) map into `ax`, transposed; `before` and `here` are rows of removed_operations.csv. Returns the
-    image."""
+    """One (edges, 10) map into `ax`, transposed; `before` and `here` are rows of removed_operations.csv."""
     gone = np.zeros(weights.shape, dtype=bool)
     gone[before.edge, before.operation.map(OPERATION_NAMES.index)] = True
     look = {"cmap": SHADES.with_extremes(bad=REMOVED), "vmin": 0, "vmax": strongest, "interpolation": "nearest"}
@@ -176,13 +166,6 @@ def _ring(ax, cell):
         ax.plot(places[entry // 2, source], OPERATION_NAMES.index(operation), **RING)
 
 
-def _sharpening_key(ringed):
-    earlier = Patch(facecolor=REMOVED, label="removed in an earlier round")
-    crossed = Line2D([], [], linestyle="", marker="x", markersize=4, color=LEAVING, label="removed in this round")
-    ring = Line2D([], [], linestyle="", **RING, label="in the genotype that the search ends with")
-    return [earlier, crossed, *[ring] * ringed]
-
-
 @styled
 def plot_removed(voe, examples, note=""):
     """Variance of error of kept and removed samples per stage and half, over traces of removed samples.
@@ -194,15 +177,14 @@ def plot_removed(voe, examples, note=""):
     upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.1))
     draw_distributions(upper.subplots(len(HYPNOGRAM), 2, sharex=True), voe)
     draw_examples(lower.subplots(len(HYPNOGRAM), 2, sharex=True, sharey="row"), examples)
-    kept = Patch(facecolor="#777777", label="kept in the round (colour of its stage)")
-    removed = Line2D([], [], color=INK, linewidth=1.0, label="removed in the round")
-    figure.legend(handles=[kept, removed], loc="outside upper left", ncols=2, columnspacing=1.6)
+    key = [Patch(facecolor="#777777", label="kept in the round (colour of its stage)")]
+    key.append(Line2D([], [], color=INK, linewidth=1.0, label="removed in the round"))
+    figure.legend(handles=key, loc="outside upper left", ncols=2, columnspacing=1.6)
     return style.add_note(figure, note)
 
 
 def draw_distributions(axes, voe):
-    """Histograms over the logarithm of VoE into (5, 2) axes, stages down, halves across; kept ones filled, removed
-    ones as a line, each with a peak of 1."""
+    """Histograms of kept (filled) and removed samples over the logarithm of VoE into (5, 2) axes, stages by halves."""
     known = ~np.isnan(voe["voe"])
     logs = np.log10(np.maximum(voe["voe"], FAINTEST, where=known, out=np.full(len(known), np.nan)))
     low, high = (np.floor(np.nanmin(logs)), np.ceil(np.nanmax(logs))) if known.any() else (-4, 0)
@@ -225,7 +207,7 @@ def draw_distributions(axes, voe):
 
 
 def draw_examples(axes, examples):
-    """Traces of removed samples, µV, into (5, 2) axes, stages down, halves across; the scale is that of the row."""
+    """Traces of removed samples, µV, into (5, 2) axes, stages by halves."""
     seconds = np.arange(examples["x"].shape[1]) / examples["fs"]
     for line, stage in zip(axes, HYPNOGRAM, strict=True):
         of_stage = examples["stage"] == stage
@@ -237,7 +219,7 @@ def draw_examples(axes, examples):
                 place = f"subject {night // 10}, night {night % 10}, epoch {number}"
                 style.add_facts(ax, f"{place}; VoE {examples['voe'][row]:.1e}")
             if not ax.lines:
-                ax.text(0.5, 0.5, "none removed", transform=ax.transAxes, ha="center", va="center", color="#777777")
+                style.say_empty(ax, "none removed", "#777777")
             ax.set(ylim=(-1.05 * largest, 1.05 * largest), xlim=(0, len(seconds) / float(examples["fs"])))
         style.label_row(line[0], stage)
     for column, (_, which) in enumerate(LEFT.values()):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib import style
+from matplotlib.patches import FancyBboxPatch
 
 from sleepkit.execution.paths import written
 from sleepkit.paper.pictures import light_png, light_svg
@@ -13,8 +14,7 @@ from sleepkit.paper.pictures import light_png, light_svg
 COLUMN = 3.5  # inches: one column of a journal
 PAGE = 7.2  # inches: the whole width of its page
 
-# From light to deep sleep in blues that darken, waking in amber, REM in red: told apart in grey, and by readers with
-# any of the three colour deficiencies (a test measures it).
+# Told apart in grey, and by readers with any of the three colour deficiencies (a test measures it).
 STAGE_COLOURS = {"W": "#F2B134", "N1": "#9CCFE8", "N2": "#3B8BC4", "N3": "#153E75", "REM": "#C8323C"}
 HYPNOGRAM = ("W", "REM", "N1", "N2", "N3")  # from top to bottom, as sleep medicine draws a night
 
@@ -25,27 +25,21 @@ DPI = (120, 100, 80, 60)  # dots per inch of a PNG: the first with which it is s
 LARGEST = 200e3  # bytes of a PNG
 INK, FAINT = "#222222", "#BFBFBF"
 
-# Decorates whatever draws or saves. It starts from matplotlib's defaults, so that a reader's own settings do not
-# change the committed pictures, and gives the reader's settings back afterwards.
+# Decorates whatever draws or saves, so that a reader's own settings of matplotlib neither matter nor change.
 styled = style.context(Path(__file__).with_name("sleepkit.mplstyle"), after_reset=True)
 
 
 def new_figure(width, height, layout="constrained"):
-    """An empty figure of that size in inches.
-
-    pyplot makes it, because that is how a notebook learns to show figures, and lets go of it at once: it is shown
-    once, where the notebook names it, and no open figures pile up.
-    """
+    """An empty figure of that size in inches; pyplot makes it, so that notebooks show it, and closes it at once."""
     figure = plt.figure(figsize=(width, height), layout=layout)
     plt.close(figure)
     return figure
 
 
 def add_note(figure, note):
-    """The figure with a line under it that says which data, protocol and seeds made it, broken to its width."""
+    """The figure with a note at its foot, broken to its width."""
     if note:
-        characters = int(figure.get_figwidth() / 0.057)
-        text = "\n".join(textwrap.wrap(note, characters))
+        text = "\n".join(textwrap.wrap(note, int(figure.get_figwidth() / 0.057)))
         figure.supxlabel(text, x=0.01, ha="left", fontsize=7, color="#666666", linespacing=1.25)
     return figure
 
@@ -65,6 +59,16 @@ def add_facts(ax, text):
     ax.set_title(text, fontsize=7, weight="normal", loc="right", pad=2)
 
 
+def draw_box(ax, corner, width, height, rounding, **look):
+    """A box with round corners."""
+    ax.add_patch(FancyBboxPatch(corner, width, height, f"round,pad=0,rounding_size={rounding}", **look))
+
+
+def say_empty(ax, text, colour):
+    """Words in the middle of an axis that has nothing to show."""
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=colour)
+
+
 @styled
 def save_png(figure, path, largest=LARGEST):
     """Write a figure with a palette of 256 colours and as many dots as leave it below `largest` bytes."""
@@ -80,10 +84,8 @@ def save_png(figure, path, largest=LARGEST):
 
 @styled
 def save(figure, stem):
-    """Write a figure as <stem>.png and <stem>.svg; return both paths.
-
-    Neither holds a date or a version, so the same numbers give the same bytes.
-    """
+    """Write a figure as <stem>.png and <stem>.svg without date and version, so that the same numbers give the same
+    bytes; return both paths."""
     png, svg = (stem.with_suffix(f".{ending}") for ending in ("png", "svg"))
     arranges = figure.get_layout_engine()
     save_png(figure, png)

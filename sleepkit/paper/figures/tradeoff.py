@@ -6,20 +6,17 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from sleepkit.evaluation.protocols import EPOCHWISE, SUBJECTWISE
-from sleepkit.metrics import scores
 from sleepkit.paper.figures.labels import label_marks
 from sleepkit.paper.figures.style import INK, PAGE, add_note, new_figure, styled
-from sleepkit.paper.published import FULL_MACS, baselines, published, published_confusion
+from sleepkit.paper.published import baselines, published_networks
 
 DATASETS = {"edf20": "EDF-20", "edf78": "EDF-78"}
 QUANTITIES = (("params", 1e3, "parameters, thousands"), ("macs", 1e6, "MACs per epoch, millions"))
 SOURCES = {"others": INK, "paper, as published": "#2A6F97", "this run": "#B4540A"}
 # Accuracies of different protocols are not comparable; the fill of a mark says which it is.
-KINDS = {
-    "subjects apart": ("subjects apart", "full"),
-    "test fold": ("epoch chosen on the test fold, or epoch-wise", "none"),
-    "not stated": ("personalised or not stated", "left"),
-}
+KINDS = {"subjects apart": ("subjects apart", "full")}
+KINDS |= {"test fold": ("epoch chosen on the test fold, or epoch-wise", "none")}
+KINDS |= {"not stated": ("personalised or not stated", "left")}
 KEYS = ["genotype", "origin", "variant", "protocol", "channels", "cells", "pruned"]
 
 
@@ -27,9 +24,8 @@ KEYS = ["genotype", "origin", "variant", "protocol", "channels", "cells", "prune
 def plot_tradeoff(crossval, parameters, note=""):
     """Accuracy against parameters and multiplications (MACs) per epoch, a row per data set.
 
-    crossval, parameters : data frames as crossval.csv and parameters.csv of all notebooks, or None; each network's
-        merged predictions, epochs scored alone, are a mark (mean over seeds, a bar of one sd where there are several)
-    The list on the right numbers the other methods, best first, whether or not their size is known.
+    crossval, parameters : data frames as crossval.csv and parameters.csv of all notebooks, or None
+    A mark is a network without context, mean and sd over seeds. A list on the right ranks the other methods.
     """
     figure = new_figure(PAGE, 6.3)
     places = []
@@ -50,24 +46,21 @@ def plot_tradeoff(crossval, parameters, note=""):
 
 
 def draw_points(ax, points, column, unit):
-    """Every network whose `column` is known into `ax`, as a mark with a bar of one sd.
-
-    returns what `label_marks` wants: places, sds, and words: others' number of the list, ours what tells it apart
-    """
+    """Every network whose `column` is known into `ax`, as a mark with a bar of one sd; returns x, y, sd and words for
+    `label_marks`."""
     points = points[points[column].notna() & points.acc.notna()]
     sizes = points[column] / unit
     for x, row in zip(sizes, points.itertuples(), strict=True):
         look = _look(row.source, row.kind) | {"marker": "D" if row.pruned else "o"}
         ax.errorbar(x, row.acc, None if pd.isna(row.sd) else row.sd, linewidth=0, elinewidth=0.8, **look)
     steps = np.array([step * 10.0**power for power in range(-3, 10) for step in (1, 3)])
-    ax.set_xscale("log")
-    ax.set_xlim(steps[steps < sizes.min() / 1.3].max(), steps[steps > 1.1 * sizes.max()].min())
-    ax.set_xticks(steps[(steps >= ax.get_xlim()[0]) & (steps <= ax.get_xlim()[1])])
+    low, high = steps[steps < sizes.min() / 1.3].max(), steps[steps > 1.1 * sizes.max()].min()
+    ax.set(xscale="log", xlim=(low, high), axisbelow=True)
+    ax.set_xticks(steps[(steps >= low) & (steps <= high)])
     ax.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,.0f}" if size >= 1 else f"{size:g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.margins(y=0.12)
     ax.grid(linewidth=0.3, color="#E4E4E4")
-    ax.set_axisbelow(True)
     return sizes.to_numpy(), points.acc.to_numpy(), points.sd.to_numpy(float), points.number.tolist()
 
 
@@ -78,10 +71,9 @@ def draw_ranking(ax, others):
     ax.set_title("Others, accuracy in %")
     for place, row in enumerate(others.itertuples(), start=1):
         ax.plot(0.02, -place, **_look("others", row.kind))
-        ax.text(0.12, -place, row.number, ha="right", va="center_baseline", fontsize=7)
-        ax.text(0.15, -place, row.name, va="center_baseline", fontsize=7)
         value = "–" if pd.isna(row.acc) else f"{row.acc:.1f}"
-        ax.text(1, -place, value, ha="right", va="center_baseline", fontsize=7)
+        for x, side, text in ((0.12, "right", row.number), (0.15, "left", row.name), (1, "right", value)):
+            ax.text(x, -place, text, ha=side, va="center_baseline", fontsize=7)
 
 
 def protocol_kind(protocol):
@@ -102,13 +94,8 @@ def _others(dataset):
 
 
 def _published(dataset):
-    sizes = published("parameters").query("dataset == @dataset").set_index("layers").params_total
-    rows = []
-    for cells, macs in FULL_MACS[dataset].items():
-        for model in ("full", "pruned"):  # the released pruning sets weights to zero; the network keeps its size
-            acc = 100 * scores(published_confusion(f"{dataset}_L{cells}_{model}"))["acc"]
-            rows.append((acc, sizes[cells], macs, model == "pruned"))
-    frame = pd.DataFrame(rows, columns=["acc", "params", "macs", "pruned"])
+    rows = published_networks(dataset).sort_values("L", kind="stable")
+    frame = pd.DataFrame({"acc": 100 * rows.acc, "params": rows.params, "macs": rows.macs, "pruned": rows.stage == 2})
     return frame.assign(kind="test fold", sd=float("nan"), source="paper, as published", number="", name="")
 
 

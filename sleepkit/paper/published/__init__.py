@@ -20,13 +20,8 @@ PREPARED_COUNTS = {
 }
 
 # Samples of each half of EDF-20 at the start and after the pruning rounds of epochs 5, 10, 15, 20 (released search).
-SEARCH_SAMPLES = pd.DataFrame(
-    {
-        "epoch": (1, 6, 11, 16, 21),
-        "n_train": (21154, 20097, 19063, 18050, 17062),
-        "n_valid": (21154, 20097, 19169, 18427, 17897),
-    }
-)
+HALVES = {"n_train": (21154, 20097, 19063, 18050, 17062), "n_valid": (21154, 20097, 19169, 18427, 17897)}
+SEARCH_SAMPLES = pd.DataFrame({"epoch": (1, 6, 11, 16, 21), **HALVES})
 
 # Multiplications of the published full networks on 3000 samples, by depth; counted here (sleepkit.network.size).
 FULL_MACS = {
@@ -34,7 +29,7 @@ FULL_MACS = {
     "edf78": {7: 74.41e6, 9: 89.69e6, 11: 118.10e6},
 }
 
-# How every published accuracy was measured; it stands beside each of them.
+# How every published accuracy was measured.
 PROTOCOL = "epochwise (5 folds over the epochs that data pruning kept; best epoch on the test fold)"
 
 
@@ -47,23 +42,30 @@ def published(name):
 
 
 def baselines():
-    """What other methods reach: the published table baselines.csv, and AttnSleep on the first 5 s of every epoch once
-    more, from the predictions that its repository (swapnil5053/AttnSleep-EEG-5s, MIT) stores: the number printed there
-    is the mean of the folds', here all folds' predictions are merged, as those of this companion's networks are.
+    """What other methods reach: baselines.csv (scores in percent but for kappa, mmacs in millions), with one row more.
 
-    returns a data frame dataset, method, acc, macro_f1, kappa, mgm, params, mmacs (millions), protocol, evidence;
-    kappa apart, scores are in percent
+    The row is AttnSleep on the first 5 s of every epoch, from the predictions that its repository stores
+    (swapnil5053/AttnSleep-EEG-5s, MIT). The number printed there is the mean over folds; here the folds are merged.
     """
     table = published("baselines")
     found = scores(published("attnsleep_first5s")[CELLS].sum().to_numpy().reshape(5, 5))
     percent = {"acc": found["acc"], "macro_f1": found["mf1"], "mgm": found["mgm"]}
-    row = table[table.method == "AttnSleep at 5 s"].assign(
-        method="AttnSleep at 5 s, merged",
-        kappa=round(found["kappa"], 4),
-        evidence="its stored predictions",
-        **{name: round(100 * value, 2) for name, value in percent.items()},
-    )
-    return pd.concat([table, row], ignore_index=True)
+    values = {name: round(100 * value, 2) for name, value in percent.items()} | {"kappa": round(found["kappa"], 4)}
+    row = table[table.method == "AttnSleep at 5 s"].assign(evidence="its stored predictions", **values)
+    return pd.concat([table, row.assign(method="AttnSleep at 5 s, merged")], ignore_index=True)
+
+
+def published_networks(dataset):
+    """The six published networks on "edf20" or "edf78": stage, C, L, parameters, MACs and the scores of `metrics`.
+
+    The released pruning sets weights to zero, so a network of stage 2 keeps its size.
+    """
+    sizes, rows = published("parameters").query("dataset == @dataset").set_index("layers"), []
+    for stage, model in ((1, "full"), (2, "pruned")):
+        for cells, macs in FULL_MACS[dataset].items():
+            size = {"C": sizes.channels[cells], "L": cells, "params": sizes.params_total[cells], "macs": macs}
+            rows.append({"stage": stage, **size, **scores(published_confusion(f"{dataset}_L{cells}_{model}"))})
+    return pd.DataFrame(rows)
 
 
 def published_confusion(key):

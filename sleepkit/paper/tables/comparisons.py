@@ -7,19 +7,15 @@ import pandas as pd
 
 from sleepkit.evaluation.protocols import EPOCHWISE, PROTOCOLS, SUBJECTWISE
 from sleepkit.metrics import confusion, scores
-from sleepkit.paper.published import FULL_MACS, PROTOCOL, baselines, published, published_confusion
+from sleepkit.paper.published import PROTOCOL, baselines, published, published_networks
 from sleepkit.paper.tables.formats import HEADS, factor
 from sleepkit.paper.tables.runs import DATASETS
 from sleepkit.results import SCORES, of_stage_2
 
 KEYS = ["genotype", "protocol", "context", "pruned", "channels", "cells"]
 DIFFERENCES = {key: f"difference of {HEADS[key].replace('%', 'points')}" for key in ("acc", "mf1", "kappa")}
-CONTEXTS = {
-    "none": "",
-    "forward": ", context of the past",
-    "both": ", context of the night",
-    "both+rarity": ", context of the night with rarity",
-}
+NIGHT = ", context of the night"
+CONTEXTS = {"none": "", "forward": ", context of the past", "both": NIGHT, "both+rarity": f"{NIGHT} with rarity"}
 CONTEXT_NOTE = (
     "Context of the same night, a hidden Markov model: forward, the epochs before; both, all of them, and validation "
     "subjects choose how much an epoch's evidence weighs; both+rarity, they choose as well how far a stage's rarity "
@@ -32,44 +28,28 @@ GAP = (
 )
 NESTED = "where every fold searches, by a smaller search, and prunes data without its test subjects, too."
 SCORE_COLUMNS = [column for key in SCORES for column in (HEADS[key], f"{HEADS[key]} sd")]
-COST = {  # column of cost.csv: head, unit in the file
-    "network": ("network", None),
-    "runtime": ("runtime", None),
-    "samples": ("samples of an epoch", None),
-    "params": ("parameters", None),
-    "macs": ("MACs, M", 1e6),
-    "file_bytes": ("file, kB", 1e3),
-    "median_ms": ("median, ms per epoch", 1),
-    "p95_ms": ("95th percentile, ms per epoch", 1),
-    "peak_mb": ("peak memory, MB", 1),
-    "startup_s": ("start-up, s", 1),
-    "epochs_per_s": ("epochs per second", 1),
-}
+# Columns of cost.csv and their heads; those after the first four are divided by their unit.
+COST = {"network": "network", "runtime": "runtime", "samples": "samples of an epoch", "params": "parameters"}
+COST |= {"macs": "MACs, M", "file_bytes": "file, kB", "median_ms": "median, ms per epoch"}
+COST |= {"p95_ms": "95th percentile, ms per epoch", "peak_mb": "peak memory, MB", "startup_s": "start-up, s"}
+COST |= {"epochs_per_s": "epochs per second"}
+UNITS = {"macs": 1e6, "file_bytes": 1e3}
 
 
 def table_state_of_the_art(crossval=None, parameters=None):
-    """Table 7: what others report, what the paper reports, and this run, each with the protocol behind it.
+    """Table 7: what others report (most accurate first), what the paper reports, and this run, with their protocols.
 
     crossval, parameters : data frames as crossval.csv and parameters.csv of all notebooks, or None
-    returns a data frame with, per data set, the other methods (most accurate first), the published networks, and those
-    of this run with and without context; the scores of this run are of merged predictions, mean over seeds
     """
     known, parts = baselines(), []
     for dataset, name in DATASETS.items():
         others = known[known.dataset.str.startswith(dataset)].sort_values("acc", ascending=False, kind="stable")
         others = others.rename(columns={"macro_f1": "mf1", "mmacs": "macs"})
         parts.append(_named(others.assign(source=others.evidence), name))
-        theirs = _published_scores(dataset)
-        sizes = published("parameters").query("dataset == @dataset").set_index("layers").params_total
+        theirs = _published_scores(dataset).assign(protocol=PROTOCOL, source="published")
         stages = theirs.stage.map({1: "stage 1", 2: "stage 2, weights set to zero"})
-        theirs = theirs.assign(
-            method="this paper, " + stages + ", L = " + theirs.L.astype(str),
-            params=theirs.L.map(sizes),
-            macs=theirs.L.map(FULL_MACS[dataset]) / 1e6,
-            protocol=PROTOCOL,
-            source="published",
-        )
-        parts.append(_named(theirs, name))
+        names = "this paper, " + stages + ", L = " + theirs.L.astype(str)
+        parts.append(_named(theirs.assign(method=names, macs=theirs.macs / 1e6), name))
         if crossval is not None:
             parts.append(_named(_found_networks(crossval, dataset, parameters), name))
     table = pd.concat(parts, ignore_index=True).dropna(axis=1, how="all")
@@ -105,7 +85,8 @@ def ablation_note(facts):
 def table_cost(cost):
     """Table 9: what one epoch costs on one CPU thread, a row per length, network and runtime of cost.csv."""
     rows = cost.sort_values("samples", kind="stable")
-    return pd.DataFrame({head: rows[column] / unit if unit else rows[column] for column, (head, unit) in COST.items()})
+    values = {column: rows[column] / UNITS.get(column, 1) for column in list(COST)[4:]}
+    return rows.assign(**values)[list(COST)].rename(columns=COST)
 
 
 def table_protocols(crossval, dataset):
@@ -117,26 +98,24 @@ def table_protocols(crossval, dataset):
     table = _published_scores(dataset).assign(source="published", protocol=EPOCHWISE.name, context="none", seeds=1)
     if crossval is not None:
         table = pd.concat([table, _found_scores(crossval, dataset)], ignore_index=True)
-    heads = ["source", "protocol", "context", "stage", "C", "L", "seeds"]
-    columns = [*heads, *SCORE_COLUMNS, *DIFFERENCES.values()]
+    columns = ["source", "protocol", "context", "stage", "C", "L", "seeds", *SCORE_COLUMNS, *DIFFERENCES.values()]
     return table.reindex(columns=columns).dropna(axis=1, how="all")
 
 
 def protocol_gap(crossval, dataset, predictions=None, kept=None):
-    """What the two protocols make of one network, in words: a sentence per network that was tested by both with the
-    same seeds, and one for the network that was searched inside every fold; "" where there is none.
+    """A sentence for every network that both protocols tested with the same seeds, and for the nested search.
 
     crossval : data frame as crossval.csv, or None
-    predictions, kept : dicts of arrays as predictions.npz and kept.npz, so that the network of predictions can be
-        compared on the epochs that both protocols score; or None
+    predictions, kept : dicts of arrays as predictions.npz and kept.npz, or None; with them, the network of the
+        predictions is compared on the epochs that both protocols score, too
     """
     if crossval is None:
         return ""
     pooled = crossval[(crossval.fold == "pooled") & (crossval.context == "none") & (crossval.dataset == dataset)]
     sentences = []
     for network, rows in pooled.groupby(["genotype", "channels", "cells", "pruned"]):
-        genotype, channels, cells, pruned = network
-        name = f"{genotype}, L = {cells}, C = {channels}" + (f", {100 * pruned:.0f} % pruned" if pruned else "")
+        share = f", {100 * network[3]:.0f} % pruned" if network[3] else ""
+        name = "{0}, L = {2}, C = {1}".format(*network) + share
         seeds = sorted(set.intersection(*(set(part.seed) for _, part in rows.groupby("protocol"))))
         scored = 100 * rows[rows.seed.isin(seeds)].groupby("protocol")[["acc", "mf1"]].mean()
         if set(PROTOCOLS) <= set(scored.index):
@@ -154,24 +133,22 @@ def protocol_gap(crossval, dataset, predictions=None, kept=None):
 
 
 def _points(gap):
-    """gap : (accuracy, macro-F1), percentage points."""
     return f"a gap of {gap[0]:.1f} points ({gap[1]:.1f} in macro-F1)"
 
 
 def _on_the_same_epochs(crossval, predictions, kept, network):
-    """(seed of the predictions' network, its (accuracy, macro-F1) in percent epochwise, and subjectwise on the epochs
-    that were kept), where it is this network, tested subject-wise on all of them; else None."""
+    """Seed, and (accuracy, macro-F1) in percent epochwise, and subjectwise on the kept epochs; None where the
+    predictions are of another network, or not of all those epochs."""
     if predictions is None or kept is None:
         return None
     keys = json.loads(str(predictions["network"]))
     names = ["genotype", "channels", "cells", "pruned", "protocol"]
     ids = np.concatenate([kept["train"], kept["valid"]])
     rows = np.isin(predictions["id"], ids)
-    if tuple(keys[name] for name in names) != (*network, SUBJECTWISE.name) or rows.sum() != len(ids):
-        return None
-    of_seed = (crossval.fold == "pooled") & (crossval.protocol == EPOCHWISE.name) & (crossval.seed == keys["seed"])
-    epochwise = crossval[of_seed & (crossval[names[:-1]] == list(network)).all(axis=1)]
-    if len(epochwise) != 1:
+    wanted = dict(zip(names, (*network, EPOCHWISE.name), strict=True)) | {"fold": "pooled", "seed": keys["seed"]}
+    epochwise = crossval[(crossval[list(wanted)] == list(wanted.values())).all(axis=1)]
+    same = [keys[name] for name in names] == [*network, SUBJECTWISE.name]
+    if not same or rows.sum() != len(ids) or len(epochwise) != 1:
         return None
     values = scores(confusion(predictions["y"][rows], predictions["prob"][rows].argmax(axis=1)))
     theirs = 100 * epochwise[["acc", "mf1"]].to_numpy(float)[0]
@@ -184,20 +161,13 @@ def table_departures():
 
 
 def _published_scores(dataset):
-    """A row per published network: stage, C, L, and the heads of SCORES."""
-    channels = published("parameters").query("dataset == @dataset").set_index("layers").channels
-    rows = []
-    for stage, model in ((1, "full"), (2, "pruned")):
-        for cells in (7, 9, 11):
-            values = scores(published_confusion(f"{dataset}_L{cells}_{model}"))
-            head = {"stage": stage, "C": channels[cells], "L": cells}
-            rows.append(head | {HEADS[key]: values[key] * factor(key) for key in SCORES})
-    return pd.DataFrame(rows)
+    rows = published_networks(dataset)
+    values = {HEADS[key]: rows[key] * factor(key) for key in SCORES}
+    return rows.drop(columns=SCORES).assign(**values)
 
 
 def _found_scores(crossval, dataset):
-    """A row per network of this run: its keys, source, stage, seeds, scores with their sd, differences to the
-    published."""
+    """A row per network of this run: keys, source, stage, seeds, scores and sd, differences from the published."""
     pooled = crossval[(crossval.fold == "pooled") & (crossval.dataset == dataset)]
     by_network = pooled.groupby(KEYS)
     found = pd.DataFrame({"seeds": by_network.seed.nunique()})
@@ -217,25 +187,22 @@ def _found_scores(crossval, dataset):
 
 def _found_networks(crossval, dataset, parameters):
     """The networks of this run as rows of table 7."""
-    found = _found_scores(crossval, dataset)
     sizes = parameters[["genotype", "channels", "cells", "pruned", "params", "macs"]].drop_duplicates()
     sizes = sizes.rename(columns={"cells": "L", "channels": "C"})
-    found = found.merge(sizes, on=["genotype", "C", "L", "pruned"], how="left")
+    found = _found_scores(crossval, dataset).merge(sizes, on=["genotype", "C", "L", "pruned"], how="left")
     folds = crossval[crossval.fold != "pooled"].groupby("protocol").fold.nunique()
-    names = [
-        f"{row.source}, stage {row.stage}, L = {row.L}, C = {row.C}{CONTEXTS[row.context]}"
-        for row in found.itertuples()
-    ]
+    head = found.source + ", stage " + found.stage.astype(str) + ", L = " + found.L.astype(str)
+    names = head + ", C = " + found.C.astype(str) + found.context.map(CONTEXTS)
     protocols = [f"{folds.get(protocol, 0)}-fold {protocol}" for protocol in found.protocol]
     return found.assign(method=names, protocol=protocols, macs=found.macs / 1e6, source="this run")
 
 
 def _named(rows, dataset):
-    """Rows under the heads of table 7; scores in percent as the baselines give them."""
+    """Rows under the heads of table 7."""
     heads = {key: HEADS[key] for key in SCORES} | {"params": "parameters", "macs": "MACs, M"}
-    rows = rows.rename(columns=heads).assign(**{"data set": dataset})
     numbers = [*SCORE_COLUMNS, DIFFERENCES["acc"], "parameters", "MACs, M"]
     columns = ["data set", "method", *numbers, "protocol", "source"]
+    rows = rows.rename(columns=heads).assign(**{"data set": dataset})
     return rows.reindex(columns=columns).astype(dict.fromkeys(numbers, float))
 
 

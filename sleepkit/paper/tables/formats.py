@@ -1,8 +1,6 @@
 """How a table becomes files: CSV with full precision, Markdown and LaTeX (booktabs) for readers.
 
-A column "X sd" belongs to the column "X" before it; a reader's table joins the two as mean ± sd. In the column of a
-score or a cost the best value is bold, per data set or length of an epoch where there are several; where the
-networks are the columns, the best of each row.
+There, columns "X" and "X sd" are joined as mean ± sd, and the best value of a score or cost is bold.
 """
 
 import textwrap
@@ -13,32 +11,17 @@ from sleepkit.execution.paths import written
 from sleepkit.results import write_table
 
 HEADS = {"acc": "ACC, %", "mf1": "MF1, %", "kappa": "kappa", "mgm": "MGm, %"}
-# Which end of a column is the best one, by its head without the unit.
-HIGHER = ("ACC", "MF1", "kappa", "MGm", "precision", "recall", "F1", "G-mean", "epochs per second")
+HIGHER = ("ACC", "MF1", "kappa", "MGm", "precision", "recall", "F1", "G-mean", "epochs per second")  # is better
 LOWER = ("parameters", "MACs", "file", "median", "95th percentile", "peak memory", "start-up")
 BOLD = "Bold: the best of its column (of its row, where networks are the columns), whatever the protocol."
 GROUPS = ("data set", "samples of an epoch")
 WIDE = 32  # characters beyond which a column of text wraps in LaTeX
 HEAD = 18  # characters beyond which a head goes on in the next line
 LINE = 85  # characters of a line of LaTeX's \small, about
-TEX = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "–": "--",
-    "−": "$-$",
-    "±": r"$\pm$",
-    "α": r"$\alpha$",
-    "μ": r"$\mu$",
-    "λ": r"$\lambda$",
-    "µ": r"\textmu{}",
-    "κ": r"$\kappa$",
-    "√": r"$\surd$",
-    "|": r"\textbar{}",
-    "<": "$<$",
-    ">": "$>$",
-}
+TEX = {character: f"\\{character}" for character in "&%$#_{}"}
+TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"}
+TEX |= {"α": r"$\alpha$", "κ": r"$\kappa$", "λ": r"$\lambda$", "μ": r"$\mu$", "µ": r"\textmu{}"}
+TEX |= {"–": "--", "−": "$-$", "±": r"$\pm$", "√": r"$\surd$", "<": "$<$", ">": "$>$"}
 
 
 def factor(key):
@@ -47,8 +30,7 @@ def factor(key):
 
 
 def save(table, stem, title, note=""):
-    """Write <stem>.csv, .md and .tex with `title` over and `note` under the table; return the paths. The part of the
-    name before "_" is the label in LaTeX."""
+    """Write <stem>.csv, .md and .tex with `title` over and `note` under the table; return the paths."""
     bold = any(bold for row in _shown(table)[2] for _, bold in row)
     note = " ".join(filter(None, [BOLD if bold else "", note]))
     csv, *others = paths = [stem.with_suffix(f".{ending}") for ending in ("csv", "md", "tex")]
@@ -63,17 +45,15 @@ def save(table, stem, title, note=""):
 def markdown(table):
     """The data frame as a Markdown table: numbers right, two decimals (kappa three), mean ± sd in one column."""
     heads, numeric, rows = _shown(table)
-    lines = [
-        [head.replace("|", "\\|") for head in heads],
-        ["---:" if right else "---" for right in numeric],
-        *([(f"**{text}**" if bold else text).replace("|", "\\|") for text, bold in row] for row in rows),
-    ]
+    lines = [heads, *([f"**{text}**" if bold else text for text, bold in row] for row in rows)]
+    lines = [[text.replace("|", "\\|") for text in line] for line in lines]
+    lines.insert(1, ["---:" if right else "---" for right in numeric])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def latex(table, label, caption, note=""):
-    r"""The data frame as a LaTeX `table` for the package booktabs; wide columns of text wrap, heads stand in several
-    lines, and a table that is still wider than the page shrinks."""
+    """The data frame as a LaTeX `table` for the package booktabs; wide columns of text and long heads wrap, and a table
+    that is still wider than the page shrinks."""
     heads, numeric, rows = _shown(table)
     stacked = [textwrap.wrap(head, HEAD, break_long_words=False, break_on_hyphens=False) for head in heads]
     widths = [max(len(text) for text in (*stacked[i], *(row[i][0] for row in rows))) for i in range(len(heads))]
@@ -81,19 +61,15 @@ def latex(table, label, caption, note=""):
     rest = sum(width + 2 for width in widths if width <= WIDE) / LINE
     wrapped = f"p{{{max(0.95 - rest, 0.3 * sum(long)) / max(sum(long), 1):.2f}\\linewidth}}"
     columns = "".join("r" if right else wrapped if wide else "l" for right, wide in zip(numeric, long, strict=True))
+    head = " & ".join(_stack(lines, right) for lines, right in zip(stacked, numeric, strict=True))
     body = [" & ".join(f"\\textbf{{{_tex(text)}}}" if bold else _tex(text) for text, bold in row) for row in rows]
-    begin = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
-    return (
-        "% needs \\usepackage{booktabs,graphicx,textcomp}\n\\begin{table}\n\\centering\n\\small\n"
-        f"\\caption{{{_tex(caption)}}}\n\\label{{{label}}}\n"
-        f"{begin}\\begin{{tabular}}{{{columns}}}\n\\toprule\n"
-        + " & ".join(_stack(lines, right) for lines, right in zip(stacked, numeric, strict=True))
-        + " \\\\\n\\midrule\n"
-        + "".join(f"{line} \\\\\n" for line in body)
-        + "\\bottomrule\n\\end{tabular}}\n"
-        + (f"\n\\footnotesize {_tex(note)}\n" if note else "")
-        + "\\end{table}\n"
-    )
+    body = [rf"{line} \\" for line in body]
+    lines = [r"% needs \usepackage{booktabs,graphicx,textcomp}", r"\begin{table}", r"\centering", r"\small"]
+    lines += [rf"\caption{{{_tex(caption)}}}", rf"\label{{{label}}}"]
+    lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%", rf"\begin{{tabular}}{{{columns}}}"]
+    lines += [r"\toprule", rf"{head} \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}}"]
+    lines += ["", rf"\footnotesize {_tex(note)}"] * bool(note)
+    return "\n".join([*lines, r"\end{table}", ""])
 
 
 def _shown(table):
@@ -110,13 +86,11 @@ def _shown(table):
         groups = next((table[column].to_numpy() for column in GROUPS if column in table), [0] * len(table))
         parts = [part for _, part in table.reset_index(drop=True).groupby(groups, sort=False)]
         best = {(i, column) for part in parts for column in columns for i in _best(part[column], column)}
-    rows = []
+    rows = [[] for _ in records]
     for i, row in enumerate(records):
-        decimals = [3 if (row["measure"] if by_row else c).endswith("kappa") else 2 for c in columns]
-        texts = [
-            _cell(row[c], row.get(f"{c} sd"), d, "difference" in c) for c, d in zip(columns, decimals, strict=True)
-        ]
-        rows.append([(text, (i, c) in best) for c, text in zip(columns, texts, strict=True)])
+        for c in columns:
+            decimals = 3 if (row["measure"] if by_row else c).endswith("kappa") else 2
+            rows[i].append((_cell(row[c], row.get(f"{c} sd"), decimals, "difference" in c), (i, c) in best))
     return columns, numeric, rows
 
 
@@ -135,17 +109,14 @@ def _cell(value, sd, decimals, signed):
     if pd.isna(value):
         return "–"
     sign = "+" if signed and value else ""
-    if float(value).is_integer() and not isinstance(value, float):
-        return f"{value:{sign},}".replace("-", "−")
-    spread = "" if sd is None or pd.isna(sd) else f" ± {sd:.{decimals}f}"
-    return f"{value:{sign}.{decimals}f}".replace("-", "−") + spread
+    whole = float(value).is_integer() and not isinstance(value, float)
+    text = f"{value:{sign},}" if whole else f"{value:{sign}.{decimals}f}"
+    return text.replace("-", "−") + ("" if whole or sd is None or pd.isna(sd) else f" ± {sd:.{decimals}f}")
 
 
 def _stack(lines, right):
-    """A head of one or more lines, the last one on the line of the others' last ones."""
-    stacked = r"\\".join(map(_tex, lines))
-    side = "r" if right else "l"
-    return f"\\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}{stacked}\\end{{tabular}}" if len(lines) > 1 else stacked
+    stacked, side = r"\\".join(map(_tex, lines)), "r" if right else "l"
+    return rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}{stacked}\end{{tabular}}" if len(lines) > 1 else stacked
 
 
 def _tex(text):

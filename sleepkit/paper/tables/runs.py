@@ -46,11 +46,9 @@ def table_epochs(nights, removed):
     """Table 1: epochs per stage before and after data pruning (BDP), published over this run.
 
     nights : data frame as nights.csv, or None
-    removed : dict dataset -> data frame as removed_samples.csv; those without a search or a round are left out
-    returns data frame data set, epochs, source, a column per stage, total
+    removed : dict dataset -> data frame as removed_samples.csv, empty or None without a round
     """
-    after = published("class_counts_after_bdp").set_index(["dataset", "stage"]).n_epochs
-    rows = []
+    after, rows = published("class_counts_after_bdp").set_index(["dataset", "stage"]).n_epochs, []
     for dataset, name in DATASETS.items():
         rows.append((name, "prepared", "published", PREPARED_COUNTS[dataset]))
         ours = "this run"
@@ -64,13 +62,9 @@ def table_epochs(nights, removed):
             start = rounds.first()[["left", "removed"]].sum(axis=1)
             rows.append((name, "searched on", ours, start.groupby("stage").sum()))
             rows.append((name, "left by BDP", ours, rounds.left.last().groupby("stage").sum()))
-    table = [(*head, *(int(counts[s]) for s in STAGES), int(sum(counts[s] for s in STAGES))) for *head, counts in rows]
-    table = pd.DataFrame(table, columns=["data set", "epochs", "source", *STAGES, "total"])
-    return _with_differences(table)
-
-
-def _with_differences(table):
-    """Table 1 with a row "difference" under every pair of published counts and those of this run on as many nights."""
+    table = [(*head, *(int(counts[stage]) for stage in STAGES)) for *head, counts in rows]
+    table = pd.DataFrame(table, columns=["data set", "epochs", "source", *STAGES])
+    table["total"] = table[list(STAGES)].sum(axis=1)
     blocks = []
     for _, block in table.groupby(["data set", "epochs"], sort=False):
         blocks.append(block)
@@ -82,32 +76,28 @@ def _with_differences(table):
 
 
 def table_settings(settings):
-    """Table 2: search space and hyper-parameters, the paper's beside those of this run.
+    """Table 2: search space and hyper-parameters of the paper and of this run; at the end, what only this run has.
 
     settings : dict name of the search -> its settings.json as a dict; may be empty
-    returns data frame setting, paper, and a column per search; what only the companion has stands at the end
     """
-    known = {key for _, _, key in SEARCH_SETTINGS}
+    rows = [(label, f"{value:g}", key) for label, value, key in SEARCH_SETTINGS]
+    known = {key for *_, key in rows}
     further = dict.fromkeys(key for values in settings.values() for key in values if key not in known)
-    labels = [label for label, _, _ in SEARCH_SETTINGS] + [key.replace("_", " ") for key in further]
-    paper = [f"{value:g}" for _, value, _ in SEARCH_SETTINGS] + [""] * len(further)
-    table = pd.DataFrame({"setting": labels, "paper": paper})
-    keys = [key for _, _, key in SEARCH_SETTINGS] + list(further)
+    rows += [(key.replace("_", " "), "", key) for key in further]
+    table = pd.DataFrame([row[:2] for row in rows], columns=["setting", "paper"])
     for name, values in settings.items():
-        table[f"this run, {name}"] = ["the same" if key is None else _setting(values.get(key, "")) for key in keys]
+        found = ["the same" if key is None else _setting(values.get(key, "")) for *_, key in rows]
+        table[f"this run, {name}"] = found
     return table
 
 
 def table_stage(dataset, pruned, crossval=None, by_stage=None, parameters=None):
-    """Tables 3 to 6: scores, per-class scores and size of every network of one stage, published beside this run.
+    """Tables 3 to 6: scores, per-class scores and size of every network of one stage, a column each.
 
     dataset : "edf20" or "edf78"; pruned : False for stage 1, True for stage 2
-    crossval, by_stage, parameters : data frames as crossval.csv, per_class.csv and parameters.csv of this run, of
-        which the networks whose genotype belongs to the data set are taken; None shows the published ones alone
-    returns data frame measure, stage, and a column per network. All scores are of the merged predictions of all folds
-    (where the row "seeds" says that there are several, their mean), each epoch scored alone; rows "mean over folds"
-    and "sd over folds", of each seed and averaged over them, say how much the folds differ.
-    A column "difference" is this run minus the published network of the same depth, whatever the two protocols.
+    crossval, by_stage, parameters : data frames as crossval.csv, per_class.csv and parameters.csv of this run, or None
+    Scores are of the merged predictions of all folds, each epoch scored alone, mean over seeds. Mean and sd over folds
+    are those of each seed, averaged. A column "difference" is this run minus the published network of the same depth.
     """
     model = "pruned" if pruned else "full"
     columns = {f"published, L = {cells}": _published_column(dataset, cells, model) for cells in (7, 9, 11)}
@@ -118,11 +108,8 @@ def table_stage(dataset, pruned, crossval=None, by_stage=None, parameters=None):
             theirs = columns.get(f"published, L = {keys['cells']}")
             if theirs is not None:
                 columns[name.replace("this run", "difference", 1)] = _difference(columns[name], theirs)
-    table = pd.DataFrame(columns)
-    table.index.names = ["measure", "stage"]
-    if not pruned:
-        table = table.drop(index="parameters not set to zero", level="measure")
-    return table.reset_index()
+    table = pd.DataFrame(columns).rename_axis(["measure", "stage"]).reset_index()
+    return table if pruned else table[table.measure != "parameters not set to zero"].reset_index(drop=True)
 
 
 def _published_column(dataset, cells, model):
@@ -138,14 +125,14 @@ def _published_column(dataset, cells, model):
 
 
 def _found_column(keys, crossval, by_stage, parameters):
-    rows = _of(crossval, keys)
-    pooled, folds = rows[rows.fold == "pooled"], rows[rows.fold != "pooled"]
+    of_network = _of(crossval, keys)
+    pooled, folds = of_network[of_network.fold == "pooled"], of_network[of_network.fold != "pooled"]
     classes = _of(by_stage, keys).groupby("stage")[list(BY_STAGE)].mean().reindex(STAGES).reset_index()
     rows = _of(parameters, {key: keys[key] for key in ("genotype", "channels", "cells", "pruned")})
     if rows.empty:
         raise ValueError(f"parameters.csv has no row for the network {keys} of crossval.csv; run its notebook again")
-    size = rows.iloc[0]
-    sizes = (int(size.params), int(size.params), size.macs / 1e6)
+    params, macs = int(rows.params.iloc[0]), rows.macs.iloc[0] / 1e6
+    sizes = (params, params, macs)
     heads = {"protocol": keys["protocol"], "seeds": pooled.seed.nunique(), "epochs scored": int(pooled.n.iloc[0])}
     return _column(heads, pooled[SCORES].mean(), folds, classes, sizes)
 
@@ -153,11 +140,9 @@ def _found_column(keys, crossval, by_stage, parameters):
 def _column(heads, values, folds, classes, sizes):
     """One network's numbers in the rows of `table_stage`."""
     column = {(head, ""): value for head, value in heads.items()}
-    for key in SCORES:
-        column[HEADS[key], ""] = round(values[key] * factor(key), 6)
-    by_seed = folds.groupby("seed")
-    for name, over_folds in (("mean", by_seed.mean), ("sd", by_seed.std)):
-        values = over_folds(numeric_only=True).mean()  # over seeds
+    column |= {(HEADS[key], ""): round(values[key] * factor(key), 6) for key in SCORES}
+    for name, over_folds in (("mean", "mean"), ("sd", "std")):
+        values = folds.groupby("seed").agg(over_folds, numeric_only=True).mean()  # over seeds
         for key in SCORES:
             column[f"{name} over folds of {HEADS[key]}", ""] = round(values.get(key, float("nan")) * factor(key), 6)
     for key, head in BY_STAGE.items():
@@ -176,7 +161,6 @@ def _difference(ours, theirs):
 
 
 def _networks(crossval):
-    """(name, keys) of each network scored without context, in the order of protocol and depth."""
     keys = [key for key in NETWORK if key != "seed"]
     rows = crossval[crossval.context == "none"].drop_duplicates(keys)
     rows = rows.sort_values(["protocol", "genotype", "cells", "channels", "pruned"])
@@ -187,7 +171,6 @@ def _networks(crossval):
 
 
 def _of(frame, keys):
-    """The rows that have these values."""
     return frame[(frame[list(keys)] == list(keys.values())).all(axis=1)]
 
 
