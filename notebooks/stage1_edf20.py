@@ -53,7 +53,7 @@ prune_until = 4               # no round after this epoch (paper: 22)
 origins = ["searched"]        # whose genotypes are trained: "searched", "published"
 network_channels = 4          # C of the trained network (paper: 8)
 network_cells = [3]           # depths L (paper: 7, 9, 11)
-lr = 0.0055                   # of Adam on the network, or one of every depth (paper: {7: 0.0055, 9: 0.005, 11: 0.005})
+lr = [0.0055]                 # of Adam on the network, one of every depth or one for all (paper: 0.0055, 0.005, 0.005)
 schedule = "constant"         # "cosine" lets the learning rate fall to zero over train_epochs
 train_batch = 32              # (paper: 64)
 train_epochs = 8              # at most (paper: 50)
@@ -70,7 +70,14 @@ device = "cpu"
 from sleepkit.evaluation.protocols import manifest, subject_folds
 from sleepkit.evaluation.training import TrainSettings
 from sleepkit.experiments import (
-    Networks, Run, evaluation_checks, load_epochs, nested_report, search_architecture, search_checks, train_networks,
+    Networks,
+    Run,
+    evaluation_checks,
+    load_epochs,
+    nested_report,
+    search_architecture,
+    search_checks,
+    train_networks,
 )
 from sleepkit.paper import answer, figures, settings_table
 from sleepkit.paper.published import SEARCH_SAMPLES, published, published_genotype

@@ -43,7 +43,7 @@ search_seed = 42
 origins = ["searched"]        # whose genotypes are trained: "searched", "published"
 network_channels = 4          # C of the trained network (paper: 9)
 network_cells = [3]           # depths L (paper: 7, 9, 11)
-lr = 0.005                    # of Adam on the network, as in the paper
+lr = [0.005]                  # of Adam on the network, as in the paper; one of every depth or one for all
 schedule = "constant"         # "cosine" lets the learning rate fall to zero over train_epochs
 train_batch = 32              # (paper: 64)
 train_epochs = 8              # at most (paper: 50)
@@ -60,7 +60,13 @@ device = "cpu"
 from sleepkit.evaluation.protocols import manifest, subject_folds
 from sleepkit.evaluation.training import TrainSettings
 from sleepkit.experiments import (
-    Networks, Run, evaluation_checks, load_epochs, search_architecture, search_checks, train_networks,
+    Networks,
+    Run,
+    evaluation_checks,
+    load_epochs,
+    search_architecture,
+    search_checks,
+    train_networks,
 )
 from sleepkit.paper import answer, figures, settings_table
 from sleepkit.paper.published import SEARCH_SAMPLES, published, published_genotype
@@ -74,7 +80,7 @@ search = SearchSettings(channels=search_channels, cells=search_cells, nodes=sear
 training = TrainSettings(schedule=schedule, batch=train_batch, epochs=train_epochs, patience=patience)
 networks = Networks(origins=origins, channels=network_channels, cells=network_cells, lr=lr, protocols=protocols, folds=folds,
                     validation_subjects=validation_subjects, seeds=seeds)
-settings_table(search, training, networks, paper={"TrainSettings: patience": 10, "Networks: channels": 9, "Networks: lr": 0.005})
+settings_table(search, training, networks, paper={"TrainSettings: patience": 10, "Networks: channels": 9, "Networks: lr": (0.005,)})
 
 # %% [markdown]
 # ## The search

@@ -29,7 +29,7 @@ def toy(subjects=5, nights=(1, 2), per_night=8, samples=32):
                     ids,
                 )
             )
-    x, y, subject, night, ids = (np.concatenate(part) for part in zip(*parts))
+    x, y, subject, night, ids = (np.concatenate(part) for part in zip(*parts, strict=False))
     return EpochSet(x, y.astype(np.int64), subject, night, ids, 100.0)
 
 

@@ -24,7 +24,7 @@ def run(networks=None, samples=(500, 3000), repeats=200):
     share = cost.attrs["processor_share"]
     if share < IDLE:
         print(
-            f"The machine was busy: this process had a processor {100 * share:.0f} % of the time, so that latencies and "
+            f"The machine was busy: this process had a processor {100 * share:.0f} % of the time, so latencies and "
             "ratios are not its own. Measure again when the machine is idle."
         )
     return cost

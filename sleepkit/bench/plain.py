@@ -102,7 +102,7 @@ class PlainSuperNet(nn.Module):
                     columns = [k for k in range(10) if alive[cell.kind][edge, k]]
                     strength = torch.exp(alpha[cell.kind][edge, columns] / temperature)
                     strength = strength / strength.sum()
-                    terms += [w * cell.edges[edge][k](states[source]) for w, k in zip(strength, columns)]
+                    terms += [w * cell.edges[edge][k](states[source]) for w, k in zip(strength, columns, strict=False)]
                     edge += 1
                 states.append(sum(terms))
             before, last = last, torch.cat(states[-4:], 1)
@@ -170,8 +170,8 @@ class PlainSleepNet(nn.Module):
         before = last = self.stem(x)
         for cell in self.cells:
             states = [cell.pre0(before), cell.pre1(last)]
-            outputs = zip(cell.operations, cell.sources)
-            for (one, first), (two, second) in zip(outputs, outputs):
+            outputs = zip(cell.operations, cell.sources, strict=False)
+            for (one, first), (two, second) in zip(outputs, outputs, strict=False):
                 one, two = one(states[first]), two(states[second])
                 shorter = min(one.shape[2], two.shape[2])
                 states.append(one[:, :, :shorter] + two[:, :, :shorter])

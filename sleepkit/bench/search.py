@@ -122,7 +122,9 @@ def _pair(net, x, y, more_passes):
     def pair():
         for half, (parameters, optimiser) in enumerate(((architecture, adam), (weights, sgd))):
             loss = F.cross_entropy(net(x[half]), y[half])
-            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True)):
+            for parameter, gradient in zip(
+                parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=False
+            ):
                 parameter.grad = gradient
             optimiser.step()
             if more_passes:

@@ -68,7 +68,7 @@ class Networks:
     """Which networks stage 1 trains, and how they are tested.
 
     origins : whose genotypes become networks, "searched" and "published";  cells : depths L
-    lr : learning rate, or a dict depth -> learning rate
+    lr : learning rates, one of every depth or one for all
     folds, validation_subjects : number of subject-wise folds, and training subjects of each that validate
     nested : dict of what changes in the search when it is repeated inside every subject-wise fold; empty leaves it out
     """
@@ -76,7 +76,7 @@ class Networks:
     origins: tuple = ("searched",)
     channels: int = 8
     cells: tuple = (7, 9, 11)
-    lr: float | dict = 0.0055
+    lr: tuple = (0.0055, 0.005, 0.005)
     protocols: tuple = ("subjectwise",)
     folds: int = 10
     validation_subjects: int = 3
@@ -96,17 +96,12 @@ class Networks:
         if self.nested and not any(PROTOCOLS[name].by_subject for name in self.protocols):
             raise ValueError('nested: searches inside subject-wise folds need "subjectwise" among the protocols')
         changed(SearchSettings(), self.nested, "nested")
-        self.lr_of(self.cells[0])
+        if len(self.lr) not in (1, len(self.cells)):
+            raise ValueError(f"lr={self.lr}: expected one learning rate, or one for each of the depths {self.cells}")
 
     def lr_of(self, cells):
         """Learning rate of the networks of that depth."""
-        try:
-            if not isinstance(self.lr, dict):
-                return float(self.lr)
-            return {int(depth): float(rate) for depth, rate in self.lr.items()}[cells]
-        except (KeyError, TypeError, ValueError) as error:
-            wanted = "a learning rate, or one of every depth, such as {7: 0.0055, 9: 0.005}"
-            raise ValueError(f"lr={self.lr!r}: expected {wanted}") from error
+        return self.lr[self.cells.index(cells) if len(self.lr) > 1 else 0]
 
 
 @dataclass(frozen=True, kw_only=True)

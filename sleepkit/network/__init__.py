@@ -1,1 +1,4 @@
 """The network that a genotype describes."""
+
+from sleepkit.network.operations import OPERATIONS as OPERATIONS
+from sleepkit.network.sleepnet import SleepNet as SleepNet

@@ -24,56 +24,7 @@ CALIBRATION = 512  # epochs
 PREPROCESSED = {"onnx.quant.pre_process": "onnxruntime.quant"}  # how onnxruntime marks a graph that it need not tidy
 INTEGER_BLOCK = 16  # channels: integers are faster in it than in one of 8 whatever the processor (AVX2, AVX-512)
 STRUCTURE = ("genotype", "widths", "config")  # of a saved network's description, which the graph shows itself
-CARD = """\
-# {name}
-
-Stages sleep from one EEG channel: windows of {seconds:g} s in, five stages out ({stages}).
-For research; not a medical device. It knows the recordings below and may be wrong on others.
-
-| file | numbers | bytes |
-|---|---|---|
-{sizes}
-{integers}
-## What it was trained on
-
-{known}
-
-## Input and output (ONNX opset {opset})
-
-- `eeg`: (batch, 1, samples) float32, µV at {fs:g} Hz, not filtered. Batch and samples are free; trained on
-  {samples} samples.
-- `logits`: (batch, {n_classes}) float32; softmax gives the probabilities of {stages}.
-- Inside: (x {shift:+.6g}) / {normalisation[sd]:.6g}, clipped to ±3, divided by 3.
-
-## Checks
-
-| claim | expected | measured | holds |
-|---|---|---|---|
-{rows}
-
-## A night, with numpy and onnxruntime alone
-
-`python night.py {name}.onnx SC4001E0.npz` prints a stage per epoch of a prepared night:
-
-```python
-import sys
-import numpy as np
-import onnxruntime
-
-model, night = sys.argv[1:]
-session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-with np.load(night) as file:
-    x = file["x"].astype(np.float32).reshape(len(file["y"]), -1)  # (epochs, samples), µV at {fs:g} Hz
-windows = x[:, : x.shape[1] // {samples} * {samples}].reshape(-1, 1, {samples})
-parts = np.array_split(windows, -(-len(windows) // {batch}))
-logits = np.concatenate([session.run(["logits"], {{"eeg": part}})[0] for part in parts])
-odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-windowwise = odds / odds.sum(axis=1, keepdims=True)
-probabilities = windowwise.reshape(len(x), -1, {n_classes}).mean(axis=1)  # of an epoch: the mean over its windows
-for stage in np.array({names})[probabilities.argmax(axis=1)]:
-    print(stage)
-```
-"""
+CARD = Path(__file__).with_name("model_card.md").read_text(encoding="utf-8")
 
 
 def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):

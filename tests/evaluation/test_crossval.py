@@ -126,7 +126,7 @@ def test_folds_do_not_depend_on_the_order_of_the_nights(n):
     subject = np.repeat(np.arange(n), 4)
     other = np.random.default_rng(1).permutation(subject)
     k = 10 if n == 20 else 3
-    for one, two in zip(subject_folds(subject, k, 2), subject_folds(other, k, 2)):
+    for one, two in zip(subject_folds(subject, k, 2), subject_folds(other, k, 2), strict=False):
         for side in ("train", "valid", "test"):
             assert people(subject, getattr(one, side)) == people(other, getattr(two, side))
 
@@ -217,7 +217,10 @@ def test_the_test_fold_does_not_influence_training(whole, tmp_path):
     one, other = (result.predictions.query("fold == 0")[list(STAGES)].to_numpy() for result in (whole, changed))
     assert np.abs(one - other).max() > 1e-3
     # and fold 1, which trains or validates on those subjects, does see the change
-    assert any(not torch.equal(a, b) for a, b in zip(trained(whole, 1)[0].values(), trained(changed, 1)[0].values()))
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(trained(whole, 1)[0].values(), trained(changed, 1)[0].values(), strict=False)
+    )
 
 
 def test_context_is_fitted_on_training_and_validation_subjects_alone(whole):
@@ -432,9 +435,7 @@ def test_score_rows_are_pooled_over_merged_predictions(whole):
     predictions, scored = whole.predictions, Scored(whole)
     rows = score_rows(scored)
     assert list(rows) == "protocol genotype channels cells pruned context seed fold acc mf1 kappa mgm n".split()
-    assert rows.groupby("context", sort=False)["fold"].apply(list).to_dict() == {
-        c: [0, 1, "pooled"] for c in CONTEXTS
-    }
+    assert rows.groupby("context", sort=False)["fold"].apply(list).to_dict() == {c: [0, 1, "pooled"] for c in CONTEXTS}
     for context, predicted in scored.staged.items():
         for fold in (0, 1, "pooled"):
             chosen = np.full(len(predictions), True) if fold == "pooled" else predictions["fold"].to_numpy() == fold
@@ -496,7 +497,9 @@ def test_probabilities_that_are_kept_give_the_scores_again(whole, tmp_path):
 
 
 def test_half_precision_never_changes_which_stage_is_most_probable():
-    prob = np.float32([[0.3000001, 0.3, 0.4 - 1e-7, 0, 0], [0.4, 0.4000001, 0.1, 0.05, 0.05], [0.2, 0.2, 0.2, 0.2, 0.2]])
+    prob = np.float32(
+        [[0.3000001, 0.3, 0.4 - 1e-7, 0, 0], [0.4, 0.4000001, 0.1, 0.05, 0.05], [0.2, 0.2, 0.2, 0.2, 0.2]]
+    )
     half = halved(prob)
     assert half.dtype == np.float16
     np.testing.assert_array_equal(half.argmax(1), prob.argmax(1))

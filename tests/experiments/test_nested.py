@@ -44,7 +44,7 @@ def some_epochs():
 
 def settings(profile, where="inline", max_minutes=0, **changes):
     """The keywords of a nested network."""
-    how = {"channels": 2, "cells": (3,), "folds": 2, "validation_subjects": 1, "nested": {"epochs": 2}, "lr": 0.01}
+    how = {"channels": 2, "cells": (3,), "folds": 2, "validation_subjects": 1, "nested": {"epochs": 2}, "lr": (0.01,)}
     run = Run(profile=profile, where=where, max_minutes=max_minutes)
     return {"search": SEARCH, "training": TRAIN, "networks": Networks(**how | changes), "run": run}
 

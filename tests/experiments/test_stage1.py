@@ -18,7 +18,7 @@ from sleepkit.search.settings import SearchSettings
 
 SEARCH = SearchSettings(channels=2, cells=3, nodes=4, epochs=1, batch=32)
 TRAINING = TrainSettings(lr=0.01, batch=32, epochs=1)
-SIZE = {"channels": 2, "cells": (3,), "folds": 2, "validation_subjects": 1, "lr": 0.01}
+SIZE = {"channels": 2, "cells": (3,), "folds": 2, "validation_subjects": 1, "lr": (0.01,)}
 PRUNING = Pruning(finetune_epochs=1)
 
 
@@ -52,9 +52,9 @@ def test_the_published_protocol_alone(root):
 
 
 def test_depths_have_learning_rates_of_their_own(root):
-    """As papermill hands them on, with words for keys; a network whose rate is the same keeps its run."""
+    """A network whose rate is the same keeps its run."""
     sizes = {"cells": (3, 4), "seeds": (0, 1)}
-    run, _, _ = trained("rates", **sizes, lr={"3": 0.01, "4": 0.002})
+    run, _, _ = trained("rates", **sizes, lr=[0.01, 0.002])
     listed = json.loads((run.work(run.stage1) / "networks.json").read_text())["networks"]
     assert {(entry["key"]["cells"], entry["training"]["lr"]) for entry in listed} == {(3, 0.01), (4, 0.002)}
     alike, _, _ = trained("alike", **sizes)
@@ -63,10 +63,9 @@ def test_depths_have_learning_rates_of_their_own(root):
     assert [len(names) for names in runs] == [4, 4] and len(runs[0] & runs[1]) == 2
 
 
-@pytest.mark.parametrize("lr", [[0.1], {"deep": 1}, {3: None}, {9: 0.1}])
-def test_learning_rates_that_no_depth_can_have_are_refused(lr):
-    with pytest.raises(ValueError, match="lr=.*or one of every depth"):
-        Networks(**SIZE | {"lr": lr})
+def test_learning_rates_that_fit_no_depths_are_refused():
+    with pytest.raises(ValueError, match="lr=.*one for each of the depths"):
+        Networks(cells=(7, 9, 11), lr=(0.01, 0.02))
 
 
 def test_stage_2_of_another_data_set_leaves_the_first_ones_results_alone(root, capsys):

@@ -107,7 +107,7 @@ def test_training_on_the_dense_kernel_equals_the_pair(name, stride):
             module.pair = True
     x = signal(17)
     inputs = [x.clone().requires_grad_() for _ in range(2)]
-    outputs = [operation(i) for operation, i in zip((fast, slow), inputs)]
+    outputs = [operation(i) for operation, i in zip((fast, slow), inputs, strict=False)]
     target = torch.randn(outputs[0].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     for output in outputs:
         (output * target).sum().backward()

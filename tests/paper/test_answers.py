@@ -54,4 +54,6 @@ def test_half_a_point_is_next_to_none(tmp_path, monkeypatch, difference, words):
 def test_settings_stand_next_to_the_papers():
     table = settings_table(Pruning(finetune_epochs=4), TrainSettings())
     assert table.loc["Pruning: finetune_epochs"].tolist() == ["25", "4"]
-    assert (table.filter(like="TrainSettings", axis=0).paper == table.filter(like="TrainSettings", axis=0)["this run"]).all()
+    assert (
+        table.filter(like="TrainSettings", axis=0).paper == table.filter(like="TrainSettings", axis=0)["this run"]
+    ).all()

@@ -116,5 +116,3 @@ def test_scoring_the_nights_of_fold_0_gives_the_accuracy_that_was_measured(name,
     if name.endswith("distilled"):
         measured = model.facts["metrics"]["test"]
     assert hits / n == pytest.approx(measured["acc"], abs=0.001)  # rounding decides a few epochs of thousands
-
-

@@ -27,7 +27,7 @@ def walk(voe, y, ids, fraction, lowest, allowance):
 def test_error_is_the_distance_of_two_distributions():
     logits, y = np.random.default_rng(0).normal(size=(6, 5)) * 3, np.array([0, 1, 2, 3, 4, 0])
     expected = []
-    for row, true in zip(logits, y):
+    for row, true in zip(logits, y, strict=False):
         p = np.exp(row) / np.exp(row).sum()
         expected.append(np.sqrt(sum((p[k] - (k == true)) ** 2 for k in range(5))))
     np.testing.assert_allclose(prediction_errors(torch.from_numpy(logits), torch.from_numpy(y)), expected, rtol=1e-12)

@@ -214,7 +214,7 @@ def union_find(net):
             a = parent[a]
         return a
 
-    for index, cell in enumerate(net.cells):
+    for index, _cell in enumerate(net.cells):
         reduction = is_reduction(index, len(net.cells))
         entries = net.genotype.reduce if reduction else net.genotype.normal
         for side in (0, 1):
@@ -437,5 +437,8 @@ def test_the_released_mask_zeroes_whole_filters_and_training_fills_them_again():
         optimiser.zero_grad()
         nn.functional.cross_entropy(masked(x), y).backward()
         optimiser.step()
-    back = sum(int((p[mask] != 0).sum()) for p, mask in zip((p for p in masked.parameters() if p.ndim == 3), zero))
+    back = sum(
+        int((p[mask] != 0).sum())
+        for p, mask in zip((p for p in masked.parameters() if p.ndim == 3), zero, strict=False)
+    )
     assert back > 0.1 * sum(int(mask.sum()) for mask in zero)

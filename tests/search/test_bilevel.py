@@ -175,7 +175,8 @@ def test_each_step_changes_its_own_parameters_only(tmp_path, monkeypatch):
         before = {name: [p.detach().clone() for p in group] for name, group in groups.items()}
         descend(objective, optimiser)
         moved = {
-            name: any(not torch.equal(p, old) for p, old in zip(group, before[name])) for name, group in groups.items()
+            name: any(not torch.equal(p, old) for p, old in zip(group, before[name], strict=False))
+            for name, group in groups.items()
         }
         changed["sgd" if optimiser is runs[0].sgd else "adam"].append(moved)
 
@@ -231,13 +232,13 @@ def test_history_tells_what_happened(whole):
 
 def test_removed_samples_add_up_and_never_come_back(whole):
     epochs = toy_epochs()
-    halves, stage_of = split_halves(epochs.y, 47), dict(zip(epochs.id.tolist(), epochs.y.tolist()))
+    halves, stage_of = split_halves(epochs.y, 47), dict(zip(epochs.id.tolist(), epochs.y.tolist(), strict=False))
     table = whole.removed_samples
     assert len(table) == 2 * 2 * 5
     for half, rows in halves.items():
         limits, present = class_limits(np.bincount(epochs.y[rows]), 2), set(epochs.id[rows].tolist())
         gone = np.zeros(5, int)
-        for epoch in (2, 4):
+        for _epoch in (2, 4):
             round_ = whole.voe.query("half == @half and epoch == @epoch")
             assert set(round_["id"]) == present  # whoever was removed before is not even ranked again
             removed = round_[round_["removed"]]
