@@ -33,21 +33,7 @@ def run(channels=8, cells=4, nodes=5, batch=8, samples=3000, repeats=7, threads=
     """
     torch.set_num_threads(threads or torch.get_num_threads())
     size = {"channels": channels, "cells": cells, "nodes": nodes}
-    x, y = _batches(batch, samples)
-    rows = []
-    for left in LEFT:
-        nets = _same_start(size, left)
-        pairs = {way: _pair(nets[way], x, y, way == WAYS[0]) for way in WAYS}
-        losses = {way: pair() for way, pair in pairs.items()}
-        spread = max(abs(losses[way] / losses["sleepkit"] - 1) for way in WAYS)
-        assert spread < 1e-4, f"the ways differ in their losses: {losses}"
-        seconds = {way: [] for way in WAYS}
-        for _, way in itertools.product(range(repeats), WAYS):
-            started = time.perf_counter()
-            pairs[way]()
-            seconds[way].append(time.perf_counter() - started)
-        rows.append({way: np.median(values) for way, values in seconds.items()})
-        del nets, pairs
+    rows = [_median_seconds(_same_start(size, left), *_batches(batch, samples), repeats) for left in LEFT]
     table = pd.DataFrame(rows, index=[f"{left:.0%} of the operations left" for left in LEFT])
     # The plain ways compute what was pruned, as the authors' code did.
     for way in WAYS[:2]:
@@ -55,8 +41,8 @@ def run(channels=8, cells=4, nodes=5, batch=8, samples=3000, repeats=7, threads=
     schedule = table.mul(EPOCHS, axis=0).sum()
     memory = {way: _peak_memory(way, size, batch, samples) for way in WAYS[1:]}
     print(
-        f"C = {channels}, L = {cells}, N = {nodes}, batch {batch}, {samples} samples, {torch.get_num_threads()} threads: "
-        "median seconds of a pair of steps, same losses"
+        f"C = {channels}, L = {cells}, N = {nodes}, batch {batch}, {samples} samples, {torch.get_num_threads()} threads"
+        ": median seconds of a pair of steps, same losses"
     )
     print(table.round(3).to_string())
     against = [
@@ -74,6 +60,20 @@ def run(channels=8, cells=4, nodes=5, batch=8, samples=3000, repeats=7, threads=
         f"(target {TARGETS['memory']}): {'reached' if ratio <= TARGETS['memory'] else 'missed'}"
     )
     return table
+
+
+def _median_seconds(nets, x, y, repeats):
+    """{way: median seconds of a pair of steps}, timed in turn; an error where the ways differ in their losses."""
+    pairs = {way: _pair(nets[way], x, y, way == WAYS[0]) for way in WAYS}
+    losses = {way: pair() for way, pair in pairs.items()}
+    spread = max(abs(losses[way] / losses["sleepkit"] - 1) for way in WAYS)
+    assert spread < 1e-4, f"the ways differ in their losses: {losses}"
+    seconds = {way: [] for way in WAYS}
+    for _, way in itertools.product(range(repeats), WAYS):
+        started = time.perf_counter()
+        pairs[way]()
+        seconds[way].append(time.perf_counter() - started)
+    return {way: np.median(values) for way, values in seconds.items()}
 
 
 def _batches(batch, samples):

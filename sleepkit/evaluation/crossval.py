@@ -110,7 +110,7 @@ class CrossValidated:
         return (*(round(value) for value in np.mean(sizes, axis=0)), samples)
 
 
-def cross_validate(plans, device="cpu", where="inline", deadline=Deadline()):  # noqa: B008
+def cross_validate(plans, device="cpu", where="inline", deadline=Deadline()):
     """Carry out plans, as a list of CrossValidated. Finished folds are skipped, an unfinished one is resumed.
 
     A run's folder holds per fold k: fold<k>.safetensors and .json (the network), fold<k>.csv (curves) and, written

@@ -15,7 +15,7 @@ SIMULATED = "simulated nights: says nothing about people"
 
 
 def settings_table(*settings, paper=None):
-    """Settings (frozen dataclasses, whose defaults are the paper's for EDF-20) as a data frame setting, paper, this run;
+    """Settings (frozen dataclasses with the paper's EDF-20 defaults) as a data frame setting, paper, this run;
     paper : dict setting -> value in the paper where that is not the default."""
     rows = {}
     for one in settings:

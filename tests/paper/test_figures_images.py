@@ -1,6 +1,6 @@
 """The figures of published numbers look as they did when somebody last looked: compared with pictures in tests/images.
 
-A figure that was changed on purpose: delete its picture, run this file (which writes it anew and fails once), look at it.
+A figure changed on purpose: delete its picture, run this file (which writes it anew and fails once), look at it.
 """
 
 from pathlib import Path

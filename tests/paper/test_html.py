@@ -74,7 +74,7 @@ def site(tmp_path_factory):
 
 @pytest.fixture
 def small(tmp_path):
-    """Folders of golden notebooks and of a profile's figures with a sheet, one figure, one table, and one item missing."""
+    """Golden notebooks, and a profile's figures with a sheet, one figure, one table, and one item missing."""
     notebooks, drawn = tmp_path / "notebooks", tmp_path / "drawn"
     for folder in (notebooks, drawn):
         folder.mkdir()
@@ -269,7 +269,8 @@ def complaints(browser, path, width):
     if page.evaluate("document.documentElement.scrollWidth") > width:
         found.append(f"wider than {width} pixels")
     pictures = page.evaluate(
-        "[...document.images].map(i => [i.getAttribute('src'), i.naturalWidth * i.naturalHeight, i.width, i.height, i.alt])"
+        "[...document.images].map("
+        "i => [i.getAttribute('src'), i.naturalWidth * i.naturalHeight, i.width, i.height, i.alt])"
     )
     found += [f"picture without size or text: {each}" for each in pictures if not all(each)]
     found += [f"wider than its column: {each}" for each in pictures if each[2] > width]

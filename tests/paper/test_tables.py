@@ -189,10 +189,11 @@ def test_the_gap_between_the_protocols_is_said_in_words():
     said = tables.protocol_gap(rows, "edf20")
     assert said.startswith("Epochwise, epochs of the same people train a network")
     for sentence in (
-        "edf20-searched, L = 5, C = 4: 80.5 % accuracy epochwise, 72.5 % subjectwise, a gap of 8.0 points (5.0 in macro-F1), "
-        "seed 0, 1.",
+        "edf20-searched, L = 5, C = 4: 80.5 % accuracy epochwise, 72.5 % subjectwise, a gap of 8.0 points "
+        "(5.0 in macro-F1), seed 0, 1.",
         "edf20-searched, L = 5, C = 4, 50 % pruned: 75.5 % accuracy epochwise, 67.5 % subjectwise, a gap of 8.0 points",
-        "edf20-nested, L = 5, C = 4: 66.0 % subjectwise, where every fold searches, by a smaller search, and prunes data",
+        "edf20-nested, L = 5, C = 4: 66.0 % subjectwise, where every fold searches, by a smaller search, and "
+        "prunes data",
     ):
         assert said.count(sentence) == 1
     # on the epochs that both score: of 4 kept ones, the network is right in 3

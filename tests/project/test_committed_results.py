@@ -95,8 +95,8 @@ def test_there_are_probabilities_of_fourteen_networks_and_the_first_two():
 
 
 def test_every_pooled_score_and_fold_follows_from_the_confusions_of_nights(known, nights):
-    """All subject-wise rows of crossval.csv but those of searches inside folds and, where no probabilities were kept, of
-    the past alone, which have no confusions by night."""
+    """The subject-wise rows of crossval.csv; searches inside folds have no confusions by night, and of networks
+    without probabilities the past alone has none."""
     rows = results.gather(PROFILE, "crossval.csv")
     fold_of = {night: str(number) for number, side in known[1].items() for night in side["test_nights"]}
     by_network = dict(list(nights.assign(fold=nights.night.map(fold_of)).groupby(NETWORK)))

@@ -137,7 +137,7 @@ def convolutions(net):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_pruned_operations_are_not_computed(training):
-    """Of the separable convolutions two run per operation; of all that is linear one per edge; a pool once per source."""
+    """Two convolutions per separable operation; one per edge of all that is linear; a pool once per source."""
     net = prune_some(SuperNet(**SMALL)).train(training)
     counts, (conv, average, largest) = convolutions(net), (1 + 2 * len(net.cells), 0, 0)
     for cell in net.cells:
