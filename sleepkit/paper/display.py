@@ -8,7 +8,7 @@ from sleepkit.paper import figures, tables
 from sleepkit.paper.items import ITEMS, item
 from sleepkit.paper.provenance import provenance, published_alone
 from sleepkit.paper.published import published, published_confusion
-from sleepkit.results import checks, command, gather, merge_crossval
+from sleepkit.results import checks, command, find, gather, merge_crossval
 
 ALONE = "published numbers alone"
 
@@ -38,6 +38,15 @@ def show(key, run):
 def show_table(key, run):
     """The table of an item ("tab04") from the results of a profile as its readers see it, not saved."""
     return Markdown(tables.markdown(item(key).draw(getattr(run, "profile", run))))
+
+
+def show_differences(profile):
+    """Draw figures/<profile>/differences: what pruning and a peer change in accuracy, paired by subject; or None."""
+    rows = find(profile, "stage2_prune/differences.csv")
+    if rows is None:
+        return None
+    drawn = figures.plot_differences(rows, f"Profile {profile}")
+    return Image(figures.save(drawn, paths.figures(profile) / "differences")[0].read_bytes(), format="png")
 
 
 def figure_checks(profile):

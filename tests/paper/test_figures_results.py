@@ -269,3 +269,16 @@ def test_latency_has_a_bar_per_network_runtime_and_length(runtimes, lengths):
         expected = mine[(mine.network == "full") & (mine.runtime == "pytorch")].median_ms.iloc[0]
         assert heights[max(heights)] == pytest.approx(expected), "the first name stands at its own bar"
     assert any("ms per epoch" in word for word in words) and any("kB" in word for word in words)
+
+
+def test_differences_are_drawn_where_they_were_measured(tmp_path, monkeypatch):
+    """A point of a difference stands at its place in points, and its text says the interval."""
+    from sleepkit.paper.figures import plot_differences
+
+    columns = "comparison genotype channels cells metric difference low high seeds subjects".split()
+    rows = [("pruned - full", "edf20-searched", 4, 3, metric, -0.01, -0.02, 0.005, 2, 9) for metric in ("acc", "mf1")]
+    figure = plot_differences(pd.DataFrame(rows, columns=columns), "Profile x")
+    (ax,) = figure.axes
+    assert ax.containers[0].lines[0].get_xdata().tolist() == [-1.0]
+    assert "−1.0 (−2.0 to +0.5)" in [text.get_text() for text in ax.texts]
+    assert any("9 people" in text.get_text() and "seeds: 2;" in text.get_text() for text in figure.texts)

@@ -3,6 +3,7 @@ width, with `note` at its foot."""
 # ruff: noqa: F401  the face of the room of figures
 
 from sleepkit.paper.figures.cells import plot_cells
+from sleepkit.paper.figures.differences import plot_differences
 from sleepkit.paper.figures.framework import plot_framework
 from sleepkit.paper.figures.networks import plot_confusion, plot_training
 from sleepkit.paper.figures.nights import plot_night, plot_recording, plot_scored

@@ -2,7 +2,7 @@
 
 from sleepkit.paper.figures.style import FULL, INK, PAGE, PRUNED, add_note, new_figure, styled
 
-# Panel -> rows: comparison in differences.csv, words. Of the published architecture with L = 7.
+# Panel -> rows: comparison in differences.csv, words.
 PANELS = {
     "Against AttnSleep": (
         ("full - AttnSleep", "full network"),
@@ -20,18 +20,21 @@ PANELS = {
 
 
 @styled
-def plot_differences(differences, note=""):
-    """Differences of accuracy with their 95 % intervals over subjects, a row a comparison.
+def plot_differences(differences, note):
+    """Differences of accuracy with 95 % intervals over subjects, of the network that has most: a row a comparison.
 
-    differences : data frame as differences.csv of EDF-20
+    differences : data frame as differences.csv
+    note : whose network, the beginning of the note at the foot
     returns a matplotlib figure at page width
     """
-    rows = differences[(differences.genotype == "edf20-published") & (differences.cells == 7)]
+    network = differences.value_counts(["genotype", "channels", "cells"]).index[0]
+    rows = differences.set_index(["genotype", "channels", "cells"]).loc[[network]]
     rows = rows[rows.metric == "acc"].set_index("comparison")
-    figure = new_figure(PAGE, 3.0)
-    axes = figure.subplots(len(PANELS), 1, sharex=True)
-    for ax, (title, compared) in zip(axes, PANELS.items(), strict=True):
-        shown = [(name, words) for name, words in compared if name in rows.index]
+    panels = {title: [row for row in compared if row[0] in rows.index] for title, compared in PANELS.items()}
+    panels = {title: shown for title, shown in panels.items() if shown}
+    figure = new_figure(PAGE, 0.7 + 0.29 * sum(map(len, panels.values())))
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for ax, (title, shown) in zip(axes, panels.items(), strict=True):
         for place, (name, _) in enumerate(shown):
             mean, low, high = 100 * rows.loc[name, ["difference", "low", "high"]].astype(float)
             colour = FULL if name.startswith("full -") else PRUNED
@@ -43,4 +46,7 @@ def plot_differences(differences, note=""):
         ax.set(title=title, ylim=(0.6 - len(shown), 0.6))
         ax.grid(axis="x", linewidth=0.3, color="#E4E4E4")
     axes[-1].set_xlabel("difference of accuracy, points")
-    return add_note(figure, note)
+    known = rows.loc[[name for shown in panels.values() for name, _ in shown]]
+    seeds = " or ".join(str(n) for n in sorted(set(known.seeds)))
+    people = f"{known.subjects.max()} people none of whom the network had met"
+    return add_note(figure, f"{note}: {people}; training seeds: {seeds}; 95 % bootstrap interval over people.")
