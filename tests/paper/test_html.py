@@ -16,7 +16,7 @@ from sleepkit.execution.notebooks import NAMES
 from sleepkit.paper import items
 from sleepkit.paper.html import alternative_text, build, markdown
 
-GOLDEN, FIGURES = paths.ROOT / "notebooks", paths.figures("first5s-mini")
+GOLDEN, FIGURES = paths.ROOT / "notebooks", paths.figures("first5s-cpu")
 CHROMIUM = Path("/usr/bin/chromium")
 LIMIT = 15e6  # bytes of a whole site
 SILENT = ("style", "code", "pre", "math")  # what is in these is not prose
