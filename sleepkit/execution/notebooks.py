@@ -1,8 +1,7 @@
 """The five notebooks, run through papermill.
 
 `notebooks/NAME.py` (jupytext, py:percent) is the source of a notebook, `runs/<profile>/NAME.ipynb` what `run` leaves.
-papermill takes a second to import, hence inside the functions: whether a notebook is stale is known at once.
-"""
+papermill takes a second to import, hence inside the functions: whether a notebook is stale is known at once."""
 
 import ast
 import contextlib
@@ -34,8 +33,7 @@ def run(name, profile=None, parameters_file=None, parameters=None):
     profile : whose `notebooks/profiles/<profile>/NAME.yaml` is read; None or "demo": the notebook's own defaults
     parameters_file : yaml of parameters that override the profile's;  parameters : dict that overrides both
     The notebook appears under its name only when it has finished. Raises ValueError before anything runs when the
-    notebook, the profile or a parameter is unknown or of another kind; NotebookFailed when a cell fails.
-    """
+    notebook, the profile or a parameter is unknown or of another kind; NotebookFailed when a cell fails."""
     notebook = source(name)
     chosen = profile_parameters(name, profile) if profile else {}
     chosen |= (_read_yaml(parameters_file) if parameters_file else {}) | (parameters or {})
@@ -48,10 +46,10 @@ def run(name, profile=None, parameters_file=None, parameters=None):
     print(f"{name}: running", flush=True)
     start = time.time()
     _run_whole(name, notebook, chosen, output)
-    seconds = f"{time.time() - start:.0f}"
+    seconds = time.time() - start
     with written(run_time(profile, name)) as temporary:
-        temporary.write_text(f"{seconds}\n")
-    print(f"{name}: done in {seconds} s, {output}", flush=True)
+        temporary.write_text(f"{seconds:.0f}\n")
+    print(f"{name}: done in {seconds:.0f} s, {output}", flush=True)
     return output
 
 

@@ -23,15 +23,13 @@ class NightFiles:
 
     @property
     def subject(self):  # its number; -1 where the name is not Sleep-EDF's
-        match = RECORDING.match(self.night)
-        return int(match[1]) if match else -1
+        return int(match[1]) if (match := RECORDING.match(self.night)) else -1
 
 
 def find_nights(folder):
     """The nights of a folder (not of its subfolders), EDF pairs or prepared `.npz`, as a list of NightFiles by name.
     What `prepare` wrote next to EDF files is passed over. ValueError for a folder that is missing, empty or mixed."""
-    folder = Path(folder)
-    if not folder.is_dir():
+    if not (folder := Path(folder)).is_dir():
         raise ValueError(f"{folder}: no such folder; {NAME_IT}")
     edfs, prepared = (_files(folder, (ending,)) for ending in (".edf", ".npz"))
     if edfs:

@@ -1,7 +1,6 @@
 """EDF, EDF+ and BDF files: header (checked against the file's size), annotations, one channel in physical units.
 
-Formats: Kemp et al. 1992 (doi:10.1016/0013-4694(92)90009-7), Kemp and Olivan 2003 (10.1016/S1388-2457(03)00123-8).
-"""
+Formats: Kemp et al. 1992 (doi:10.1016/0013-4694(92)90009-7), Kemp and Olivan 2003 (10.1016/S1388-2457(03)00123-8)."""
 
 import datetime
 import re
@@ -119,8 +118,7 @@ class EdfFile:
             where = f"data record {found.index(None)} does not say when it begins"
             raise ValueError(f"{self.path}: has interruptions (EDF+D), but {where}; export it again")
         onsets = np.array([float(match[1]) for match in found])
-        early = np.flatnonzero(np.diff(onsets) < self.seconds - 1e-3)
-        if len(early):
+        if len(early := np.flatnonzero(np.diff(onsets) < self.seconds - 1e-3)):
             raise ValueError(f"{self.path}: data record {early[0] + 1} begins before the last ended; export it again")
         return onsets - onsets[0]
 
@@ -128,8 +126,7 @@ class EdfFile:
 def open_edf(path):
     """Read and check the header. Raises ValueError for what is no EDF or BDF, or whose size is another than it says."""
     path = Path(path)
-    size = path.stat().st_size
-    if not size:
+    if not (size := path.stat().st_size):
         raise ValueError(f"{path}: empty file (0 bytes); {AGAIN}")
     with path.open("rb") as file:
         head = file.read(256)
@@ -161,9 +158,8 @@ def open_edf(path):
 
 def parse_start(text):
     """ "24.04.89 16.13.00" as a datetime (1985 to 2084); None where it is no date."""
-    match = START.fullmatch(text)
     try:
-        day, month, year, *time = map(int, match.groups() if match else ())
+        day, month, year, *time = map(int, match.groups() if (match := START.fullmatch(text)) else ())
         return datetime.datetime(year + (1900 if year >= 85 else 2000), month, day, *time)
     except ValueError:
         return None

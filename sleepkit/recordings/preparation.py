@@ -54,8 +54,7 @@ def prepare(
     channel, wake_margin_minutes, seconds : see Settings; wake is trimmed of EDF pairs only
     jobs : nights at a time; None is one per core, four at most (threads: they wait for the disk most of the time)
     returns DataFrame with COLUMNS, one row per night; one that cannot be prepared is "failed" and says what to do
-    Raises ValueError for an unsuited source folder and impossible settings.
-    """
+    Raises ValueError for an unsuited source folder and impossible settings."""
     settings = Settings(channel, wake_margin_minutes, seconds)
     source_dir, output_dir = Path(source_dir), Path(output_dir)
     sources = find_nights(source_dir)
@@ -65,8 +64,7 @@ def prepare(
     csv = output_dir / "nights.csv"
     if csv.exists() and csv.read_text(errors="replace").partition("\n")[0].strip() != ",".join(COLUMNS):
         raise ValueError(f"{csv}: {NOT_OURS}")
-    jobs = min(4, os.cpu_count() or 1) if jobs is None else jobs
-    if jobs < 1:
+    if (jobs := min(4, os.cpu_count() or 1) if jobs is None else jobs) < 1:
         raise ValueError(f"jobs={jobs}: expected 1 or more nights at a time")
     with ThreadPoolExecutor(jobs) as pool:
         rows = pool.map(lambda source: _prepare_night(source, output_dir, settings), sources)
@@ -128,8 +126,7 @@ def cut_night(path, settings):
         raise ValueError(f"{path}: no channel {settings.channel!r}; there is: {night.channel}. Name this as channel")
     if night.fs != RATE:
         raise ValueError(f"{path}: {night.fs:g} Hz, expected {RATE} Hz; prepare it again from its recording")
-    there = night.x.shape[1] / RATE
-    if there < settings.seconds:
+    if (there := night.x.shape[1] / RATE) < settings.seconds:
         raise ValueError(f"{path}: epochs of {there:g} s, shorter than {settings.seconds:g} s; pass seconds={there:g}")
     if not night.y.any():
         raise ValueError(f"{path}: a night without sleep (all labels are W); take it out of the folder")

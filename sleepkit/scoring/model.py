@@ -102,8 +102,7 @@ def _onnx(path):
     except ImportError as error:
         raise ValueError(f"{path}: needs onnxruntime; install it with `pip install onnxruntime`") from error
     try:
-        facts = json.loads(session.get_modelmeta().custom_metadata_map["facts"])
-        if facts["input"] != "µV":
+        if (facts := json.loads(session.get_modelmeta().custom_metadata_map["facts"]))["input"] != "µV":
             raise ValueError("its input is not µV")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a network that the export wrote ({error}); export it again") from error

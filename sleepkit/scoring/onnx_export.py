@@ -32,8 +32,7 @@ def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):
 
     samples, facts, block : see `network_graph`; with another processor's block it takes up to half as long again
     normalisation : Normalisation or {"mean": ..., "sd": ...}; the file then takes µV. None: normalised input
-    Raises ArithmeticError, and writes nothing, when onnxruntime and PyTorch differ by more than TOLERANCE.
-    """
+    Raises ArithmeticError, and writes nothing, when onnxruntime and PyTorch differ by more than TOLERANCE."""
     if isinstance(normalisation, dict):
         normalisation = Normalisation(**normalisation)
     with written(path) as temporary:
@@ -60,17 +59,13 @@ def quantise(net, path, samples, windows, normalisation=None, facts=None):
 
     x = np.asarray(windows, dtype=np.float32)[:, None]
     batches = iter([{"eeg": x[i : i + BATCH]} for i in range(0, len(x), BATCH)])
-
-    class Windows(CalibrationDataReader):
-        def get_next(self):
-            return next(batches, None)
-
+    reader = type("Windows", (CalibrationDataReader,), {"get_next": lambda self: next(batches, None)})()
     model = network_graph(net, samples, normalisation, facts, INTEGER_BLOCK)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, properties | PREPROCESSED)
     kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "quant_format": QuantFormat.QDQ}
     with written(path) as temporary:
-        quantize_static(model, temporary, Windows(), **kinds)
+        quantize_static(model, temporary, reader, **kinds)
         model = onnx.load(temporary)
         onnx.helper.set_model_props(model, properties)
         onnx.save(shorten_names(model), temporary)
@@ -82,8 +77,7 @@ def export(model, folder, nights=None):
     model : path of a saved network without its ending
     nights : folder of prepared nights. Those of training subjects calibrate the integers, those of subjects that the
         network has not seen check the files; where there are none of a kind, all serve. None: no integers
-    returns a data frame: claim, expected, measured, holds
-    """
+    returns a data frame: claim, expected, measured, holds"""
     net, about = load_network(model)
     name, folder = Path(model).name, Path(folder)
     if not {"normalisation", "samples", "fs"} <= set(about):
@@ -144,7 +138,7 @@ def _compare(net, scale, files, epochs, about):
     sessions = [open_session(files[name]) for name in ("float", "int8")]
     some = epochs.x[:: -(-len(epochs) // COMPARED)]
     difference = logit_difference(net, sessions[0], some, scale)
-    right = [run_session(session, epochs.x).argmax(1) == epochs.y for session in sessions]
+    right = (run_session(session, epochs.x).argmax(1) == epochs.y for session in sessions)
     accuracy, int8 = (100 * float(values.mean()) for values in right)
     lost = accuracy - int8
     equal = f"ONNX equals PyTorch on {len(some):,} real epochs: relative difference of logits"

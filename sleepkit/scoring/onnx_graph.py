@@ -1,8 +1,7 @@
 """An ONNX graph under construction, whose channels fill the vectors that the processor computes with.
 
 On x86 onnxruntime keeps values in blocks of channels: a convolution of 4 filters takes as long as one of 16. Several
-convolutions share a block where they can, and zeros fill the rest; else channels would change layout at every step.
-"""
+convolutions share a block where they can, and zeros fill the rest; else channels would change layout at every step."""
 
 from typing import NamedTuple
 
@@ -48,8 +47,8 @@ class Graph:
     """Nodes and constants in the order in which they were added; every output has the name of its node."""
 
     def __init__(self, block=None):
-        here = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
-        self.block = block or here  # channels that onnxruntime computes at once on a processor
+        # Channels that onnxruntime computes at once on a processor.
+        self.block = block or (16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8)
         self.nodes, self.constants, self.made, self.shapes = [], [], {}, {}
 
     def add(self, kind, *inputs, output=None, **attributes):

@@ -1,7 +1,6 @@
 """Simulated nights as real EDF+ pairs, with the names, channels and header conventions of Sleep-EDF: the default input.
 
-They stand in for recordings that cannot be passed on, so that everything else runs; they are no evidence about sleep.
-"""
+They stand in for recordings that cannot be passed on, so that everything else runs; they say nothing about sleep."""
 
 import datetime
 import math
@@ -53,8 +52,7 @@ def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0):
     header = {"patient": patient, "recording": edfio.Recording(startdate=date), "starttime": start.time()}
     notes = annotations(stages, beyond=60 * int(rng.integers(15, 116)))
     fast, slow = draw_signals(rng, person, stages, seconds)
-    marker = 900 + 20 * rng.standard_normal(seconds)
-    channels = zip([*fast, *slow, marker], CHANNELS, strict=True)
+    channels = zip([*fast, *slow, 900 + 20 * rng.standard_normal(seconds)], CHANNELS, strict=True)  # with the marker
     signals = [_edf_signal(values, len(values) // seconds, channel) for values, channel in channels]
     psg = edfio.Edf(signals, data_record_duration=math.gcd(seconds, 30), **header)  # 30 s where the length allows it
     files = {"E0-PSG": psg, "EC-Hypnogram": edfio.Edf([], annotations=notes, **header)}

@@ -33,8 +33,7 @@ WANDER = np.array([
     [.25, .15, .20, .35, .40, .35, .35],
     [.25, .25, .25, .35, .35, .35, .35],
 ])
-LIGHTER = np.array([0, 0, 1, 2, 1])  # the stage towards which an ambiguous epoch leans ...
-DEEPER = np.array([1, 2, 3, 3, 4])   # ... in one direction or the other
+LIGHTER, DEEPER = np.array([[0, 0, 1, 2, 1], [1, 2, 3, 3, 4]])  # the stages towards which ambiguous epochs lean
 
 # Waveforms: events per minute in W, N1, N2, N3, REM, and gain at Fpz-Cz, Pz-Oz, EOG.
 EVENTS = {
@@ -140,9 +139,9 @@ def _background(rng, person, weights, moving, samples):
     out = np.zeros((3, (len(weights) + 1) * HOP), dtype=np.float32)
     for start in range(0, len(weights), CHUNK):
         logpower = weights[start : start + CHUNK] @ table + levels[start : start + CHUNK] @ bumps
-        for channel, color in enumerate(colors):
+        for signal, color in zip(out, colors, strict=True):
             noise = _noise(rng, logpower, color).ravel()
-            out[channel, start * HOP : start * HOP + len(noise)] += noise
+            signal[start * HOP : start * HOP + len(noise)] += noise
     return out[:, HOP : HOP + samples]
 
 
@@ -210,8 +209,7 @@ def draw_signals(rng, person, stages, seconds):
     slot = np.minimum(t * FS // HOP, frames - 1)
     breath = np.sin(2 * np.pi * np.cumsum(rng.normal(0.25, 0.02, seconds)))
     breath = 600 * breath * (1 + moving[slot]) + 60 * rng.standard_normal(seconds) + 100
-    tone = (
-        weights[slot] @ np.array([2.6, 1.9, 1.5, 1.4, 0.7]) + 1.5 * moving[slot] + 0.12 * rng.standard_normal(seconds)
-    )
+    tone = weights[slot] @ np.array([2.6, 1.9, 1.5, 1.4, 0.7]) + 1.5 * moving[slot]
+    tone += 0.12 * rng.standard_normal(seconds)
     warmth = 37 - 0.4 * np.sin(np.pi * t / seconds) + 0.01 * rng.standard_normal(seconds)
     return signals, np.stack([breath, tone, warmth]).astype(np.float32)
