@@ -1,5 +1,4 @@
 """Independent jobs, in this process, in others, or on a Slurm cluster (through submitit).
-
 A job is a module's function and one item of paths and settings; it writes files: what is done is not done again."""
 
 import os
@@ -29,7 +28,6 @@ class JobFailed(WorkFailed):
 
 def map(fn, items, where="inline", folder=None, gpus=0, minutes=24 * 60, label="jobs"):
     """[fn(item) for item in items], every item an independent job; the results in the order of the items.
-
     where : "inline", in this process; "local", in processes of one thread each, one a processor; "slurm", on a cluster
     folder : where "local" and "slurm" (whose nodes share it) keep logs and results, each call in a folder of its own
     gpus : per job; "local" jobs share the first ones
@@ -126,8 +124,7 @@ def _run_local(work, items, executor, jobs, bar):
 
 
 def _run_slurm(work, items, executor, jobs, bar):
-    """Submit all items and wait. Returns the numbers of those that left the queue without a result: where a cluster
-    keeps no accounts, submitit would wait for them for ever."""
+    """Submit, wait, return the numbers of jobs that left the queue without a result (submitit may wait for ever)."""
     for start in range(0, len(items), LONGEST_ARRAY):
         jobs.update(enumerate(executor.map_array(work, items[start : start + LONGEST_ARRAY]), start))
     running, lost, gone, checked = set(jobs), set(), set(), time.monotonic()

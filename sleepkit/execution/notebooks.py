@@ -1,5 +1,4 @@
 """The five notebooks, run through papermill.
-
 `notebooks/NAME.py` (jupytext, py:percent) is the source of a notebook, `runs/<profile>/NAME.ipynb` what `run` leaves.
 papermill takes a second to import, hence inside the functions: whether a notebook is stale is known at once."""
 
@@ -29,7 +28,6 @@ class NotebookFailed(WorkFailed):
 
 def run(name, profile=None, parameters_file=None, parameters=None):
     """Run one notebook through papermill and return the path of the executed copy, `runs/<profile>/NAME.ipynb`.
-
     profile : whose `notebooks/profiles/<profile>/NAME.yaml` is read; None or "demo": the notebook's own defaults
     parameters_file : yaml of parameters that override the profile's;  parameters : dict that overrides both
     The notebook appears under its name only when it has finished. Raises ValueError before anything runs when the
@@ -126,8 +124,7 @@ def _kind(value):
 
 
 def kernel_environment(folder):
-    """Variables for a process that starts kernels: this Python and this sleepkit, inline figures, no progress bars.
-    folder : an empty one, where the description of the kernel is written"""
+    """Variables for a process that starts kernels of this Python and sleepkit; an empty `folder` takes their spec."""
     from ipykernel.kernelspec import write_kernel_spec
 
     # the level keeps the kernel's note on unencrypted local sockets away from the reader's terminal

@@ -54,7 +54,6 @@ def read_channel(path, channel=None):
 
 def find_channel(labels, wanted=None, where=""):
     """Position of the channel that is wanted, or positions of the two whose difference it is.
-
     wanted : a label ("EEG Fpz-Cz"; case, a leading EEG and a trailing -Ref do not matter), a pattern that fits one of
         the labels ("*Fpz*"), or a derivation ("Fpz - Cz"); None is Fpz-Cz or, in a recording of one channel, that one
     returns (i,) or (i, j), the channel being i minus j; of equal labels the first counts"""

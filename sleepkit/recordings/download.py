@@ -74,8 +74,7 @@ def _fetch_one(folder, name, sha1, base_url, waits):
         except requests.exceptions.ChunkedEncodingError:
             problem = f"the connection was cut while reading {url}; check the network"
         except requests.RequestException as error:
-            answered = False
-            problem = f"no answer from {url} ({type(error).__name__}); check the network and base_url"
+            answered, problem = False, f"no answer from {url} ({type(error).__name__}); check the network and base_url"
         except ValueError:  # pooch's word for a wrong sum
             problem = f"what {url} serves has another SHA-1 than {sha1}; check base_url or try later"
         except OSError as error:

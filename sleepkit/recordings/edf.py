@@ -1,5 +1,4 @@
 """EDF, EDF+ and BDF files: header (checked against the file's size), annotations, one channel in physical units.
-
 Formats: Kemp et al. 1992 (doi:10.1016/0013-4694(92)90009-7), Kemp and Olivan 2003 (10.1016/S1388-2457(03)00123-8)."""
 
 import datetime
@@ -80,8 +79,7 @@ class EdfFile:
         return x[first - origin : last - origin]
 
     def annotations(self):
-        """Sorted list of (onset in s after the first sample, duration in s or None, text); those without a text keep
-        the time of their record (EDF+ 2.2.4) and are left out."""
+        """Sorted list of (onset in s after the first sample, duration in s or None, text), without time keepers."""
         found, begin = [], None
         for signal in self.signals:
             for row in self._rows(signal) if signal.annotates else ():
@@ -91,7 +89,7 @@ class EdfFile:
                     first, *others = texts.decode("utf-8", "replace").split("\x14")
                     begin = (0.0 if first else float(onset)) if begin is None else begin
                     times = round(float(onset) - begin, 12), float(duration) if duration else None
-                    found += [(*times, text) for text in (first, *others) if text]
+                    found += [(*times, text) for text in (first, *others) if text]  # time keepers have none
         return sorted(found, key=lambda annotation: annotation[0])
 
     def _rows(self, signal):  # bytes of annotations in each record, with the zero that ends the last one

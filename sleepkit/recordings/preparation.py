@@ -95,8 +95,7 @@ def open_channel(path, label):
 
 
 def read_night(psg, hypnogram, settings):
-    """One night from its two EDF files: x (n, samples) float32 µV, y (n,) int stages, and the number of epochs left out
-    for each of LEFT_OUT. Only the part of the channel that is kept is read."""
+    """One night from its EDF pair: x (n, samples) float32 µV, y (n,) int stages, numbers of epochs for LEFT_OUT."""
     (edf, signal, factor), scored = open_channel(psg, settings.channel), read_hypnogram(hypnogram)
     if edf.start != scored.start:
         starts = f"{psg}: starts {edf.start}, but {hypnogram} starts {scored.start}"
@@ -111,8 +110,7 @@ def read_night(psg, hypnogram, settings):
 
 
 def keep(labels, margin):
-    """Positions of the epochs that stay (none without sleep), and how many were trimmed: what has no stage (a negative
-    label) is dropped, then wake beyond `margin` epochs before and after sleep."""
+    """Positions of staged epochs, without wake beyond `margin` around sleep (none without), and how many that trims."""
     staged = np.flatnonzero(labels >= 0)  # first, else dropped epochs would count into the margin
     asleep = np.flatnonzero(labels[staged] != STAGES.index("W"))
     kept = staged[max(0, asleep[0] - margin) : asleep[-1] + 1 + margin] if len(asleep) else staged[:0]

@@ -34,8 +34,7 @@ class Model:
         return softmax(np.concatenate([np.zeros((0, len(STAGES))), *parts]))
 
     def vote(self, x, good):
-        """Probabilities of epochs, each for itself: (n, windows, samples) float32 µV -> (n, 5). Every window that is
-        `good` (n, windows) has one vote; zeros where none is."""
+        """(n, windows, samples) float32 µV -> (n, 5) probabilities by votes of `good` (n, windows), 0 without."""
         n, windows, samples = x.shape
         votes = self.probabilities(x.reshape(-1, samples)).reshape(n, windows, -1)
         weight = good / np.maximum(good.sum(axis=1, keepdims=True), 1)

@@ -29,7 +29,6 @@ CARD = Path(__file__).with_name("model_card.md").read_text(encoding="utf-8")
 
 def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):
     """Write a network as one ONNX file: `eeg` (batch, 1, samples) float32 -> `logits` (batch, 5) float32.
-
     samples, facts, block : see `network_graph`; with another processor's block it takes up to half as long again
     normalisation : Normalisation or {"mean": ..., "sd": ...}; the file then takes µV. None: normalised input
     Raises ArithmeticError, and writes nothing, when onnxruntime and PyTorch differ by more than TOLERANCE."""
@@ -53,8 +52,7 @@ def logit_difference(net, session, x, normalisation=None):
 
 
 def quantise(net, path, samples, windows, normalisation=None, facts=None):
-    """Write a network as export_onnx does, but in 8-bit integers (onnxruntime, static, QDQ): `windows` (n, samples), as
-    the file takes them, show in which range every value lies."""
+    """As export_onnx, in 8-bit integers (static, QDQ); `windows` (n, samples), as the file takes them, show ranges."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     x = np.asarray(windows, dtype=np.float32)[:, None]

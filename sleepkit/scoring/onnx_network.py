@@ -1,8 +1,6 @@
 """The ONNX graph of a trained network, written node by node: what onnxruntime computes instead of PyTorch.
-
 Written here, not traced: the signal may have any length, BatchNorm is part of a convolution, a shared ReLU or pool is
-computed once, narrow nodes side by side. Signals have a height of one: onnxruntime has fast paths for pictures only.
-"""
+computed once, narrow nodes side by side. Signals have a height of one: onnxruntime has fast paths for pictures."""
 
 import json
 from functools import reduce
@@ -20,7 +18,6 @@ INPUT, OUTPUT = "eeg", "logits"
 
 def network_graph(net, samples, normalisation=None, facts=None, block=None):
     """The network as an onnx.ModelProto: eeg (batch, 1, samples) float32 -> logits (batch, 5) float32.
-
     net : SleepNet, full or pruned; its running statistics are used (eval mode), whatever mode it is in
     samples : length that the network was trained on; the graph takes others unless `normalisation` is by sample
     normalisation : object with mean and sd in µV; the input is then µV; None where it is normalised already
@@ -100,7 +97,6 @@ def _cell(graph, cell, before_last, last):
 def _layers(edges, n, fit):
     """Nodes of a cell that are computed side by side in one value: a list of {place of its first channel: node}, nodes
     after those that they read.
-
     A pool leaves channels where they are and takes all of a value: a node lies where what it pools lies, and nodes of
     one value pool the same. Where one pools from two places, each node has a value of its own.
     edges : (operation, source), two of every node;  n : channels of every state;  fit : states that share a block"""
@@ -126,8 +122,7 @@ def _layers(edges, n, fit):
 
 
 def _layer(graph, edges, layer, states, steps, width):
-    """The value that holds the nodes of a layer. Their convolutions of one value and one geometry are one convolution;
-    what they pool is added once, since all pool the same."""
+    """The value that holds a layer's nodes; convolutions of one value and geometry are joined, pools are shared."""
     joined = {}
     for first, node in layer.items():
         for number in (2 * node, 2 * node + 1):

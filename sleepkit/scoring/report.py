@@ -25,7 +25,6 @@ class NightsFailed(WorkFailed):
 
 def score_files(source, output=None, model=None, channel=None, context=True, hypnogram=None, show=print):
     """Score a recording, or every recording of a folder, and write the files of ENDINGS for each: night.csv, ...
-
     output : folder; None is that of the recording;  show : called with the summary of each night
     hypnogram : an expert's EDF+ hypnogram; with a folder, that of their hypnograms (NAME-Hypnogram.edf to NAME.edf)
     Raises NightsFailed after all nights of a folder were tried, naming those that failed."""

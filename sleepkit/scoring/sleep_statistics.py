@@ -7,7 +7,6 @@ from sleepkit.epochs import EPOCH_SECONDS, STAGES
 
 def sleep_statistics(stages):
     """The usual statistics of one night (definitions of the AASM manual; those of yasa where the two differ).
-
     stages : (n,) int, position in STAGES, negative where not scored; the recording is taken as the time in bed
     returns a dict. Minutes: recording, unscored, TST (total sleep time), SPT (first to last epoch of sleep), WASO (wake
     within SPT), SOL (start to first epoch of sleep), REM_latency (from there), and each stage. Per cent: SE and

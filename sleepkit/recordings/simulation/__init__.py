@@ -1,5 +1,4 @@
 """Simulated nights as real EDF+ pairs, with the names, channels and header conventions of Sleep-EDF: the default input.
-
 They stand in for recordings that cannot be passed on, so that everything else runs; they say nothing about sleep."""
 
 import datetime
