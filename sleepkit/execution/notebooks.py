@@ -107,8 +107,7 @@ def check_parameters(name, chosen, defaults):
     problems = []
     for key, value in chosen.items():
         if key not in defaults:
-            near = difflib.get_close_matches(key, defaults, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = "".join(f"; did you mean {near!r}?" for near in difflib.get_close_matches(key, defaults, n=1))
             problems.append(f"{name} has no parameter {key!r}{hint} (it has {', '.join(defaults)})")
         elif (default := defaults[key]) is not None and _kind(value) != _kind(default):
             words = f"{name}: {key} = {value!r} is {_kind(value)}, but its default {default!r} is {_kind(default)}"

@@ -3,9 +3,9 @@
 import datetime
 import re
 import warnings
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ MICROVOLTS = {"nv": 1e-3, "uv": 1.0, "µv": 1.0, "μv": 1.0, "âµv": 1.0, "mv":
 LOWEST_RATE = 32  # Hz: below, spindles (up to 16 Hz) are not in the signal
 
 
-@dataclass(frozen=True)
-class Channel:
+class Channel(NamedTuple):
     """One channel of a recording, or the difference of two."""
 
     x: np.ndarray  # (n,) float32 µV, interpolated across gaps

@@ -1,7 +1,7 @@
 """Which files of a folder are a night of whom: PSG and hypnogram, prepared nights, and recordings of one's own."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ RECORDINGS = (".edf", ".rec", ".bdf", ".npz", ".vhdr", ".fif", ".set", ".gdf", "
 NAME_IT = "name the folder of the recordings, or get them with `python -m sleepkit fetch`"
 
 
-@dataclass(frozen=True)
-class NightFiles:
+class NightFiles(NamedTuple):
     """The files of one night: PSG and hypnogram, or one prepared `.npz`."""
 
     night: str

@@ -3,8 +3,8 @@ Formats: Kemp et al. 1992 (doi:10.1016/0013-4694(92)90009-7), Kemp and Olivan 20
 
 import datetime
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ TAL = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14([^\0]*?)\x14
 AGAIN = "download, copy or export it again"
 
 
-@dataclass(frozen=True)
-class Signal:
+class Signal(NamedTuple):
     """One signal's part of the header."""
 
     label: str
@@ -34,8 +33,7 @@ class Signal:
     annotates: bool
 
 
-@dataclass(frozen=True)
-class EdfFile:
+class EdfFile(NamedTuple):
     """Header of a file whose size agrees with it."""
 
     path: Path

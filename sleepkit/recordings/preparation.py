@@ -161,9 +161,8 @@ def _origin(files, settings):
     """What a prepared night depends on, as fields of its file; hashing the sources would take longer than preparing."""
     origin = {"prepared_by": MARK, "ch_label": settings.channel, "seconds": float(settings.seconds)}
     origin |= {"wake_margin_minutes": float(settings.wake_margin_minutes), "source": [path.name for path in files]}
-    for fact in ("size", "mtime_ns"):
-        origin[f"source_{fact}"] = [getattr(path.stat(), f"st_{fact}") for path in files]
-    return origin
+    facts = ("size", "mtime_ns")
+    return origin | {f"source_{fact}": [getattr(path.stat(), f"st_{fact}") for path in files] for fact in facts}
 
 
 def _counts_if_done(target, origin):

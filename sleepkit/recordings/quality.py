@@ -11,8 +11,7 @@ MARGIN = 0.1  # of the range that 99 % of the training windows fill, allowed bey
 
 
 def bad_seconds(x, fs):
-    """Seconds that are flat, clipped, or not recorded: x (n,) µV, NaN where nothing was recorded -> (n // fs,) bool.
-    Clipped: a tenth of the second lies at the recording's largest or smallest value, which other signals reach once."""
+    """Seconds that are flat, clipped, or not recorded: x (n,) µV, NaN where nothing was recorded -> (n // fs,) bool."""
     edges = np.rint(np.arange(int(len(x) / fs + 1e-6)) * fs).astype(np.int64)
     x = x[: round(len(edges) * fs)]
     if not len(known := x[np.isfinite(x)]):

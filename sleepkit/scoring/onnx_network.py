@@ -143,8 +143,7 @@ def _layer(graph, edges, layer, states, steps, width):
 
 
 def _side_by_side(graph, x, operations):
-    """The last convolutions of operations that all are separable or all are dilated; those before them are put into the
-    graph as one. x : the state, a copy for every operation."""
+    """Last convolutions of operations of one kind (those before go into the graph as one); x has the state for each."""
     steps = []
     for modules in zip(*(operation.pairs for operation in operations), strict=True):
         if steps:
@@ -180,10 +179,9 @@ def _folded(x, weight, bn, geometry=()):
 
 
 def _pooled(graph, x, operation):
-    if operation.kind == "Identity":
-        return x
-    stride = operation.stride
-    return graph.change(operation.kind, x, stride, kernel_shape=[1, 3], strides=[1, stride], pads=[0, 1, 0, 1])
+    kind, stride = operation.kind, operation.stride
+    how = {"kernel_shape": [1, 3], "strides": [1, stride], "pads": [0, 1, 0, 1]}
+    return x if kind == "Identity" else graph.change(kind, x, stride, **how)
 
 
 def _array(tensor):

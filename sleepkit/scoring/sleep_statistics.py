@@ -31,10 +31,7 @@ def sleep_statistics(stages):
 
 def as_text(statistics):
     """The statistics as lines of text."""
-
-    def shown(name):
-        return "-" if np.isnan(statistics[name]) else f"{statistics[name]:.1f}"
-
+    shown = {name: "-" if np.isnan(value) else f"{value:.1f}" for name, value in statistics.items()}
     rows = [
         ("time recorded", "recording", "min"),
         ("total sleep time (TST)", "TST", "min"),
@@ -46,5 +43,5 @@ def as_text(statistics):
     ]
     for stage in STAGES:
         whole = "the recording" if stage == "W" else "TST"
-        rows.append((stage, stage, f"min {shown(stage + '_percent'):>6} % of {whole}"))
-    return "\n".join(f"{text:32}{shown(name):>7} {unit}" for text, name, unit in rows)
+        rows.append((stage, stage, f"min {shown[stage + '_percent']:>6} % of {whole}"))
+    return "\n".join(f"{text:32}{shown[name]:>7} {unit}" for text, name, unit in rows)

@@ -186,13 +186,12 @@ def _from_prepared(path, fs, samples, channel):
 
 
 def _without_offset(x, fs):
-    """The signal, high-passed where its median epoch lies more than OFFSET from zero, and how far that was in µV. First
-    order at 0.5 Hz, as Sleep-EDF's recorder had it: that is what the networks were trained on."""
+    """The signal, high-passed where its median epoch lies more than OFFSET from zero, and how far that was in µV."""
     length = round(EPOCH_SECONDS * fs)
     means = x[: len(x) // length * length].reshape(-1, length).mean(axis=1)
     if (offset := float(np.median(np.abs(means)))) > OFFSET:
         from scipy.signal import butter, lfilter, lfilter_zi
 
-        b, a = butter(1, 0.5, "highpass", fs=fs)
+        b, a = butter(1, 0.5, "highpass", fs=fs)  # as Sleep-EDF's recorder, whose signal the networks know
         x = lfilter(b, a, x.astype(np.float64), zi=lfilter_zi(b, a) * x[0])[0].astype(np.float32)
     return x, offset

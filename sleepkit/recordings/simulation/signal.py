@@ -1,7 +1,7 @@
 """From stages to signals: frames of coloured noise whose spectrum follows the stage, and waveforms laid upon it."""
 
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from scipy.fft import irfft
@@ -45,8 +45,7 @@ EVENTS = {
 # fmt: on
 
 
-@dataclass(frozen=True)
-class Person:
+class Person(NamedTuple):
     """What makes one subject's recordings unlike another's; levels are in units of log power."""
 
     levels: tuple  # per stage: all of it, below 4 Hz, theta, alpha, sigma, above 16, above 30 Hz
