@@ -33,17 +33,14 @@ def save_checkpoint(path, key, state):
 
 def load_checkpoint(path, key, device="cpu"):
     """The state saved under `path`; None when there is none, or a damaged one, which is set aside as NAME.damaged."""
-    path = Path(path)
-    if not path.exists():
+    if not (path := Path(path)).exists():
         return None
     try:
         saved = torch.load(path, map_location=device, weights_only=True)
         saved_key, state = saved["key"], saved["state"]
     except Exception as error:  # a cut or altered file makes torch raise one of a dozen kinds
-        aside = path.with_name(path.name + ".damaged")
-        path.replace(aside)
-        what = f"damaged checkpoint ({type(error).__name__}), set aside as {aside.name}"
-        print(f"{path}: {what}; starting this part anew")
+        aside = path.replace(path.with_name(path.name + ".damaged")).name
+        print(f"{path}: damaged checkpoint ({type(error).__name__}), set aside as {aside}; starting this part anew")
         return None
     if saved_key != key:
         what = f"checkpoint of another configuration ({saved_key}, expected {key})"

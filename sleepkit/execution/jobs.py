@@ -1,8 +1,5 @@
 """Independent jobs, in this process, in others, or on a Slurm cluster (through submitit).
-
-A job is a function of a module and one item of paths and settings; it writes files, so that what is done is not done
-again.
-"""
+A job is a module's function and one item of paths and settings; it writes files: what is done is not done again."""
 
 import os
 import pickle
@@ -12,6 +9,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from functools import partial
+from itertools import dropwhile
 from pathlib import Path
 
 from sleepkit.execution import TimeOver, WorkFailed
@@ -30,15 +28,12 @@ class JobFailed(WorkFailed):
 
 def map(fn, items, where="inline", folder=None, gpus=0, minutes=24 * 60, label="jobs"):
     """[fn(item) for item in items], every item an independent job; the results in the order of the items.
-
-    where : "inline", in this process; "local", in processes of one thread each, as many at once as there are
-        processors; "slurm", as jobs of a cluster whose nodes share `folder`
-    folder : where "local" and "slurm" keep logs and results, each call in a folder of its own
+    where : "inline", in this process; "local", in processes of one thread each, one a processor; "slurm", on a cluster
+    folder : where "local" and "slurm" (whose nodes share it) keep logs and results, each call in a folder of its own
     gpus : per job; "local" jobs share the first ones
     minutes : limit of a Slurm job; the SBATCH_... variables override it and say the rest (partition, account ...)
     Raises JobFailed when jobs failed, and TimeOver when the time of some was over, after all others have ended; inline,
-    the job's own error at once. ValueError for what cannot be carried out.
-    """
+    the job's own error at once. ValueError for what cannot be carried out."""
     items = list(items)
     require_place(where)
     _require_importable(fn)
@@ -129,8 +124,7 @@ def _run_local(work, items, executor, jobs, bar):
 
 
 def _run_slurm(work, items, executor, jobs, bar):
-    """Submit all items and wait. Returns the numbers of those that left the queue without a result: where a cluster
-    keeps no accounts, submitit would wait for them for ever."""
+    """Submit, wait, return the numbers of jobs that left the queue without a result (submitit may wait for ever)."""
     for start in range(0, len(items), LONGEST_ARRAY):
         jobs.update(enumerate(executor.map_array(work, items[start : start + LONGEST_ARRAY]), start))
     running, lost, gone, checked = set(jobs), set(), set(), time.monotonic()
@@ -139,9 +133,8 @@ def _run_slurm(work, items, executor, jobs, bar):
         ended = {number for number in running if jobs[number].done()}
         if time.monotonic() - checked > QUEUE_CHECK and (queue := _queue()) is not None:
             before, gone = gone, {number for number in running if jobs[number].job_id not in queue} - ended
-            lost |= gone & before
-            ended |= gone & before
-            checked = time.monotonic()
+            lost, checked = lost | gone & before, time.monotonic()
+        ended |= running & lost
         running -= ended
         bar.update(len(ended))
     return lost
@@ -183,10 +176,8 @@ def _said(error, log):
     """All lines that a job's traceback says of its error; of a job that was killed, the last line of its log."""
     trace = str(error).partition("trace:")[2].partition("You can check")[0]
     if not trace:
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-        lines = [line.strip() for line in lines if line.strip("- ")]
+        text = log.read_text(errors="replace") if log.exists() else ""
+        lines = [line.strip() for line in text.splitlines() if line.strip("- ")]
         return lines[-1] if lines else "ended without a result, as when it is killed or runs out of memory or time"
     lines = [line for line in trace.rpartition("(most recent call last):")[2].splitlines() if line.strip("- ")]
-    while lines and lines[0].startswith(" "):  # where it came from
-        lines.pop(0)
-    return "\n".join(lines)
+    return "\n".join(dropwhile(lambda line: line.startswith(" "), lines))  # those say where it came from

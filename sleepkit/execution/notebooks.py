@@ -1,8 +1,6 @@
 """The five notebooks, run through papermill.
-
 `notebooks/NAME.py` (jupytext, py:percent) is the source of a notebook, `runs/<profile>/NAME.ipynb` what `run` leaves.
-papermill takes a second to import, hence inside the functions: whether a notebook is stale is known at once.
-"""
+papermill takes a second to import, hence inside the functions: whether a notebook is stale is known at once."""
 
 import ast
 import contextlib
@@ -30,12 +28,10 @@ class NotebookFailed(WorkFailed):
 
 def run(name, profile=None, parameters_file=None, parameters=None):
     """Run one notebook through papermill and return the path of the executed copy, `runs/<profile>/NAME.ipynb`.
-
     profile : whose `notebooks/profiles/<profile>/NAME.yaml` is read; None or "demo": the notebook's own defaults
     parameters_file : yaml of parameters that override the profile's;  parameters : dict that overrides both
     The notebook appears under its name only when it has finished. Raises ValueError before anything runs when the
-    notebook, the profile or a parameter is unknown or of another kind; NotebookFailed when a cell fails.
-    """
+    notebook, the profile or a parameter is unknown or of another kind; NotebookFailed when a cell fails."""
     notebook = source(name)
     chosen = profile_parameters(name, profile) if profile else {}
     chosen |= (_read_yaml(parameters_file) if parameters_file else {}) | (parameters or {})
@@ -48,10 +44,10 @@ def run(name, profile=None, parameters_file=None, parameters=None):
     print(f"{name}: running", flush=True)
     start = time.time()
     _run_whole(name, notebook, chosen, output)
-    seconds = f"{time.time() - start:.0f}"
+    seconds = time.time() - start
     with written(run_time(profile, name)) as temporary:
-        temporary.write_text(f"{seconds}\n")
-    print(f"{name}: done in {seconds} s, {output}", flush=True)
+        temporary.write_text(f"{seconds:.0f}\n")
+    print(f"{name}: done in {seconds:.0f} s, {output}", flush=True)
     return output
 
 
@@ -111,8 +107,7 @@ def check_parameters(name, chosen, defaults):
     problems = []
     for key, value in chosen.items():
         if key not in defaults:
-            near = difflib.get_close_matches(key, defaults, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = "".join(f"; did you mean {near!r}?" for near in difflib.get_close_matches(key, defaults, n=1))
             problems.append(f"{name} has no parameter {key!r}{hint} (it has {', '.join(defaults)})")
         elif (default := defaults[key]) is not None and _kind(value) != _kind(default):
             words = f"{name}: {key} = {value!r} is {_kind(value)}, but its default {default!r} is {_kind(default)}"
@@ -128,8 +123,7 @@ def _kind(value):
 
 
 def kernel_environment(folder):
-    """Variables for a process that starts kernels: this Python and this sleepkit, inline figures, no progress bars.
-    folder : an empty one, where the description of the kernel is written"""
+    """Variables for a process that starts kernels of this Python and sleepkit; an empty `folder` takes their spec."""
     from ipykernel.kernelspec import write_kernel_spec
 
     # the level keeps the kernel's note on unencrypted local sockets away from the reader's terminal

@@ -58,10 +58,7 @@ def data():
 
 @contextmanager
 def written(path):
-    """Yield a temporary path beside `path`; it moves into place when the block ends well, else it is removed.
-
-    Its name starts with a dot and keeps the ending, by which numpy and matplotlib choose the format.
-    """
+    """Yield a temporary path, of the same ending, that replaces `path` when the block ends well, else is removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")

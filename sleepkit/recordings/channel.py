@@ -3,9 +3,9 @@
 import datetime
 import re
 import warnings
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ MICROVOLTS = {"nv": 1e-3, "uv": 1.0, "µv": 1.0, "μv": 1.0, "âµv": 1.0, "mv":
 LOWEST_RATE = 32  # Hz: below, spindles (up to 16 Hz) are not in the signal
 
 
-@dataclass(frozen=True)
-class Channel:
+class Channel(NamedTuple):
     """One channel of a recording, or the difference of two."""
 
     x: np.ndarray  # (n,) float32 µV, interpolated across gaps
@@ -32,8 +31,7 @@ class Channel:
 
 def read_channel(path, channel=None):
     """Read a channel, or the difference of two (see `find_channel`), of an EDF, BDF or what MNE-Python reads."""
-    path = Path(path)
-    if not path.is_file():
+    if not (path := Path(path)).is_file():
         raise ValueError(f"{path}: no such file; name a recording or a folder of recordings")
     with path.open("rb") as file:
         ours = path.suffix.lower() in ENDINGS or file.read(8) in MAGIC
@@ -45,9 +43,8 @@ def read_channel(path, channel=None):
         if other_fs != fs or len(other) != len(x):
             rates = f"{name!r} has {fs:g} Hz and {other_name!r} {other_fs:g} Hz"
             raise ValueError(f"{path}: {rates}, so they cannot be subtracted; name two channels of one rate")
-        bad |= bad_seconds(other, fs)
         x, name = x - other, f"{name} - {other_name}"
-        bad |= bad_seconds(x, fs)
+        bad |= bad_seconds(other, fs) | bad_seconds(x, fs)
     known = np.isfinite(x)
     if known.any() and not known.all():  # what was not recorded is not scored, but a step would ring on both sides
         x[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), x[known])
@@ -56,11 +53,9 @@ def read_channel(path, channel=None):
 
 def find_channel(labels, wanted=None, where=""):
     """Position of the channel that is wanted, or positions of the two whose difference it is.
-
     wanted : a label ("EEG Fpz-Cz"; case, a leading EEG and a trailing -Ref do not matter), a pattern that fits one of
         the labels ("*Fpz*"), or a derivation ("Fpz - Cz"); None is Fpz-Cz or, in a recording of one channel, that one
-    returns (i,) or (i, j), the channel being i minus j; of equal labels the first counts
-    """
+    returns (i,) or (i, j), the channel being i minus j; of equal labels the first counts"""
     name = DEFAULT if wanted is None else wanted
     if (found := _position(labels, name, where)) is not None:
         return (found,)

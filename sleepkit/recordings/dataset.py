@@ -1,7 +1,7 @@
 """Which files of a folder are a night of whom: PSG and hypnogram, prepared nights, and recordings of one's own."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ RECORDINGS = (".edf", ".rec", ".bdf", ".npz", ".vhdr", ".fif", ".set", ".gdf", "
 NAME_IT = "name the folder of the recordings, or get them with `python -m sleepkit fetch`"
 
 
-@dataclass(frozen=True)
-class NightFiles:
+class NightFiles(NamedTuple):
     """The files of one night: PSG and hypnogram, or one prepared `.npz`."""
 
     night: str
@@ -23,15 +22,13 @@ class NightFiles:
 
     @property
     def subject(self):  # its number; -1 where the name is not Sleep-EDF's
-        match = RECORDING.match(self.night)
-        return int(match[1]) if match else -1
+        return int(match[1]) if (match := RECORDING.match(self.night)) else -1
 
 
 def find_nights(folder):
     """The nights of a folder (not of its subfolders), EDF pairs or prepared `.npz`, as a list of NightFiles by name.
     What `prepare` wrote next to EDF files is passed over. ValueError for a folder that is missing, empty or mixed."""
-    folder = Path(folder)
-    if not folder.is_dir():
+    if not (folder := Path(folder)).is_dir():
         raise ValueError(f"{folder}: no such folder; {NAME_IT}")
     edfs, prepared = (_files(folder, (ending,)) for ending in (".edf", ".npz"))
     if edfs:

@@ -27,8 +27,7 @@ def fetch(
     output_dir : folder; None is `SLEEPKIT_DATA`, else `data/` in the repository
     dataset : "edf20" (39 nights, about 2 GB) or "edf78" (153 nights, about 7.5 GB)
     base_url, registry : folder of the files and {file name: SHA-1} of what to fetch; None is MNE's list of `dataset`
-    returns the paths, sorted. Raises FetchError, after all files were tried, naming those that failed and why.
-    """
+    returns the paths, sorted. Raises FetchError, after all files were tried, naming those that failed and why."""
     with extras():
         import pooch  # noqa: F401  (before the list of files: MNE, which has it, comes with the same extra)
     folder = data() if output_dir is None else Path(output_dir)
@@ -75,8 +74,7 @@ def _fetch_one(folder, name, sha1, base_url, waits):
         except requests.exceptions.ChunkedEncodingError:
             problem = f"the connection was cut while reading {url}; check the network"
         except requests.RequestException as error:
-            answered = False
-            problem = f"no answer from {url} ({type(error).__name__}); check the network and base_url"
+            answered, problem = False, f"no answer from {url} ({type(error).__name__}); check the network and base_url"
         except ValueError:  # pooch's word for a wrong sum
             problem = f"what {url} serves has another SHA-1 than {sha1}; check base_url or try later"
         except OSError as error:

@@ -1,12 +1,10 @@
 """EDF, EDF+ and BDF files: header (checked against the file's size), annotations, one channel in physical units.
-
-Formats: Kemp et al. 1992 (doi:10.1016/0013-4694(92)90009-7), Kemp and Olivan 2003 (10.1016/S1388-2457(03)00123-8).
-"""
+Formats: Kemp et al. 1992 (doi:10.1016/0013-4694(92)90009-7), Kemp and Olivan 2003 (10.1016/S1388-2457(03)00123-8)."""
 
 import datetime
 import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,8 +22,7 @@ TAL = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14([^\0]*?)\x14
 AGAIN = "download, copy or export it again"
 
 
-@dataclass(frozen=True)
-class Signal:
+class Signal(NamedTuple):
     """One signal's part of the header."""
 
     label: str
@@ -36,8 +33,7 @@ class Signal:
     annotates: bool
 
 
-@dataclass(frozen=True)
-class EdfFile:
+class EdfFile(NamedTuple):
     """Header of a file whose size agrees with it."""
 
     path: Path
@@ -81,8 +77,7 @@ class EdfFile:
         return x[first - origin : last - origin]
 
     def annotations(self):
-        """Sorted list of (onset in s after the first sample, duration in s or None, text); those without a text keep
-        the time of their record (EDF+ 2.2.4) and are left out."""
+        """Sorted list of (onset in s after the first sample, duration in s or None, text), without time keepers."""
         found, begin = [], None
         for signal in self.signals:
             for row in self._rows(signal) if signal.annotates else ():
@@ -92,7 +87,7 @@ class EdfFile:
                     first, *others = texts.decode("utf-8", "replace").split("\x14")
                     begin = (0.0 if first else float(onset)) if begin is None else begin
                     times = round(float(onset) - begin, 12), float(duration) if duration else None
-                    found += [(*times, text) for text in (first, *others) if text]
+                    found += [(*times, text) for text in (first, *others) if text]  # time keepers have none
         return sorted(found, key=lambda annotation: annotation[0])
 
     def _rows(self, signal):  # bytes of annotations in each record, with the zero that ends the last one
@@ -119,8 +114,7 @@ class EdfFile:
             where = f"data record {found.index(None)} does not say when it begins"
             raise ValueError(f"{self.path}: has interruptions (EDF+D), but {where}; export it again")
         onsets = np.array([float(match[1]) for match in found])
-        early = np.flatnonzero(np.diff(onsets) < self.seconds - 1e-3)
-        if len(early):
+        if len(early := np.flatnonzero(np.diff(onsets) < self.seconds - 1e-3)):
             raise ValueError(f"{self.path}: data record {early[0] + 1} begins before the last ended; export it again")
         return onsets - onsets[0]
 
@@ -128,8 +122,7 @@ class EdfFile:
 def open_edf(path):
     """Read and check the header. Raises ValueError for what is no EDF or BDF, or whose size is another than it says."""
     path = Path(path)
-    size = path.stat().st_size
-    if not size:
+    if not (size := path.stat().st_size):
         raise ValueError(f"{path}: empty file (0 bytes); {AGAIN}")
     with path.open("rb") as file:
         head = file.read(256)
@@ -161,9 +154,8 @@ def open_edf(path):
 
 def parse_start(text):
     """ "24.04.89 16.13.00" as a datetime (1985 to 2084); None where it is no date."""
-    match = START.fullmatch(text)
     try:
-        day, month, year, *time = map(int, match.groups() if match else ())
+        day, month, year, *time = map(int, match.groups() if (match := START.fullmatch(text)) else ())
         return datetime.datetime(year + (1900 if year >= 85 else 2000), month, day, *time)
     except ValueError:
         return None

@@ -1,8 +1,8 @@
 """An expert's scoring: the annotations of an EDF+ hypnogram, laid onto 30-s epochs."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,7 @@ STAGE_NAMES = {"W": 0, "1": 1, "2": 2, "3": 3, "4": 3, "N1": 1, "N2": 2, "N3": 3
 LABELS = {f"Sleep stage {name}": label for name, label in STAGE_NAMES.items()} | {"Movement time": MOVEMENT}
 
 
-@dataclass(frozen=True)
-class Hypnogram:
+class Hypnogram(NamedTuple):
     """An expert's scoring of a night."""
 
     path: Path

@@ -54,8 +54,7 @@ def prepare(
     channel, wake_margin_minutes, seconds : see Settings; wake is trimmed of EDF pairs only
     jobs : nights at a time; None is one per core, four at most (threads: they wait for the disk most of the time)
     returns DataFrame with COLUMNS, one row per night; one that cannot be prepared is "failed" and says what to do
-    Raises ValueError for an unsuited source folder and impossible settings.
-    """
+    Raises ValueError for an unsuited source folder and impossible settings."""
     settings = Settings(channel, wake_margin_minutes, seconds)
     source_dir, output_dir = Path(source_dir), Path(output_dir)
     sources = find_nights(source_dir)
@@ -65,8 +64,7 @@ def prepare(
     csv = output_dir / "nights.csv"
     if csv.exists() and csv.read_text(errors="replace").partition("\n")[0].strip() != ",".join(COLUMNS):
         raise ValueError(f"{csv}: {NOT_OURS}")
-    jobs = min(4, os.cpu_count() or 1) if jobs is None else jobs
-    if jobs < 1:
+    if (jobs := min(4, os.cpu_count() or 1) if jobs is None else jobs) < 1:
         raise ValueError(f"jobs={jobs}: expected 1 or more nights at a time")
     with ThreadPoolExecutor(jobs) as pool:
         rows = pool.map(lambda source: _prepare_night(source, output_dir, settings), sources)
@@ -97,8 +95,7 @@ def open_channel(path, label):
 
 
 def read_night(psg, hypnogram, settings):
-    """One night from its two EDF files: x (n, samples) float32 µV, y (n,) int stages, and the number of epochs left out
-    for each of LEFT_OUT. Only the part of the channel that is kept is read."""
+    """One night from its EDF pair: x (n, samples) float32 µV, y (n,) int stages, numbers of epochs for LEFT_OUT."""
     (edf, signal, factor), scored = open_channel(psg, settings.channel), read_hypnogram(hypnogram)
     if edf.start != scored.start:
         starts = f"{psg}: starts {edf.start}, but {hypnogram} starts {scored.start}"
@@ -113,8 +110,7 @@ def read_night(psg, hypnogram, settings):
 
 
 def keep(labels, margin):
-    """Positions of the epochs that stay (none without sleep), and how many were trimmed: what has no stage (a negative
-    label) is dropped, then wake beyond `margin` epochs before and after sleep."""
+    """Positions of staged epochs, without wake beyond `margin` around sleep (none without), and how many that trims."""
     staged = np.flatnonzero(labels >= 0)  # first, else dropped epochs would count into the margin
     asleep = np.flatnonzero(labels[staged] != STAGES.index("W"))
     kept = staged[max(0, asleep[0] - margin) : asleep[-1] + 1 + margin] if len(asleep) else staged[:0]
@@ -128,8 +124,7 @@ def cut_night(path, settings):
         raise ValueError(f"{path}: no channel {settings.channel!r}; there is: {night.channel}. Name this as channel")
     if night.fs != RATE:
         raise ValueError(f"{path}: {night.fs:g} Hz, expected {RATE} Hz; prepare it again from its recording")
-    there = night.x.shape[1] / RATE
-    if there < settings.seconds:
+    if (there := night.x.shape[1] / RATE) < settings.seconds:
         raise ValueError(f"{path}: epochs of {there:g} s, shorter than {settings.seconds:g} s; pass seconds={there:g}")
     if not night.y.any():
         raise ValueError(f"{path}: a night without sleep (all labels are W); take it out of the folder")
@@ -166,9 +161,8 @@ def _origin(files, settings):
     """What a prepared night depends on, as fields of its file; hashing the sources would take longer than preparing."""
     origin = {"prepared_by": MARK, "ch_label": settings.channel, "seconds": float(settings.seconds)}
     origin |= {"wake_margin_minutes": float(settings.wake_margin_minutes), "source": [path.name for path in files]}
-    for fact in ("size", "mtime_ns"):
-        origin[f"source_{fact}"] = [getattr(path.stat(), f"st_{fact}") for path in files]
-    return origin
+    facts = ("size", "mtime_ns")
+    return origin | {f"source_{fact}": [getattr(path.stat(), f"st_{fact}") for path in files] for fact in facts}
 
 
 def _counts_if_done(target, origin):

@@ -11,17 +11,14 @@ MARGIN = 0.1  # of the range that 99 % of the training windows fill, allowed bey
 
 
 def bad_seconds(x, fs):
-    """Seconds that are flat, clipped, or not recorded: x (n,) µV, NaN where nothing was recorded -> (n // fs,) bool.
-    Clipped: a tenth of the second lies at the recording's largest or smallest value, which other signals reach once."""
+    """Seconds that are flat, clipped, or not recorded: x (n,) µV, NaN where nothing was recorded -> (n // fs,) bool."""
     edges = np.rint(np.arange(int(len(x) / fs + 1e-6)) * fs).astype(np.int64)
     x = x[: round(len(edges) * fs)]
-    known = x[np.isfinite(x)]
-    if not len(known):
+    if not len(known := x[np.isfinite(x)]):
         return np.ones(len(edges), bool)
     span = np.maximum.reduceat(x, edges) - np.minimum.reduceat(x, edges)
     rail = (x == known.max()) | (x == known.min())
-    clipped = np.add.reduceat(rail.astype(np.int32), edges) > AT_RAIL * fs
-    return ~(span >= FLAT) | clipped  # a NaN compares as flat
+    return ~(span >= FLAT) | (np.add.reduceat(rail.astype(np.int32), edges) > AT_RAIL * fs)  # a NaN compares as flat
 
 
 def windows_scored(bad, windows):
@@ -60,9 +57,9 @@ def signal_facts(x):
 
 def unlike(found, facts):
     """Windows that lie outside of what 99 % of the training windows fill: (n, 3) of `features` -> (n,) bool."""
-    ranges = np.array([[facts[name][0], facts[name][-1]] for name in FEATURES], dtype=float)
-    slack = MARGIN * (ranges[:, 1] - ranges[:, 0])
-    return ((found < ranges[:, 0] - slack) | (found > ranges[:, 1] + slack)).any(axis=1)
+    low, high = np.array([[facts[name][0], facts[name][-1]] for name in FEATURES], dtype=float).T
+    slack = MARGIN * (high - low)
+    return ((found < low - slack) | (found > high + slack)).any(axis=1)
 
 
 def humming(found):

@@ -34,8 +34,7 @@ class Model:
         return softmax(np.concatenate([np.zeros((0, len(STAGES))), *parts]))
 
     def vote(self, x, good):
-        """Probabilities of epochs, each for itself: (n, windows, samples) float32 µV -> (n, 5). Every window that is
-        `good` (n, windows) has one vote; zeros where none is."""
+        """(n, windows, samples) float32 µV -> (n, 5) probabilities by votes of `good` (n, windows), 0 without."""
         n, windows, samples = x.shape
         votes = self.probabilities(x.reshape(-1, samples)).reshape(n, windows, -1)
         weight = good / np.maximum(good.sum(axis=1, keepdims=True), 1)
@@ -102,8 +101,7 @@ def _onnx(path):
     except ImportError as error:
         raise ValueError(f"{path}: needs onnxruntime; install it with `pip install onnxruntime`") from error
     try:
-        facts = json.loads(session.get_modelmeta().custom_metadata_map["facts"])
-        if facts["input"] != "µV":
+        if (facts := json.loads(session.get_modelmeta().custom_metadata_map["facts"]))["input"] != "µV":
             raise ValueError("its input is not µV")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a network that the export wrote ({error}); export it again") from error

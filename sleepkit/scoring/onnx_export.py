@@ -29,11 +29,9 @@ CARD = Path(__file__).with_name("model_card.md").read_text(encoding="utf-8")
 
 def export_onnx(net, path, samples, normalisation=None, facts=None, block=None):
     """Write a network as one ONNX file: `eeg` (batch, 1, samples) float32 -> `logits` (batch, 5) float32.
-
     samples, facts, block : see `network_graph`; with another processor's block it takes up to half as long again
     normalisation : Normalisation or {"mean": ..., "sd": ...}; the file then takes µV. None: normalised input
-    Raises ArithmeticError, and writes nothing, when onnxruntime and PyTorch differ by more than TOLERANCE.
-    """
+    Raises ArithmeticError, and writes nothing, when onnxruntime and PyTorch differ by more than TOLERANCE."""
     if isinstance(normalisation, dict):
         normalisation = Normalisation(**normalisation)
     with written(path) as temporary:
@@ -54,23 +52,18 @@ def logit_difference(net, session, x, normalisation=None):
 
 
 def quantise(net, path, samples, windows, normalisation=None, facts=None):
-    """Write a network as export_onnx does, but in 8-bit integers (onnxruntime, static, QDQ): `windows` (n, samples), as
-    the file takes them, show in which range every value lies."""
+    """As export_onnx, in 8-bit integers (static, QDQ); `windows` (n, samples), as the file takes them, show ranges."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     x = np.asarray(windows, dtype=np.float32)[:, None]
     batches = iter([{"eeg": x[i : i + BATCH]} for i in range(0, len(x), BATCH)])
-
-    class Windows(CalibrationDataReader):
-        def get_next(self):
-            return next(batches, None)
-
+    reader = type("Windows", (CalibrationDataReader,), {"get_next": lambda self: next(batches, None)})()
     model = network_graph(net, samples, normalisation, facts, INTEGER_BLOCK)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, properties | PREPROCESSED)
     kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "quant_format": QuantFormat.QDQ}
     with written(path) as temporary:
-        quantize_static(model, temporary, Windows(), **kinds)
+        quantize_static(model, temporary, reader, **kinds)
         model = onnx.load(temporary)
         onnx.helper.set_model_props(model, properties)
         onnx.save(shorten_names(model), temporary)
@@ -82,8 +75,7 @@ def export(model, folder, nights=None):
     model : path of a saved network without its ending
     nights : folder of prepared nights. Those of training subjects calibrate the integers, those of subjects that the
         network has not seen check the files; where there are none of a kind, all serve. None: no integers
-    returns a data frame: claim, expected, measured, holds
-    """
+    returns a data frame: claim, expected, measured, holds"""
     net, about = load_network(model)
     name, folder = Path(model).name, Path(folder)
     if not {"normalisation", "samples", "fs"} <= set(about):
@@ -144,7 +136,7 @@ def _compare(net, scale, files, epochs, about):
     sessions = [open_session(files[name]) for name in ("float", "int8")]
     some = epochs.x[:: -(-len(epochs) // COMPARED)]
     difference = logit_difference(net, sessions[0], some, scale)
-    right = [run_session(session, epochs.x).argmax(1) == epochs.y for session in sessions]
+    right = (run_session(session, epochs.x).argmax(1) == epochs.y for session in sessions)
     accuracy, int8 = (100 * float(values.mean()) for values in right)
     lost = accuracy - int8
     equal = f"ONNX equals PyTorch on {len(some):,} real epochs: relative difference of logits"

@@ -1,8 +1,6 @@
 """An ONNX graph under construction, whose channels fill the vectors that the processor computes with.
-
 On x86 onnxruntime keeps values in blocks of channels: a convolution of 4 filters takes as long as one of 16. Several
-convolutions share a block where they can, and zeros fill the rest; else channels would change layout at every step.
-"""
+convolutions share a block where they can, and zeros fill the rest; else channels would change layout at every step."""
 
 from typing import NamedTuple
 
@@ -12,8 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 class Value(NamedTuple):
-    """A value of the graph that holds channels of the network, at `places` among its `width` channels. The others are
-    finite and count for nothing: whoever reads the value gives them zero weight."""
+    """A value of the graph with channels of the network at `places` of its `width`; the others get zero weight."""
 
     name: str
     places: np.ndarray
@@ -28,12 +25,11 @@ class Value(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A convolution that is not in the graph yet: of `x`, with `weight` (filters, channels of the network in x, taps)
-    and `bias` (filters,) or None."""
+    """A convolution that is not in the graph yet."""
 
     x: Value
-    weight: np.ndarray
-    bias: np.ndarray | None
+    weight: np.ndarray  # (filters, channels of the network in x, taps)
+    bias: np.ndarray | None  # (filters,)
     stride: int = 1
     padding: int | tuple = 0  # zeros on either side, or before and behind
     dilation: int = 1
@@ -48,8 +44,8 @@ class Graph:
     """Nodes and constants in the order in which they were added; every output has the name of its node."""
 
     def __init__(self, block=None):
-        here = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
-        self.block = block or here  # channels that onnxruntime computes at once on a processor
+        # Channels that onnxruntime computes at once on a processor.
+        self.block = block or (16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8)
         self.nodes, self.constants, self.made, self.shapes = [], [], {}, {}
 
     def add(self, kind, *inputs, output=None, **attributes):

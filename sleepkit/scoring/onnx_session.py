@@ -22,5 +22,4 @@ def open_session(path):
 def run_session(session, x):
     """Logits of windows, in batches: (n, samples) -> (n, 5) float32."""
     x = np.asarray(x, dtype=np.float32)[:, None]
-    parts = [session.run(None, {"eeg": x[i : i + BATCH]})[0] for i in range(0, len(x), BATCH)]
-    return np.concatenate(parts)
+    return np.concatenate([session.run(None, {"eeg": x[i : i + BATCH]})[0] for i in range(0, len(x), BATCH)])

@@ -25,11 +25,9 @@ class NightsFailed(WorkFailed):
 
 def score_files(source, output=None, model=None, channel=None, context=True, hypnogram=None, show=print):
     """Score a recording, or every recording of a folder, and write the files of ENDINGS for each: night.csv, ...
-
     output : folder; None is that of the recording;  show : called with the summary of each night
     hypnogram : an expert's EDF+ hypnogram; with a folder, that of their hypnograms (NAME-Hypnogram.edf to NAME.edf)
-    Raises NightsFailed after all nights of a folder were tried, naming those that failed.
-    """
+    Raises NightsFailed after all nights of a folder were tried, naming those that failed."""
     source, model, failed = Path(source), load_model(model), []
     several = source.is_dir()
     paths = recordings_in(source) if several else [source]
@@ -48,8 +46,8 @@ def score_files(source, output=None, model=None, channel=None, context=True, hyp
             known = isinstance(error, (ValueError, OSError))
             failed.append(str(error) if known else f"{path}: {type(error).__name__}: {error}; please report it")
     if failed:
-        lines = "".join(f"\n  {line}" for line in failed)
-        raise NightsFailed(f"{len(failed)} of {len(paths)} nights of {source} were not scored:{lines}")
+        begin = f"{len(failed)} of {len(paths)} nights of {source} were not scored:"
+        raise NightsFailed("\n  ".join([begin, *failed]))
 
 
 def summary(scoring):
@@ -84,8 +82,7 @@ def write(scoring, folder, text):
 
 def _agreement(scoring):
     """Accuracy, kappa and confusion over the epochs that both have scored, as lines of text."""
-    both = (scoring.labels >= 0) & (scoring.stages >= 0)
-    if not both.any():
+    if not (both := (scoring.labels >= 0) & (scoring.stages >= 0)).any():
         return ["agreement with the expert: no epoch that both have scored"]
     matrix = confusion(scoring.labels[both], scoring.stages[both])
     alone = confusion(scoring.labels[both], scoring.network[list(STAGES)].to_numpy()[both].argmax(axis=1))

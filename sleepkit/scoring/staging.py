@@ -69,8 +69,7 @@ def score(
     model : path of a saved network (without ending) or of an exported `.onnx`, or a Model; None is the package's own
     channel : label, pattern or derivation ("Fpz - Cz"); None is Fpz-Cz
     context : whether the probabilities are smoothed over the night; the network's own otherwise
-    hypnogram : path of an expert's EDF+ hypnogram to compare with
-    """
+    hypnogram : path of an expert's EDF+ hypnogram to compare with"""
     model = model if isinstance(model, Model) else load_model(model)
     night = read_night(path, model.fs, model.samples, channel)
     if hypnogram is not None and night.labels is not None:
@@ -103,8 +102,7 @@ def _frame(probabilities, scored):
 
 def _doubts(night, model):
     """Notes on a signal that is no EEG by its amplitude, or unlike what the model was trained on."""
-    x = night.x[night.good & night.scored[:, None]]
-    if not len(x):
+    if not len(x := night.x[night.good & night.scored[:, None]]):
         return ["no epoch can be scored: the channel is flat or clipped throughout"]
     if not quality.PLAUSIBLE[0] <= (amplitude := quality.typical_amplitude(x)) <= quality.PLAUSIBLE[1]:
         found = f"the signal's typical amplitude is {amplitude:.3g} µV (standard deviation), while EEG in sleep has "
@@ -133,16 +131,14 @@ def _expert(path, night):
         raise ValueError(f"{starts}; the two are not of one night, or their epochs do not fall together")
     labels = np.full(len(night.x), -1)
     for first, end, label in hypnogram.bouts:
-        first, end = (min(max(0, place + int(shift)), len(labels)) for place in (first, end))
-        labels[first:end] = max(label, -1)
+        labels[max(0, first + int(shift)) : max(0, end + int(shift))] = max(label, -1)
     return labels
 
 
 def read_night(path, fs, samples, channel=None):
     """Read a recording (see `read_channel`), or a prepared `.npz` night, for a network of `samples` samples at `fs` Hz.
     A prepared night that holds only the first seconds of its epochs gives an epoch as many windows as fit."""
-    path = Path(path)
-    if path.suffix.lower() == ".npz":
+    if (path := Path(path)).suffix.lower() == ".npz":
         return _from_prepared(path, fs, samples, channel)
     found, windows = read_channel(path, channel), round(EPOCH_SECONDS * fs / samples)
     seconds = len(found.x) / found.fs
@@ -190,14 +186,12 @@ def _from_prepared(path, fs, samples, channel):
 
 
 def _without_offset(x, fs):
-    """The signal, high-passed where its median epoch lies more than OFFSET from zero, and how far that was in µV. First
-    order at 0.5 Hz, as Sleep-EDF's recorder had it: that is what the networks were trained on."""
+    """The signal, high-passed where its median epoch lies more than OFFSET from zero, and how far that was in µV."""
     length = round(EPOCH_SECONDS * fs)
     means = x[: len(x) // length * length].reshape(-1, length).mean(axis=1)
-    offset = float(np.median(np.abs(means)))
-    if offset > OFFSET:
+    if (offset := float(np.median(np.abs(means)))) > OFFSET:
         from scipy.signal import butter, lfilter, lfilter_zi
 
-        b, a = butter(1, 0.5, "highpass", fs=fs)
+        b, a = butter(1, 0.5, "highpass", fs=fs)  # as Sleep-EDF's recorder, whose signal the networks know
         x = lfilter(b, a, x.astype(np.float64), zi=lfilter_zi(b, a) * x[0])[0].astype(np.float32)
     return x, offset

@@ -24,8 +24,7 @@ def score_stream(
     source : raw samples in µV at `model.fs`: float32 little endian, or ("text") one number per line
     sink : gets columns HEADER, latency from an epoch's last sample on; one that cannot be scored has stage "?" alone
     context : forward-only smoothing; without it, or where the model holds none, the network's own probabilities
-    returns (number of epochs, samples left over, mean and largest latency in ms)
-    """
+    returns (number of epochs, samples left over, mean and largest latency in ms)"""
     length = round(EPOCH_SECONDS * model.fs)
     smoothing = model.context if context else None
     belief, n, total, largest, off = None, 0, 0.0, 0.0, 0

@@ -1,7 +1,5 @@
 """Simulated nights as real EDF+ pairs, with the names, channels and header conventions of Sleep-EDF: the default input.
-
-They stand in for recordings that cannot be passed on, so that everything else runs; they are no evidence about sleep.
-"""
+They stand in for recordings that cannot be passed on, so that everything else runs; they say nothing about sleep."""
 
 import datetime
 import math
@@ -28,14 +26,6 @@ CHANNELS = (
 )
 
 
-def _edf_signal(values, rate, channel):
-    label, transducer, unit, (low, high), (dlow, dhigh), prefilter = channel
-    digital = (values - low) * np.float32((dhigh - dlow) / (high - low)) + dlow
-    digital = np.rint(digital).clip(dlow, dhigh).astype(np.int16)  # clipped, as the recorder did
-    kinds = {"label": label, "transducer_type": transducer, "physical_dimension": unit, "prefiltering": prefilter}
-    return edfio.EdfSignal.from_digital(digital, rate, physical_range=(low, high), digital_range=(dlow, dhigh), **kinds)
-
-
 def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0):
     """Write `SC4ssNE0-PSG.edf` (seven channels, at least 0.5 hours) and `SC4ssNEC-Hypnogram.edf`; returns the paths.
     Same arguments (subject 0 to 99, night 0 to 9) give the same bytes."""
@@ -53,9 +43,13 @@ def simulate_night(output_dir, subject, night=1, hours=8.0, seed=0):
     header = {"patient": patient, "recording": edfio.Recording(startdate=date), "starttime": start.time()}
     notes = annotations(stages, beyond=60 * int(rng.integers(15, 116)))
     fast, slow = draw_signals(rng, person, stages, seconds)
-    marker = 900 + 20 * rng.standard_normal(seconds)
-    channels = zip([*fast, *slow, marker], CHANNELS, strict=True)
-    signals = [_edf_signal(values, len(values) // seconds, channel) for values, channel in channels]
+    channels, signals = zip([*fast, *slow, 900 + 20 * rng.standard_normal(seconds)], CHANNELS, strict=True), []
+    for values, (label, transducer, unit, (low, high), (dlow, dhigh), prefilter) in channels:
+        digital = (values - low) * np.float32((dhigh - dlow) / (high - low)) + dlow
+        digital = np.rint(digital).clip(dlow, dhigh).astype(np.int16)  # clipped, as the recorder did
+        about = {"label": label, "transducer_type": transducer, "physical_dimension": unit, "prefiltering": prefilter}
+        about |= {"physical_range": (low, high), "digital_range": (dlow, dhigh)}
+        signals.append(edfio.EdfSignal.from_digital(digital, len(values) // seconds, **about))
     psg = edfio.Edf(signals, data_record_duration=math.gcd(seconds, 30), **header)  # 30 s where the length allows it
     files = {"E0-PSG": psg, "EC-Hypnogram": edfio.Edf([], annotations=notes, **header)}
     paths = {Path(output_dir) / f"SC4{subject:02d}{night}{end}.edf": edf for end, edf in files.items()}

@@ -32,10 +32,9 @@ def _cycle(rng, n, part):
 
 
 def draw_stages(rng, seconds):
-    """Stages of a night of `seconds` with cycles, awakenings, movement: (seconds // 30,) int, positions in `LABELS`.
-    Wake takes 10 to 15 % on either side, or what exceeds 8.5 h of sleep."""
+    """Stages of a night with cycles, awakenings, movement: (seconds // 30,) int, positions in `LABELS`."""
     n = seconds // EPOCH
-    before, after = rng.uniform(0.10, 0.15, 2) * n
+    before, after = rng.uniform(0.10, 0.15, 2) * n  # wake
     spare = max(0.0, (n - before - after - LONGEST_SLEEP / EPOCH) / 2)
     before, after = int(before + spare), int(after + spare)
     asleep = n - before - after
@@ -46,8 +45,7 @@ def draw_stages(rng, seconds):
         night[start : start + awake] = W
         night[start + awake : start + awake + rng.integers(1, 4)] = N1
     stages = np.concatenate([np.full(before, W), night, np.full(after, W)])
-    inside = before + rng.permutation(asleep)
-    movements = 1 + rng.poisson(0.004 * asleep)
+    inside, movements = before + rng.permutation(asleep), 1 + rng.poisson(0.004 * asleep)
     stages[inside[:movements]] = MOVEMENT
     stages[inside[movements] : inside[movements] + rng.integers(1, 3)] = UNSCORED
     return stages

@@ -1,7 +1,7 @@
 """From stages to signals: frames of coloured noise whose spectrum follows the stage, and waveforms laid upon it."""
 
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from scipy.fft import irfft
@@ -27,14 +27,10 @@ BACKGROUND = np.array([
 ]) / 100
 # How far a stage's spectrum wanders in a night, log power: all, below 4 Hz, theta, alpha, sigma, above 16, above 30 Hz
 WANDER = np.array([
-    [.45, .45, .40, .50, .50, .60, .80],
-    [.35, .30, .35, .50, .50, .50, .60],
-    [.30, .25, .30, .40, .40, .35, .35],
-    [.25, .15, .20, .35, .40, .35, .35],
-    [.25, .25, .25, .35, .35, .35, .35],
+    [.45, .45, .40, .50, .50, .60, .80], [.35, .30, .35, .50, .50, .50, .60],
+    [.30, .25, .30, .40, .40, .35, .35], [.25, .15, .20, .35, .40, .35, .35], [.25, .25, .25, .35, .35, .35, .35],
 ])
-LIGHTER = np.array([0, 0, 1, 2, 1])  # the stage towards which an ambiguous epoch leans ...
-DEEPER = np.array([1, 2, 3, 3, 4])   # ... in one direction or the other
+LIGHTER, DEEPER = np.array([[0, 0, 1, 2, 1], [1, 2, 3, 3, 4]])  # the stages towards which ambiguous epochs lean
 
 # Waveforms: events per minute in W, N1, N2, N3, REM, and gain at Fpz-Cz, Pz-Oz, EOG.
 EVENTS = {
@@ -49,8 +45,7 @@ EVENTS = {
 # fmt: on
 
 
-@dataclass(frozen=True)
-class Person:
+class Person(NamedTuple):
     """What makes one subject's recordings unlike another's; levels are in units of log power."""
 
     levels: tuple  # per stage: all of it, below 4 Hz, theta, alpha, sigma, above 16, above 30 Hz
@@ -110,9 +105,8 @@ def stage_weights(rng, stages, frames):
 
 
 def _noise(rng, logpower, color):
-    """Noise frame by frame, overlapped and added (sqrt-Hann windows keep the power): (frames + 1, HOP) float32 µV, of
-    `logpower` (frames, FRAME // 2 + 1), natural log of µV²/Hz, with the factor `color` on the amplitude."""
-    window = np.sin(np.pi * (np.arange(FRAME) + 0.5) / FRAME).astype(np.float32)
+    """Overlapped frames of noise, (frames + 1, HOP) float32 µV: `logpower` (frames, FRAME // 2 + 1) is ln(µV²/Hz)."""
+    window = np.sin(np.pi * (np.arange(FRAME) + 0.5) / FRAME).astype(np.float32)  # sqrt-Hann, which keeps the power
     scale = (np.sqrt(FS * FRAME / 4) * color).astype(np.float32)  # E|X|² = PSD fs N / 2, half of it real
     scale[[0, -1]] = 0
     spectrum = rng.standard_normal((*logpower.shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
@@ -140,9 +134,9 @@ def _background(rng, person, weights, moving, samples):
     out = np.zeros((3, (len(weights) + 1) * HOP), dtype=np.float32)
     for start in range(0, len(weights), CHUNK):
         logpower = weights[start : start + CHUNK] @ table + levels[start : start + CHUNK] @ bumps
-        for channel, color in enumerate(colors):
+        for signal, color in zip(out, colors, strict=True):
             noise = _noise(rng, logpower, color).ravel()
-            out[channel, start * HOP : start * HOP + len(noise)] += noise
+            signal[start * HOP : start * HOP + len(noise)] += noise
     return out[:, HOP : HOP + samples]
 
 
@@ -210,8 +204,7 @@ def draw_signals(rng, person, stages, seconds):
     slot = np.minimum(t * FS // HOP, frames - 1)
     breath = np.sin(2 * np.pi * np.cumsum(rng.normal(0.25, 0.02, seconds)))
     breath = 600 * breath * (1 + moving[slot]) + 60 * rng.standard_normal(seconds) + 100
-    tone = (
-        weights[slot] @ np.array([2.6, 1.9, 1.5, 1.4, 0.7]) + 1.5 * moving[slot] + 0.12 * rng.standard_normal(seconds)
-    )
+    tone = weights[slot] @ np.array([2.6, 1.9, 1.5, 1.4, 0.7]) + 1.5 * moving[slot]
+    tone += 0.12 * rng.standard_normal(seconds)
     warmth = 37 - 0.4 * np.sin(np.pi * t / seconds) + 0.01 * rng.standard_normal(seconds)
     return signals, np.stack([breath, tone, warmth]).astype(np.float32)
