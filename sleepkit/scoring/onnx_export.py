@@ -57,13 +57,17 @@ def quantise(net, path, samples, windows, normalisation=None, facts=None):
 
     x = np.asarray(windows, dtype=np.float32)[:, None]
     batches = iter([{"eeg": x[i : i + BATCH]} for i in range(0, len(x), BATCH)])
-    reader = type("Windows", (CalibrationDataReader,), {"get_next": lambda self: next(batches, None)})()
+
+    class Windows(CalibrationDataReader):
+        def get_next(self):
+            return next(batches, None)
+
     model = network_graph(net, samples, normalisation, facts, INTEGER_BLOCK)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, properties | PREPROCESSED)
     kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "quant_format": QuantFormat.QDQ}
     with written(path) as temporary:
-        quantize_static(model, temporary, reader, **kinds)
+        quantize_static(model, temporary, Windows(), **kinds)
         model = onnx.load(temporary)
         onnx.helper.set_model_props(model, properties)
         onnx.save(shorten_names(model), temporary)
