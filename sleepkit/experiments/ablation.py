@@ -33,8 +33,7 @@ def ablate(networks, ablation, pruning, run):
 
     Seeds are independent jobs. Writes ablation.csv (variant, seed, scores, params, macs, trained_on: training epochs
     that were used, n: test epochs) and ablation.json (what was searched and trained), and returns the former as a data
-    frame; without seeds nothing is computed or written. Raises TimeOver.
-    """
+    frame; without seeds nothing is computed or written. Raises TimeOver."""
     if not ablation.seeds:
         return pd.DataFrame(columns=COLUMNS["ablation.csv"])
     first, work, folder = subjectwise(networks)[0], run.work(run.stage2), run.results(run.stage2)
@@ -67,15 +66,12 @@ def ablate_seed(job):
     longer = replace(job.training, epochs=job.training.epochs + pruning.finetune_epochs)
     drawn = partial(new_network, random_genotype(job.search.nodes, seed), width, cells)
     half = partial(new_network, found.genotype, max(width // 2, 1), cells)
-
-    def pruned(method):
-        return partial(pruned_network, networks, pruning.ratio, pruning.balance, method, seed)
-
+    pruned = partial(pruned_network, networks, pruning.ratio, pruning.balance)
     others = (
         ("random architecture", drawn, job.training, job.fold),
-        ("both + filter pruning", pruned("importance"), extra, left, "importance", run),
-        ("both + random filters", pruned("random"), extra, left, "random", run),
-        ("both + filters by L1", pruned("l1"), extra, left, "l1", run),
+        ("both + filter pruning", partial(pruned, "importance", seed), extra, left, "importance", run),
+        ("both + random filters", partial(pruned, "random", seed), extra, left, "random", run),
+        ("both + filters by L1", partial(pruned, "l1", seed), extra, left, "l1", run),
         ("both, same extra epochs", lambda _: load_network(path)[0], extra, left, "full", run),
         ("both, released mask", lambda _: released_mask(make(0), pruning.ratio), longer, left, "mask"),
         ("both, half width from scratch", half, longer, left),
@@ -84,12 +80,9 @@ def ablate_seed(job):
 
 
 def _tested(job, name, make, training, fold, start="fresh", base=""):
-    """The row of a variant, and its networks, a dict fold -> path.
-
-    make : function of the fold's number that returns the network to train;  fold : with the training epochs to use
-    start : how it begins, for the name of its run; searches with the same outcome share one training
-    base : name of the run whose network it starts from, "" for none
-    """
+    """The row of a variant, and its networks, a dict fold -> path. make : of the fold's number, the network to train;
+    fold : with the training epochs to use;  start, base : how and from which run's network it begins, for the name of
+    its run (searches with the same outcome share one training)"""
     net, epochs, folder = make(fold.number), shared(job.data), job.run.work(job.run.stage2) / "ablation"
     facts = {"start": start, "channels": net.channels, "ratio": job.pruning.ratio, "balance": job.pruning.balance}
     facts |= {"architecture": json.loads(net.genotype.to_json()), "from": base}

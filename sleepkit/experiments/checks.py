@@ -1,7 +1,6 @@
 """The checks at a notebook's end: each claim with what was expected and what was measured."""
 
 import json
-from functools import partial
 
 import numpy as np
 
@@ -105,7 +104,8 @@ def pruning_checks(networks, rows, table_8, *, pruning, ablation, run):
     pruned, samples = prune_filters(full, pruning.ratio, pruning.balance), networks[0].data.x.shape[1]
     wanted = [max(1, int((1 - pruning.ratio) * tied.width + 1e-9)) for tied in tied_sets(full)]
     off = sum(tied.width != want for tied, want in zip(tied_sets(pruned), wanted, strict=True))
-    fewer, faster = (size(pruned) < size(full) for size in (count_parameters, partial(count_macs, samples=samples)))
+    fewer = count_parameters(pruned) < count_parameters(full)
+    faster = count_macs(pruned, samples) < count_macs(full, samples)
     grown = 0  # how many pruned networks, as saved, have other sizes than pruning gives the full ones they came from
     for one, small in zip(networks, load_pruned(run), strict=True):
         net = load_network(one.networks[min(small.networks)])[0]  # the widths of one fold are those of all

@@ -90,22 +90,19 @@ def _matrices(sides, samples, file):
     if not seeds:
         return [], ""
     sides = [side[side.seed.isin(seeds)] for side in sides]
-    _require_same_epochs(pd.concat(sides), file)
+    nights = pd.concat(sides)
+    # Every network must have tested as many epochs of each stage of every night: else nothing is paired.
+    stages = pd.DataFrame(nights[CELLS].to_numpy().reshape(-1, 5, 5).sum(axis=2)).assign(night=nights.night.to_numpy())
+    number = nights.night.nunique()
+    if len(stages.drop_duplicates()) != number or (nights.groupby(NETWORK).night.nunique() != number).any():
+        what = "the networks of stage 1, or seeds of either stage, were tested on other epochs than these"
+        raise ValueError(f"{file}: {what}; run the stage-1 notebook and then stage2_prune again")
     matrices = [_by_subject(side) for side in sides]
     if len(sides) == 2:
         return matrices, ""
     once = sides[0][sides[0].seed == min(seeds)]
     peer, reason = peer_confusions(once, samples, once.context.iloc[0] != "none")
     return ([] if reason else [*matrices, peer[None]]), reason
-
-
-def _require_same_epochs(nights, file):
-    """Every network must have tested as many epochs of each stage of every night: else nothing is paired."""
-    stages = pd.DataFrame(nights[CELLS].to_numpy().reshape(-1, 5, 5).sum(axis=2)).assign(night=nights.night.to_numpy())
-    number = nights.night.nunique()
-    if len(stages.drop_duplicates()) != number or (nights.groupby(NETWORK).night.nunique() != number).any():
-        what = "the networks of stage 1, or seeds of either stage, were tested on other epochs than these"
-        raise ValueError(f"{file}: {what}; run the stage-1 notebook and then stage2_prune again")
 
 
 def _by_subject(nights):
@@ -116,10 +113,8 @@ def _by_subject(nights):
 
 def peer_confusions(nights, samples, context=False):
     """AttnSleep's (subjects, 5, 5) confusion matrices on these nights and "", or None and why it did not stage them.
-
     nights : data frame with the columns night and CELLS, a row per night, of any network
-    samples : length of their epochs;  context : of its predictions smoothed over the night
-    """
+    samples : length of their epochs;  context : of its predictions smoothed over the night"""
     if samples != PEER_SAMPLES:
         return None, f"it staged epochs of {PEER_SAMPLES} samples, these have {samples}"
     stored = published(PEER[context]).set_index("night")[CELLS]
@@ -134,11 +129,9 @@ def peer_confusions(nights, samples, context=False):
 
 
 def calibrate(networks, run):
-    """Reliability of the first network, full and pruned, before and after temperature scaling.
-
-    The temperature of every fold is fitted on its validation subjects; bins are of all folds' test epochs together.
-    Writes calibration.csv and returns it as a data frame; its temperature is the mean over folds, 1 before scaling.
-    """
+    """Reliability of the first network, full and pruned, before and after temperature scaling, fitted on the validation
+    subjects of every fold; bins are of all folds' test epochs together. Writes calibration.csv and returns it as a data
+    frame; its temperature is the mean over folds, 1 before scaling."""
     frames = []
     for name, network in _first_pair(networks, run).items():
         folds, stages = sorted(network.folds, key=lambda fold: fold.number), network.data.y

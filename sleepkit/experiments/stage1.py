@@ -42,10 +42,8 @@ def load_epochs(run):
 
 
 def search_architecture(epochs, search, run):
-    """Search on all epochs and write what came of it under results/; an unfinished search is resumed.
-
-    Writes settings.json, too: what this run was. Returns a SearchResult; raises TimeOver.
-    """
+    """Search on all epochs and write what came of it, and settings.json, under results/; an unfinished search is
+    resumed. Returns a SearchResult; raises TimeOver."""
     folder, work = run.results(run.stage1), run.work(run.stage1) / f"search-{search_key(epochs, search)}"
     found = run_search(epochs, search, work, run.deadline(), run.device)
     with paths.written(folder / "genotype.json") as path:
@@ -66,10 +64,8 @@ def search_architecture(epochs, search, run):
 
 def train_networks(epochs, found, *, search, training, networks, run):
     """Train and test every network on every fold; write the result files and return crossval.csv.
-
     found : SearchResult of `search`;  networks : sleepkit.experiments.settings.Networks
-    Folds are independent jobs. The network that every fold searches for itself comes last. Raises TimeOver.
-    """
+    Folds are independent jobs. The network that every fold searches for itself comes last. Raises TimeOver."""
     data = {name: data_of(PROTOCOLS[name], epochs, found.kept) for name in networks.protocols}
     choices = {"searched": found.genotype, "published": published_genotype(run.dataset)}
     folds, plans, shape = {}, [], {"dataset": run.dataset, "channels": networks.channels}
@@ -96,9 +92,8 @@ def train_networks(epochs, found, *, search, training, networks, run):
 
 def data_of(protocol, epochs, kept):
     """The epochs that a protocol uses: all, or epoch-wise those that data pruning left (`kept` of a search)."""
-    if protocol.by_subject:
-        return epochs
-    return epochs.subset(np.isin(epochs.id, np.concatenate([kept["train"], kept["valid"]])))
+    left = np.concatenate([kept["train"], kept["valid"]])
+    return epochs if protocol.by_subject else epochs.subset(np.isin(epochs.id, left))
 
 
 def list_networks(networks, work, **facts):
@@ -138,9 +133,7 @@ def search_fold(job):
 def nested_plans(epochs, folds, *, search, training, networks, run):
     """The plans of the network whose genotype every fold finds for itself, one a fold: a search of `networks.nested`,
     then training on the epochs that data pruning left. A run's name depends on nothing that other folds found.
-
-    Writes nested.json: per fold the genotype, numbers of epochs, and the operations removed. Raises TimeOver.
-    """
+    Writes nested.json: per fold the genotype, numbers of epochs, and the operations removed. Raises TimeOver."""
     search, work = changed(search, networks.nested, "nested"), run.work(run.stage1)
     data, deadline = epochs if run.where == "inline" else share(epochs, work / "folds"), run.deadline()
     todo = [FoldSearch(data, fold, search, work / "nested", run.device, deadline) for fold in folds]
