@@ -112,8 +112,7 @@ def cross_validate(plans, device="cpu", where="inline", deadline=Deadline()):  #
 
     A run's folder holds per fold k: fold<k>.safetensors and .json (the network), fold<k>.csv (curves) and, written
     last, fold<k>.npz: id (n,) and prob (n, 5) of the test epochs, valid_id and valid_prob of those that validated.
-    where : how folds are run, as independent jobs (`sleepkit.execution.jobs`);  TimeOver: what is done is kept
-    """
+    where : how folds are run, as independent jobs (`sleepkit.execution.jobs`). After TimeOver what is done is kept"""
     todo = {}  # by run and fold: two plans may be one run
     for plan in plans:
         missing = [fold for fold in plan.chosen if not is_finished(plan.run, fold.number)]

@@ -50,8 +50,7 @@ def fit(net, train, valid, settings, folder, key, deadline=Deadline(), device="c
     train, valid : pairs (x (n, samples) float32 as normalised, y (n,) int64 stages, in `train` or (n, 5) float32)
     folder : where the checkpoint of the unfinished fit lies;  key : names configuration and data
     returns the curves as a data frame: epoch, train_loss, valid_loss, valid_acc, valid_mf1
-    Raises TimeOver when the deadline came first, FloatingPointError when the loss becomes NaN.
-    """
+    Raises TimeOver when the deadline came first, FloatingPointError when the loss becomes NaN."""
     optimiser = torch.optim.Adam(net.to(device).parameters(), settings.lr, fused=True)
     x, y = (torch.from_numpy(array).to(device) for array in train)
     path, chosen_by = Path(folder) / "fit.pt", f"valid_{settings.select_by}"

@@ -34,8 +34,8 @@ def preparation_checks(table, epochs, preparation):
         authors = published("epochs_per_recording").drop_duplicates("recording").set_index("recording").n_epochs
         known = table[table.night.isin(authors.index)]
         same = int((known.n_epochs.to_numpy() == authors[known.night].to_numpy()).sum())
-        expected, found = f"{len(known)} nights", f"{same} nights"
-        claims.append(("epochs per night as the authors counted", expected, found, same == len(known)))
+        words = "epochs per night as the authors counted"
+        claims.append((words, f"{len(known)} nights", f"{same} nights", same == len(known)))
     return checks(*claims)
 
 
@@ -50,7 +50,8 @@ def search_checks(found, epochs, search):
         claims.append((f"{half} half after {len(rounds)} rounds of data pruning", expected, left, expected == left))
         limits = class_limits(np.bincount(epochs.y[halves[half]], minlength=len(STAGES)), max(len(rounds), 1))
         lost = found.removed_samples.query("half == @half").groupby("stage").removed.sum().reindex(STAGES, fill_value=0)
-        within, words = bool((lost.to_numpy() <= limits).all()), f"no stage of the {half} half lost more than its limit"
+        words = f"no stage of the {half} half lost more than its limit"
+        within = bool((lost.to_numpy() <= limits).all())
         claims.append((words, "within", "within" if within else "beyond", within))
     gone = found.voe[found.voe.removed.astype(bool)].id
     back = len(np.intersect1d(gone, np.concatenate(list(found.kept.values()))))

@@ -30,8 +30,7 @@ def measure_cost(networks, samples=(500, 3000), repeats=200):
         `startup_s` from the start of that process to its first scored epoch, `epochs_per_s` = 1000 / median_ms.
         `attrs["processor_share"]`, the part of the time of the calls in which this process had a processor, is well
         below 1 where the machine was busy, and the latencies say more about that
-    All take turns in one process, so that what else the machine does meets all. ValueError for no saved network.
-    """
+    All take turns, so that what else the machine does meets all. Raises ValueError for what is no saved network."""
     rows, threads = [], torch.get_num_threads()
     torch.set_num_threads(1)
     try:

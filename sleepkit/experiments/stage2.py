@@ -106,7 +106,8 @@ def measured(network):
 
 
 def filter_importance(network, pruning, run):
-    """One row per filter of the first fold's network, as `with_kept` returns them; also written as filters.csv."""
+    """One row per filter of the first fold's network: layer, filter, capacity, independence, importance, and kept,
+    whether its channel stays. Also written as filters.csv."""
     net, _ = load_network(next(iter(network.networks.values())))
     frame = with_kept(net, filter_scores(net, pruning.balance), pruning.ratio)
     return write_table(frame, run.results(run.stage2) / "filters.csv")
