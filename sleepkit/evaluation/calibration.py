@@ -12,10 +12,7 @@ BINS = 15
 
 def reliability(y, prob, bins=BINS):
     """Data frame bin, low, high, n, confidence, accuracy: epochs by the probability of the stage they are given.
-
-    y : (n,) stages;  prob : (n, 5);  bins of equal width, (low, high] each. Confidence (mean probability) and accuracy
-    are NaN in a bin without epochs.
-    """
+    y : (n,) stages;  prob : (n, 5);  bins (low, high] of equal width; confidence and accuracy are NaN in empty ones"""
     edges, confidence = np.linspace(0, 1, bins + 1), prob.max(axis=1)
     place = np.digitize(confidence, edges[1:-1], right=True)
     n = np.bincount(place, minlength=bins)
@@ -37,10 +34,8 @@ def temper(prob, temperature):
 
 
 def fit_temperature(y, prob):
-    """The temperature, between 1/20 and 20, at which the probabilities make the stages most likely.
-
-    y : (n,) stages, prob : (n, 5), of epochs that neither trained nor test the network. The likelihood has one peak.
-    """
+    """The temperature, between 1/20 and 20, at which the probabilities make the stages most likely; there is one peak.
+    y : (n,) stages, prob : (n, 5), of epochs that neither trained nor test the network"""
 
     def loss(inverse):
         return -np.log(np.maximum(temper(prob, 1 / inverse)[np.arange(len(y)), y], 1e-300)).mean()

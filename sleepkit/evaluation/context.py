@@ -34,19 +34,15 @@ class Context:
 
 def fit_context(y, night):
     """Count transitions and stages (plus one each) of nights: y (n,) stages, night (n,) names, in order of time."""
-    k = len(STAGES)
-    counts = np.ones((k, k))
     same_night = night[1:] == night[:-1]
-    np.add.at(counts, (y[:-1][same_night], y[1:][same_night]), 1)
-    share = np.bincount(y, minlength=k) + 1
+    counts = confusion(y[:-1][same_night], y[1:][same_night]) + 1
+    share = np.bincount(y, minlength=len(STAGES)) + 1
     return Context(counts / counts.sum(1, keepdims=True), share / share.sum())
 
 
 def fit_powers(context, probabilities, y, night, powers=POWERS):
     """The context with those of `powers` that give the highest sum of accuracy and macro-F1 on validation nights.
-
-    probabilities : (n, 5) of a network that was not trained on these nights;  y, night : as `fit_context`
-    """
+    probabilities : (n, 5) of a network that was not trained on these nights;  y, night : as `fit_context`"""
     predicted = np.empty((len(powers), len(y)), dtype=int)
     weight, rarity = powers.T[:, :, None, None]
     for name in sorted(set(night.tolist())):
@@ -60,9 +56,7 @@ def fit_powers(context, probabilities, y, night, powers=POWERS):
 
 def smooth(probabilities, context, forward_only=False):
     """Forward-backward posterior of the stages from the network's probabilities of one night: (n, 5) -> (n, 5).
-
-    forward_only : given each epoch's past alone, as when staging in real time
-    """
+    forward_only : given each epoch's past alone, as when staging in real time"""
     if forward_only:
         return _forward(_likelihood(probabilities, context), context)
     return _both_ways(_likelihood(probabilities, context, context.weight, context.rarity), context)
@@ -79,9 +73,7 @@ def smooth_nights(probabilities, night, context, forward_only=False):
 
 def advance(belief, probabilities, context):
     """One epoch of the forward pass: (5,) posterior of the epoch given all up to it.
-
-    belief : (5,) posterior of the epoch before, None for the first;  probabilities : (5,) of the network
-    """
+    belief : (5,) posterior of the epoch before, None for the first;  probabilities : (5,) of the network"""
     return _forward(_likelihood(probabilities, context)[None], context, belief)[0]
 
 

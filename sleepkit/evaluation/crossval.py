@@ -78,9 +78,7 @@ class CrossValidated:
     @cached_property
     def predictions(self):
         """Data frame of the test epochs, sorted by id: id, night, subject, y, fold, and the probabilities of STAGES.
-
-        Raises ValueError for a fold whose file is damaged or of other epochs.
-        """
+        Raises ValueError for a fold whose file is damaged or of other epochs."""
         parts = []
         for fold in self.folds:
             path, known = self.networks[fold.number], self.data.subset(fold.test)
@@ -95,8 +93,7 @@ class CrossValidated:
     @cached_property
     def curves(self):
         """Data frame of the training curves with the column fold."""
-        numbers = [fold.number for fold in self.folds]
-        parts = [pd.read_csv(f"{self.networks[number]}.csv").assign(fold=number) for number in numbers]
+        parts = [pd.read_csv(f"{self.networks[fold.number]}.csv").assign(fold=fold.number) for fold in self.folds]
         return pd.concat(parts, ignore_index=True)
 
     @cached_property
@@ -115,9 +112,7 @@ def cross_validate(plans, device="cpu", where="inline", deadline=Deadline()):
 
     A run's folder holds per fold k: fold<k>.safetensors and .json (the network), fold<k>.csv (curves) and, written
     last, fold<k>.npz: id (n,) and prob (n, 5) of the test epochs, valid_id and valid_prob of those that validated.
-    where : how folds are run, as independent jobs (`sleepkit.execution.jobs`)
-    Raises TimeOver when the deadline came first: what is done is kept.
-    """
+    where : how folds are run, as independent jobs (`sleepkit.execution.jobs`). After TimeOver what is done is kept"""
     todo = {}  # by run and fold: two plans may be one run
     for plan in plans:
         missing = [fold for fold in plan.chosen if not is_finished(plan.run, fold.number)]
@@ -194,9 +189,7 @@ def is_finished(run, number):
 
 def fold_probabilities(network):
     """What fold<k>.npz of a saved network holds (see `cross_validate`), as a dict of arrays.
-
-    network : path without ending;  ValueError when the file is missing or damaged
-    """
+    network : path without ending;  ValueError when the file is missing or damaged"""
     path = f"{network}.npz"
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as saved:

@@ -71,20 +71,14 @@ PROTOCOLS = {protocol.name: protocol for protocol in (SUBJECTWISE, EPOCHWISE)}
 
 
 def subject_folds(subject, k, validation_subjects=3):
-    """`k` subject-wise folds: no subject on two sides.
-
-    subject : (n,) int, of every epoch
-    validation_subjects : training subjects that validate, drawn with the fold's number as seed
-    The twenty subjects of EDF-20 in ten folds are AttnSleep's pairs; other sets are permuted with seed 42.
-    """
+    """`k` folds with no subject on two sides. EDF-20's twenty in ten are AttnSleep's pairs; others are permuted.
+    subject : (n,) int;  validation_subjects : those of training that validate, drawn with the fold's number as seed"""
     present = np.unique(subject)
     if len(present) < k or len(present) - -(-len(present) // k) <= validation_subjects:
         needed = f"{k} folds with {validation_subjects} validation subjects and one to train on"
         raise ValueError(f"{len(present)} subjects cannot fill {needed}; use fewer folds or validation subjects")
-    if k == 10 and np.array_equal(present, np.arange(20)):
-        groups = EDF20_PAIRS
-    else:
-        groups = np.array_split(np.random.default_rng(42).permutation(present), k)
+    of_edf20 = k == 10 and np.array_equal(present, np.arange(20))
+    groups = EDF20_PAIRS if of_edf20 else np.array_split(np.random.default_rng(42).permutation(present), k)
     folds = []
     for number, test in enumerate(groups):
         others = np.setdiff1d(present, test)

@@ -53,24 +53,19 @@ class Scored:
 
 def in_context(alone, night, fold, contexts):
     """Probabilities in each of CONTEXTS, a dict of (n, 5), or just "none" where there are no contexts.
-
-    alone : (n, 5) of the network;  night, fold : (n,);  contexts : as `Scored.contexts`
-    """
+    alone : (n, 5) of the network;  night, fold : (n,);  contexts : as `Scored.contexts`"""
     found = {"none": alone} | {context: np.empty(alone.shape) for context in CONTEXTS[1:] if contexts}
     for number, (full, chosen) in contexts.items():
         rows = fold == number
-        prob = alone[rows]
-        found["forward"][rows] = smooth_nights(prob, night[rows], full, forward_only=True)
-        found["both"][rows] = smooth_nights(prob, night[rows], full)
-        found["both+rarity"][rows] = smooth_nights(prob, night[rows], chosen)
+        found["forward"][rows] = smooth_nights(alone[rows], night[rows], full, forward_only=True)
+        found["both"][rows] = smooth_nights(alone[rows], night[rows], full)
+        found["both+rarity"][rows] = smooth_nights(alone[rows], night[rows], chosen)
     return found
 
 
 def fold_context(epochs, fold, kept, powers=WEIGHTS):
     """The context of a fold: fitted on its training subjects' stages, its `powers` chosen on its validation subjects.
-
-    kept : of `fold_probabilities`;  ValueError where its validation epochs are not the fold's
-    """
+    kept : of `fold_probabilities`;  ValueError where its validation epochs are not the fold's"""
     if not np.array_equal(kept["valid_id"], epochs.id[fold.valid]):
         raise ValueError(f"fold {fold.number}: its network was validated on other epochs than these; train it again")
     # Whole nights, also where data pruning took epochs out of the training: what it left are no neighbours.
@@ -119,8 +114,8 @@ def confusion_rows(scored):
 
 def size_rows(scored):
     """The row of parameters.csv."""
-    size = pd.DataFrame([scored.network.size], columns=["params", "macs", "samples"])
-    return _named(size, scored.columns)[COLUMNS["parameters.csv"]]
+    size = dict(zip(("params", "macs", "samples"), scored.network.size, strict=True))
+    return pd.DataFrame([scored.columns | size])[COLUMNS["parameters.csv"]]
 
 
 def _named(frame, columns):
@@ -141,8 +136,8 @@ def write_scores(networks, folder):
     all_scored = [Scored(network) for network in networks]
     tables = {}
     for name, rows in TABLES.items():
-        tables[name] = pd.concat([rows(scored) for scored in all_scored], ignore_index=True).drop_duplicates()
-        write_table(tables[name], folder / f"{name}.csv")
+        table = pd.concat([rows(scored) for scored in all_scored], ignore_index=True).drop_duplicates()
+        tables[name] = write_table(table, folder / f"{name}.csv")
     write_predictions(all_scored[0], folder / "predictions.npz")
     for scored in all_scored:
         write_probabilities(scored, folder / "probabilities")
@@ -161,8 +156,8 @@ def write_predictions(scored, path):
 
 
 def write_probabilities(scored, folder):
-    """What it takes to compute all scores of a network again: id, fold and prob of its test epochs, as `halved`, and
-    per fold the powers of its two contexts: the number of the fold, weight, and weight and rarity."""
+    """What it takes to compute all scores again: id, fold and prob (`halved`) of the test epochs, and per fold the
+    powers of its two contexts: the number of the fold, weight, and weight and rarity."""
     predictions, contexts = scored.network.predictions, sorted(scored.contexts.items())
     powers = [(number, full.weight, chosen.weight, chosen.rarity) for number, (full, chosen) in contexts]
     arrays = {"id": predictions["id"].to_numpy(np.uint32), "fold": predictions["fold"].to_numpy(np.uint8)}

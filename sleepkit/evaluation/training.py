@@ -47,12 +47,10 @@ class TrainSettings:
 def fit(net, train, valid, settings, folder, key, deadline=Deadline(), device="cpu", label="train"):
     """Train `net` in place and leave it, in eval mode, with the weights of its best epoch on `valid`.
 
-    train, valid : pairs (x (n, samples) float32 as normalised, y (n,) int64 stages); `train` may have (n, 5) float32
-        probabilities as y
+    train, valid : pairs (x (n, samples) float32 as normalised, y (n,) int64 stages, in `train` or (n, 5) float32)
     folder : where the checkpoint of the unfinished fit lies;  key : names configuration and data
     returns the curves as a data frame: epoch, train_loss, valid_loss, valid_acc, valid_mf1
-    Raises TimeOver when the deadline came first, FloatingPointError when the loss becomes NaN.
-    """
+    Raises TimeOver when the deadline came first, FloatingPointError when the loss becomes NaN."""
     optimiser = torch.optim.Adam(net.to(device).parameters(), settings.lr, fused=True)
     x, y = (torch.from_numpy(array).to(device) for array in train)
     path, chosen_by = Path(folder) / "fit.pt", f"valid_{settings.select_by}"
@@ -66,7 +64,9 @@ def fit(net, train, valid, settings, folder, key, deadline=Deadline(), device="c
         deadline.check()
         loss = train_epoch(net, optimiser, x, y, settings, len(curves))
         row = {"epoch": len(curves) + 1, "train_loss": loss} | _validate(net, *valid, device)
-        _require_finite(loss + row["valid_loss"], row["epoch"], settings)
+        if not np.isfinite(both := loss + row["valid_loss"]):  # broken weights must not reach the checkpoint
+            advice = f"the epochs before it are kept. Lower lr ({settings.lr}) or look for extreme samples"
+            raise FloatingPointError(f"training epoch {row['epoch']}: the loss is {both}; {advice}")
         if all(row[chosen_by] > earlier[chosen_by] for earlier in curves):
             best = copy.deepcopy(net.state_dict())
         curves.append(row)
@@ -91,13 +91,6 @@ def _exhausted(values, patience):
     return bool(values) and len(values) - 1 - int(np.argmax(values)) >= patience
 
 
-def _require_finite(loss, epoch, settings):
-    """Weights that a step has broken must not reach the checkpoint."""
-    if not np.isfinite(loss):
-        advice = f"the epochs before it are kept. Lower lr ({settings.lr}) or look for extreme samples"
-        raise FloatingPointError(f"training epoch {epoch}: the loss is {loss}; {advice}")
-
-
 @torch.no_grad()
 def predict_logits(net, x, device="cpu", batch=512):
     """Logits of a network in eval mode: (n, samples) float32 -> (n, 5) float32 array."""
@@ -110,10 +103,9 @@ def train_epoch(net, optimiser, x, y, settings, epoch):
     """One pass over the training epochs, x (n, samples) and y (n,) or (n, 5) tensors; returns the mean loss."""
     # Order and dropout depend on seed and epoch alone, so that a resumed fit repeats the uninterrupted one.
     torch.manual_seed(settings.seed * 10_007 + epoch)
-    order = torch.randperm(len(y)).to(x.device)
+    batches = torch.randperm(len(y)).to(x.device).split(settings.batch)
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     net.train()
-    batches = order.split(settings.batch)
     for step, rows in enumerate(batches):
         optimiser.param_groups[0]["lr"] = settings.rate((epoch + step / len(batches)) / settings.epochs)
         loss = F.cross_entropy(net(x[rows].unsqueeze(1)), y[rows])

@@ -4,54 +4,36 @@ A network is trained on the epochs of the fold that the data pruning of its sear
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from collections import namedtuple
+from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 
-from sleepkit.epochs import EpochSet
 from sleepkit.evaluation.crossval import Plan, cross_validate, share, shared
-from sleepkit.evaluation.protocols import Fold
-from sleepkit.evaluation.training import TrainSettings
 from sleepkit.execution import jobs
-from sleepkit.execution.checkpoint import Deadline
-from sleepkit.experiments.settings import Pruning, Run, changed
+from sleepkit.experiments.settings import changed
 from sleepkit.experiments.stage1 import FoldSearch, left_by, search_fold
 from sleepkit.experiments.stage2 import finetuning, measured, pruned_network, subjectwise
 from sleepkit.genotype import random_genotype
 from sleepkit.network.saved import load_network
 from sleepkit.network.sleepnet import new_network
 from sleepkit.pruning.filters import released_mask
-from sleepkit.results import COLUMNS, NetworkKey, write_json, write_table
+from sleepkit.results import COLUMNS, write_json, write_table
 from sleepkit.search.settings import SearchSettings
 
 # Variant -> (data pruning, operation pruning) of its search. The other variants start from the last one's network.
 SEARCHES = {"DARTS": (False, False), "+ BDP": (True, False), "+ DOP": (False, True), "+ BDP + DOP": (True, True)}
-
-
-@dataclass(frozen=True, eq=False)
-class AblationJob:
-    """All variants with one seed, that of `key`, `training` and `search`; data : epochs, or where `share` wrote them"""
-
-    key: NetworkKey
-    training: TrainSettings
-    search: SearchSettings
-    data: EpochSet | Path
-    fold: Fold
-    pruning: Pruning
-    run: Run
-    deadline: Deadline
+# All variants with one seed, that of `key`, `training` and `search`; data : epochs, or where `share` wrote them
+AblationJob = namedtuple("AblationJob", "key training search data fold pruning run deadline")
 
 
 def ablate(networks, ablation, pruning, run):
     """Every variant of table 8 on the first fold of the first network, with each of the ablation seeds.
 
-    Searches see the fold's training and validation subjects alone. Seeds are independent jobs. Writes ablation.csv
-    (variant, seed, acc, mf1, kappa, mgm, params, macs, trained_on: training epochs of the fold that were used, n: its
-    test epochs) and ablation.json (what was searched and trained, and where), and returns the former as a data frame;
-    without seeds nothing is computed or written. Raises TimeOver.
-    """
+    Seeds are independent jobs. Writes ablation.csv (variant, seed, scores, params, macs, trained_on: training epochs
+    that were used, n: test epochs) and ablation.json (what was searched and trained), and returns the former as a data
+    frame; without seeds nothing is computed or written. Raises TimeOver."""
     if not ablation.seeds:
         return pd.DataFrame(columns=COLUMNS["ablation.csv"])
     first, work, folder = subjectwise(networks)[0], run.work(run.stage2), run.results(run.stage2)
@@ -84,15 +66,12 @@ def ablate_seed(job):
     longer = replace(job.training, epochs=job.training.epochs + pruning.finetune_epochs)
     drawn = partial(new_network, random_genotype(job.search.nodes, seed), width, cells)
     half = partial(new_network, found.genotype, max(width // 2, 1), cells)
-
-    def pruned(method):
-        return partial(pruned_network, networks, pruning.ratio, pruning.balance, method, seed)
-
+    pruned = partial(pruned_network, networks, pruning.ratio, pruning.balance)
     others = (
         ("random architecture", drawn, job.training, job.fold),
-        ("both + filter pruning", pruned("importance"), extra, left, "importance", run),
-        ("both + random filters", pruned("random"), extra, left, "random", run),
-        ("both + filters by L1", pruned("l1"), extra, left, "l1", run),
+        ("both + filter pruning", partial(pruned, "importance", seed), extra, left, "importance", run),
+        ("both + random filters", partial(pruned, "random", seed), extra, left, "random", run),
+        ("both + filters by L1", partial(pruned, "l1", seed), extra, left, "l1", run),
         ("both, same extra epochs", lambda _: load_network(path)[0], extra, left, "full", run),
         ("both, released mask", lambda _: released_mask(make(0), pruning.ratio), longer, left, "mask"),
         ("both, half width from scratch", half, longer, left),
@@ -101,16 +80,12 @@ def ablate_seed(job):
 
 
 def _tested(job, name, make, training, fold, start="fresh", base=""):
-    """The row of a variant, and its networks, a dict fold -> path.
-
-    make : function of the fold's number that returns the network to train;  fold : with the training epochs to use
-    start : names how it begins, for the name of its run. Searches that end at the same architecture and epochs share
-        one training
-    base : name of the run whose network it starts from, "" for none
-    """
+    """The row of a variant, and its networks, a dict fold -> path. make : of the fold's number, the network to train;
+    fold : with the training epochs to use;  start, base : how and from which run's network it begins, for the name of
+    its run (searches with the same outcome share one training)"""
     net, epochs, folder = make(fold.number), shared(job.data), job.run.work(job.run.stage2) / "ablation"
     facts = {"start": start, "channels": net.channels, "ratio": job.pruning.ratio, "balance": job.pruning.balance}
     facts |= {"architecture": json.loads(net.genotype.to_json()), "from": base}
-    plan = Plan(job.key, epochs, (fold,), make, training, folder, facts)
+    plan = Plan(key=job.key, data=epochs, folds=(fold,), start=make, training=training, folder=folder, facts=facts)
     (done,) = cross_validate([plan], job.run.device, deadline=job.deadline)
     return {"variant": name, "seed": job.key.seed, "trained_on": len(fold.train)} | measured(done), done.networks

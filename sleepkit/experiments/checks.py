@@ -16,7 +16,6 @@ from sleepkit.results import checks
 from sleepkit.search.bilevel import HALVES, split_halves
 
 LOSS = 0.005  # of accuracy, as a share, that counts as next to none; the paper reports 0.001 to 0.002
-VARIANTS_OF_TABLE_8 = 11
 
 
 def preparation_checks(table, epochs, preparation):
@@ -41,8 +40,7 @@ def preparation_checks(table, epochs, preparation):
 
 
 def search_checks(found, epochs, search):
-    """Whether the search kept its own rules: sizes after every round, class limits, what is gone stays gone, one
-    operation an edge."""
+    """Whether the search kept its own rules."""
     rounds = search.rounds if search.data_pruning else ()
     halves, claims = split_halves(epochs.y, search.split_seed), []
     for half in HALVES:
@@ -52,8 +50,8 @@ def search_checks(found, epochs, search):
         claims.append((f"{half} half after {len(rounds)} rounds of data pruning", expected, left, expected == left))
         limits = class_limits(np.bincount(epochs.y[halves[half]], minlength=len(STAGES)), max(len(rounds), 1))
         lost = found.removed_samples.query("half == @half").groupby("stage").removed.sum().reindex(STAGES, fill_value=0)
-        within = bool((lost.to_numpy() <= limits).all())
         words = f"no stage of the {half} half lost more than its limit"
+        within = bool((lost.to_numpy() <= limits).all())
         claims.append((words, "within", "within" if within else "beyond", within))
     gone = found.voe[found.voe.removed.astype(bool)].id
     back = len(np.intersect1d(gone, np.concatenate(list(found.kept.values()))))
@@ -70,8 +68,8 @@ def search_checks(found, epochs, search):
 
 
 def evaluation_checks(rows, epochs, networks, run):
-    """Whether every epoch was tested once by a network that had not seen its subject, and better than by chance; where
-    there are epochwise networks alone, the latter. rows : crossval.csv"""
+    """Whether every epoch was tested once by a network new to its subject (subjectwise), and better than by chance;
+    rows : crossval.csv"""
     pooled, claims = rows[rows.fold == "pooled"], []
     if any(PROTOCOLS[name].by_subject for name in networks.protocols):
         folds = json.loads((run.results(run.stage1) / "folds.json").read_text())
@@ -84,15 +82,14 @@ def evaluation_checks(rows, epochs, networks, run):
         claims.append((words, expected, tested, tested == str(expected)))
         words = "context, forward and both, scores the same epochs"
         claims.append((words, "the same", "the same" if same else scored, same))
-    kappa = pooled[pooled.context == "none"].kappa.min()
-    words = "better than chance: kappa of the merged predictions"
+    kappa, words = pooled[pooled.context == "none"].kappa.min(), "better than chance: kappa of the merged predictions"
     claims.insert(2, (words, "above 0.1", f"above: {kappa > 0.1}", kappa > 0.1))
     return checks(*claims)
 
 
 def accuracy_claim(differences):
-    """Whether pruning by importance cost at most LOSS of accuracy, a row per network, with its interval. A result, no
-    check: a run whose networks lose more has still done all it should. differences : as differences.csv"""
+    """Whether pruning by importance cost at most LOSS of accuracy, a row per network: a result, no check of the run.
+    differences : as differences.csv"""
     claims = []
     for row in differences.query("metric == 'acc' and comparison == 'pruned - full'").itertuples():
         lost = f"{-100 * row.difference:.1f} points ({-100 * row.high:.1f} to {-100 * row.low:.1f})"
@@ -115,8 +112,7 @@ def pruning_checks(networks, rows, table_8, *, pruning, ablation, run):
         net = load_network(one.networks[min(small.networks)])[0]  # the widths of one fold are those of all
         size = count_parameters(prune_filters(net, pruning.ratio, pruning.balance))
         grown += sum(count_parameters(load_network(path)[0]) != size for path in small.networks.values())
-    kappa = rows.query("fold == 'pooled' and context == 'none'").kappa.min()
-    variants = VARIANTS_OF_TABLE_8 * len(ablation.seeds)
+    kappa, variants = rows.query("fold == 'pooled' and context == 'none'").kappa.min(), 11 * len(ablation.seeds)
     return checks(
         (f"tied sets not pruned by ratio {pruning.ratio:g}", 0, off, off == 0),
         ("the pruned network has fewer parameters", "below", f"below: {fewer}", fewer),

@@ -14,9 +14,8 @@ from sleepkit.paper.published import published
 from sleepkit.results import COLUMNS, NETWORK, read, write_table
 
 # AttnSleep on the first 5 s of every epoch of EDF-20: its confusions per night, from the predictions that the public
-# repository swapnil5053/AttnSleep-EEG-5s (MIT) stores. Its best epoch was chosen on the test fold. With context: the
-# same predictions, of which only the labels are stored, smoothed forward and backward with the transitions and
-# confusions of the other nine folds, every epoch at full weight.
+# repository swapnil5053/AttnSleep-EEG-5s (MIT) stores. Its best epoch was chosen on the test fold. With context: those
+# labels smoothed forward and backward with the transitions and confusions of the other nine folds, at full weight.
 PEER = {False: "attnsleep_first5s", True: "attnsleep_first5s_context"}
 PEER_SAMPLES = 500
 # Context of both sides -> how the name of their comparison ends.
@@ -26,14 +25,12 @@ SMALL = {"pruned": "", "distilled": "distilled", "ensemble": "ensemble"}
 
 
 def paired_differences(pruning, run):
-    """Differences of the subject-wise networks' scores, paired by subject, as `_pairs` lists them: each epoch for
-    itself, and both sides with either context of the night.
+    """Differences of the subject-wise networks' scores, paired by subject, as `_pairs` lists them, in each of ENDINGS.
 
-    Reads confusion_by_night.csv of both stages; the seeds are those that both sides have with that context. Writes
-    differences.csv and returns it as a data frame: comparison ("pruned - full", "distilled - full, context" ...),
-    genotype of the full network, channels, cells, metric, difference (mean over seeds, pooled over folds), low and high
-    (its 95 % bootstrap interval over subjects), seeds, subjects. Says why where AttnSleep is left out. Raises
-    MissingResult when a stage has not run, ValueError when nothing was pruned, or on other epochs than stage 1.
+    Reads confusion_by_night.csv of both stages. Writes differences.csv and returns it as a data frame: comparison
+    ("pruned - full" ...), genotype of the full network, channels, cells, metric, difference (mean over the seeds that
+    both sides have, pooled over folds), low and high (its 95 % bootstrap interval over subjects), seeds, subjects.
+    Raises MissingResult when a stage has not run, ValueError when nothing was pruned, or on other epochs than stage 1.
     """
     file = run.results(run.stage2) / "confusion_by_night.csv"
     nights = [read(run.profile, f"{stage}/{file.name}") for stage in (run.stage1, run.stage2)]
@@ -41,10 +38,8 @@ def paired_differences(pruning, run):
     samples = read(run.profile, f"{run.stage2}/parameters.csv").samples.iloc[0]
     if first.empty:
         raise ValueError(f"differences are paired by subject, and {NONE_SUBJECTWISE}")
-    rows, unstaged = [], set()
-    for name, network, sides in _pairs(
-        first, second[np.isclose(second.pruned, pruning.ratio)], second[second.pruned == 0]
-    ):
+    rows, unstaged, pruned, again = [], set(), np.isclose(second.pruned, pruning.ratio), second.pruned == 0
+    for name, network, sides in _pairs(first, second[pruned], second[again]):
         for context, ending in ENDINGS.items():
             matrices, reason = _matrices([side[side.context == context] for side in sides], samples, file)
             unstaged.add(reason)
@@ -63,11 +58,7 @@ def paired_differences(pruning, run):
 
 def _pairs(first, pruned, again):
     """Whom to compare: (name, (genotype, channels, cells) of the full network, [nights of one, of the other]); without
-    another, AttnSleep's.
-
-    first, pruned, again : nights of stage 1, of what stage 2 pruned, and of what it trained again whole, which had as
-    many epochs as what was distilled after pruning
-    """
+    another, AttnSleep's. first, pruned, again : nights of stage 1, of what stage 2 pruned, and trained again whole"""
     size = ["origin", "channels", "cells"]
 
     def named(nights, origin, channels, cells, variant=""):
@@ -99,7 +90,13 @@ def _matrices(sides, samples, file):
     if not seeds:
         return [], ""
     sides = [side[side.seed.isin(seeds)] for side in sides]
-    _require_same_epochs(pd.concat(sides), file)
+    nights = pd.concat(sides)
+    # Every network must have tested as many epochs of each stage of every night: else nothing is paired.
+    stages = pd.DataFrame(nights[CELLS].to_numpy().reshape(-1, 5, 5).sum(axis=2)).assign(night=nights.night.to_numpy())
+    number = nights.night.nunique()
+    if len(stages.drop_duplicates()) != number or (nights.groupby(NETWORK).night.nunique() != number).any():
+        what = "the networks of stage 1, or seeds of either stage, were tested on other epochs than these"
+        raise ValueError(f"{file}: {what}; run the stage-1 notebook and then stage2_prune again")
     matrices = [_by_subject(side) for side in sides]
     if len(sides) == 2:
         return matrices, ""
@@ -108,29 +105,16 @@ def _matrices(sides, samples, file):
     return ([] if reason else [*matrices, peer[None]]), reason
 
 
-def _require_same_epochs(nights, file):
-    """Every network must have tested as many epochs of each stage of every night: else nothing is paired."""
-    stages = pd.DataFrame(nights[CELLS].to_numpy().reshape(-1, 5, 5).sum(axis=2)).assign(night=nights.night.to_numpy())
-    number = nights.night.nunique()
-    if len(stages.drop_duplicates()) != number or (nights.groupby(NETWORK).night.nunique() != number).any():
-        what = "the networks of stage 1, or seeds of either stage, were tested on other epochs than these"
-        raise ValueError(f"{file}: {what}; run the stage-1 notebook and then stage2_prune again")
-
-
 def _by_subject(nights):
     """(seeds, subjects, 5, 5) confusion matrices from rows of confusion_by_night.csv."""
-    subject = nights.night.map(lambda night: parse_night(night)[0])
-    summed = nights.groupby(["seed", subject])[CELLS].sum()
+    summed = nights.groupby(["seed", nights.night.map(lambda night: parse_night(night)[0])])[CELLS].sum()
     return summed.to_numpy().reshape(nights.seed.nunique(), -1, 5, 5)
 
 
 def peer_confusions(nights, samples, context=False):
     """AttnSleep's (subjects, 5, 5) confusion matrices on these nights and "", or None and why it did not stage them.
-
     nights : data frame with the columns night and CELLS, a row per night, of any network
-    samples : length of their epochs;  context : of its predictions smoothed over the night
-    The epochs are the same when they are as long and every night has as many of each stage.
-    """
+    samples : length of their epochs;  context : of its predictions smoothed over the night"""
     if samples != PEER_SAMPLES:
         return None, f"it staged epochs of {PEER_SAMPLES} samples, these have {samples}"
     stored = published(PEER[context]).set_index("night")[CELLS]
@@ -145,12 +129,9 @@ def peer_confusions(nights, samples, context=False):
 
 
 def calibrate(networks, run):
-    """Reliability of the first network, full and pruned, before and after temperature scaling.
-
-    The temperature of every fold is fitted on its validation subjects; bins are of all folds' test epochs together.
-    Writes calibration.csv and returns it as a data frame: network, temperature_scaled, bin, low, high, n, confidence,
-    accuracy, ece, temperature (mean over folds, 1 before scaling).
-    """
+    """Reliability of the first network, full and pruned, before and after temperature scaling, fitted on the validation
+    subjects of every fold; bins are of all folds' test epochs together. Writes calibration.csv and returns it as a data
+    frame; its temperature is the mean over folds, 1 before scaling."""
     frames = []
     for name, network in _first_pair(networks, run).items():
         folds, stages = sorted(network.folds, key=lambda fold: fold.number), network.data.y
@@ -170,7 +151,6 @@ def _first_pair(networks, run):
 
 
 def inference_cost(networks, run, repeats=200):
-    """What an answer costs of the first network's first fold, full and pruned: cost.csv, written and returned as a data
-    frame (sleepkit.experiments.cost.measure_cost);  repeats : timed answers of each network, runtime and length."""
+    """`measure_cost` of the first network's first fold, full and pruned; also written as cost.csv."""
     first = {name: next(iter(network.networks.values())) for name, network in _first_pair(networks, run).items()}
     return write_table(measure_cost(first, repeats=repeats), run.results(run.stage2) / "cost.csv")

@@ -28,11 +28,9 @@ def measure_cost(networks, samples=(500, 3000), repeats=200):
     returns a data frame with the columns of cost.csv, a row per network, runtime and length: `macs` of the network in
         PyTorch, `median_ms` and `p95_ms` per epoch at batch 1, `peak_mb` of a fresh process that scores epochs,
         `startup_s` from the start of that process to its first scored epoch, `epochs_per_s` = 1000 / median_ms.
-        Its `attrs["processor_share"]` is the part of the time of the calls in which this process had a processor: well
-        below 1 the machine was busy, and the latencies say more about that
-    All take turns in one process, so that what else the machine does meets all. int8 is calibrated on noise: its cost,
-    other than its accuracy, does not depend on that. Raises ValueError for a file that is no saved network.
-    """
+        `attrs["processor_share"]`, the part of the time of the calls in which this process had a processor, is well
+        below 1 where the machine was busy, and the latencies say more about that
+    All take turns, so that what else the machine does meets all. Raises ValueError for what is no saved network."""
     rows, threads = [], torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -61,6 +59,7 @@ def _files(name, path, folder):
     net, description = load_network(path)
     floats, integers, length = folder / f"{name}.onnx", folder / f"{name}.int8.onnx", description.get("samples", 500)
     onnx_export.export_onnx(net, floats, length)
+    # Calibrated on noise: its cost, other than its accuracy, does not depend on that.
     onnx_export.quantise(net, integers, length, np.random.default_rng(0).uniform(-1, 1, (8, length)))
     return list(zip((name,) * 3, RUNTIMES, (Path(path), floats, integers), strict=True))
 

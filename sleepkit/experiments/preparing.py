@@ -17,9 +17,7 @@ from sleepkit.results import write_json, write_table
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
     """Settings of the prepare notebook.
-
-    source : folder of recordings or of prepared .npz nights; "data" is SLEEPKIT_DATA; empty simulates `subjects`
-    """
+    source : folder of recordings or of prepared .npz nights; "data" is SLEEPKIT_DATA; empty simulates `subjects`"""
 
     profile: str
     source: str = ""
@@ -47,16 +45,16 @@ class Preparation:
 
 def obtain_recordings(settings):
     """The folder of the recordings; simulated ones are written there first."""
-    if settings.simulated:
-        folder = paths.runs(settings.profile) / "recordings"
-        simulate(folder, settings.subjects, hours=settings.hours, seed=settings.seed)
-        return folder
-    return paths.data() if settings.source == "data" else Path(settings.source)
+    if not settings.simulated:
+        return paths.data() if settings.source == "data" else Path(settings.source)
+    folder = paths.runs(settings.profile) / "recordings"
+    simulate(folder, settings.subjects, hours=settings.hours, seed=settings.seed)
+    return folder
 
 
 def prepare_nights(folder, settings):
-    """Prepare every night of a folder; write nights.csv, where a night of EDF-20 stands for EDF-78 too, and
-    preparation.json. Returns the table of sleepkit.recordings.prepare, a row per night."""
+    """Prepare every night of a folder; write nights.csv, with a night of EDF-20 for EDF-78 too, and preparation.json.
+    Returns the table of sleepkit.recordings.prepare, a row per night."""
     table = prepare(folder, settings.nights, settings.channel, settings.wake_margin_minutes, settings.seconds)
     done, results = table[table.status != "failed"].drop(columns=["status", "problem"]), paths.results(settings.profile)
     parts = [done[done.night.isin(nights_of(dataset))].assign(dataset=dataset) for dataset in DATASETS]

@@ -32,11 +32,8 @@ RELEASED = {"pruned": "importance", "distilled": "distilled"}  # name in the pac
 def release(profile, folder, *, cells=7, device="cpu", max_minutes=0):
     """Train a profile's network of depth `cells`, full, pruned and, where stage 2 distilled it, distilled, on all
     subjects and write them to `folder`, with those of fold 0: NAME.safetensors, NAME.json and, of what was trained
-    on everybody, NAME.onnx.
-
-    Stage 1 and stage 2 of the profile must have run. An interrupted training is resumed. Returns the paths, without
-    endings. Raises ValueError when a network is missing, TimeOver.
-    """
+    on everybody, NAME.onnx. An interrupted training is resumed. Returns the paths, without endings. Raises ValueError
+    when stage 1 or 2 has not made a network, TimeOver."""
     run = Run(profile=profile, device=device, max_minutes=max_minutes)
     full, pruned = (_of_depth(load(run), cells, profile) for load in (load_networks, load_pruned))
     balance = load_network(pruned.networks[0])[1]["config"]["balance"]
@@ -60,8 +57,7 @@ def release(profile, folder, *, cells=7, device="cpu", max_minutes=0):
 
 
 def train_everybody(full, run):
-    """The full network (CrossValidated), trained exactly as it was on its folds on all subjects but the CHOOSERS; these
-    are the fold's test, too, as nobody is left."""
+    """The full network, trained as on its folds, on all subjects but the CHOOSERS, which are the test, too."""
     subjects, genotype = full.data.subject, load_network(full.networks[0])[0].genotype
     valid = np.isin(subjects, np.random.default_rng(0).choice(np.unique(subjects), CHOOSERS, replace=False))
     fold = Fold(0, np.flatnonzero(~valid), np.flatnonzero(valid), np.flatnonzero(valid))
@@ -95,8 +91,7 @@ def spoken(epochs, profile):
     """Which data, in words."""
     origin = "simulated sleep" if _simulated(profile) else "Sleep-EDF Expanded, Fpz-Cz"
     nights, subjects = len(np.unique(epochs.night)), len(np.unique(epochs.subject))
-    seconds = epochs.x.shape[1] / epochs.fs
-    part = "" if seconds == 30 else f", the first {seconds:g} s of every 30-s epoch"
+    part = "" if (seconds := epochs.x.shape[1] / epochs.fs) == 30 else f", the first {seconds:g} s of every 30-s epoch"
     return f"{origin}, {nights} nights of {subjects} subjects{part}"
 
 

@@ -14,12 +14,10 @@ ORIGINS = ("searched", "published")
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """Which data, and where and how long work runs.
-
     dataset : "edf20" or "edf78": which of the prepared nights belong to it
     subjects : those of its subjects that take part; empty takes all
     where : where folds run, "inline", "local" or "slurm" (sleepkit.execution.jobs)
-    max_minutes : minutes that each computing call may take, then TimeOver, and the next call goes on; 0 sets no limit
-    """
+    max_minutes : that each computing call may take, then TimeOver, and the next call goes on; 0 sets no limit"""
 
     profile: str
     dataset: str = "edf20"
@@ -66,12 +64,10 @@ class Run:
 @dataclass(frozen=True, kw_only=True)
 class Networks:
     """Which networks stage 1 trains, and how they are tested.
-
     origins : whose genotypes become networks, "searched" and "published";  cells : depths L
     lr : learning rates, one of every depth or one for all
     folds, validation_subjects : number of subject-wise folds, and training subjects of each that validate
-    nested : dict of what changes in the search when it is repeated inside every subject-wise fold; empty leaves it out
-    """
+    nested : what changes in the search when it is repeated inside every subject-wise fold, a dict; empty: no repeat"""
 
     origins: tuple = ("searched",)
     channels: int = 8
@@ -107,12 +103,10 @@ class Networks:
 @dataclass(frozen=True, kw_only=True)
 class Pruning:
     """How stage 2 prunes.
-
     ratio : share of channels removed in every tied set;  balance : weight of capacity against independence
     finetune_epochs : epochs after pruning, at a fifth of the learning rate
     variants : methods of METHODS that are trained on all folds next to importance, with rows of their own. "distilled"
-        does the same to the full network: what pruning costs shows where both had as many epochs
-    """
+        does the same to the full network: what pruning costs shows where both had as many epochs"""
 
     ratio: float = 0.5
     balance: float = 0.5

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sleepkit.epochs import EpochSet, parse_night
-from sleepkit.evaluation.crossval import CrossValidated, Plan, cross_validate, share, shared
+from sleepkit.evaluation.crossval import Plan, cross_validate, share, shared
 from sleepkit.evaluation.protocols import PROTOCOLS, SUBJECTWISE, Fold, manifest
 from sleepkit.evaluation.scores import write_scores
 from sleepkit.execution import jobs, paths
@@ -33,9 +33,8 @@ def load_epochs(run):
     """The prepared nights of the profile that belong to the run's data set and subjects, as an EpochSet."""
     folder = paths.runs(run.profile) / "nights"
     there = {path.stem for path in folder.glob("[!.]*.npz")}
-    nights = [night for night in nights_of(run.dataset) if night in there]
-    if run.subjects:
-        nights = [night for night in nights if parse_night(night)[0] in run.subjects]
+    wanted = [night for night in nights_of(run.dataset) if not run.subjects or parse_night(night)[0] in run.subjects]
+    nights = [night for night in wanted if night in there]
     if not nights:
         what = f"no prepared night of {run.dataset}, subjects {run.subjects or 'all'}"
         raise ValueError(f"{folder}: {what}; run the prepare notebook of profile {run.profile} first")
@@ -43,10 +42,8 @@ def load_epochs(run):
 
 
 def search_architecture(epochs, search, run):
-    """Search on all epochs and write what came of it under results/; an unfinished search is resumed.
-
-    Also writes settings.json, from which tables say what this run was. Returns a SearchResult; raises TimeOver.
-    """
+    """Search on all epochs and write what came of it, and settings.json, under results/; an unfinished search is
+    resumed. Returns a SearchResult; raises TimeOver."""
     folder, work = run.results(run.stage1), run.work(run.stage1) / f"search-{search_key(epochs, search)}"
     found = run_search(epochs, search, work, run.deadline(), run.device)
     with paths.written(folder / "genotype.json") as path:
@@ -67,20 +64,17 @@ def search_architecture(epochs, search, run):
 
 def train_networks(epochs, found, *, search, training, networks, run):
     """Train and test every network on every fold; write the result files and return crossval.csv.
-
     found : SearchResult of `search`;  networks : sleepkit.experiments.settings.Networks
-    All folds of all networks are independent jobs. The network that every fold searches for itself comes after them and
-    is the last of crossval.csv. Raises TimeOver.
-    """
+    Folds are independent jobs. The network that every fold searches for itself comes last. Raises TimeOver."""
     data = {name: data_of(PROTOCOLS[name], epochs, found.kept) for name in networks.protocols}
     choices = {"searched": found.genotype, "published": published_genotype(run.dataset)}
-    folds, plans = {}, []
+    folds, plans, shape = {}, [], {"dataset": run.dataset, "channels": networks.channels}
     for name in networks.protocols:
         folds[name] = tuple(PROTOCOLS[name].folds(data[name], networks.folds, networks.validation_subjects))
         if PROTOCOLS[name].by_subject:
             write_json(manifest(data[name], folds[name]), run.results(run.stage1) / "folds.json")
     for origin, name, cells, seed in product(networks.origins, networks.protocols, networks.cells, networks.seeds):
-        key = NetworkKey(name, run.dataset, origin, networks.channels, cells, seed=seed)
+        key = NetworkKey(protocol=name, origin=origin, cells=cells, seed=seed, **shape)
         how = replace(training, lr=networks.lr_of(cells), select_by=PROTOCOLS[name].select_by)
         plans.append(full_plan(key, data[name], folds[name], choices[origin], how, run.work(run.stage1)))
     done = cross_validate(plans, **run.places())
@@ -92,28 +86,25 @@ def train_networks(epochs, found, *, search, training, networks, run):
     settings = {"search": search, "training": training, "networks": networks, "run": run}
     parts = cross_validate(nested_plans(epochs, folds[SUBJECTWISE.name], **settings), **run.places())
     files = {number: path for part in parts for number, path in part.networks.items()}
-    tested = tuple(fold for part in parts for fold in part.folds)
-    own = CrossValidated(parts[0].key, epochs, tested, files, parts[0].training)
+    own = replace(parts[0], folds=tuple(fold for part in parts for fold in part.folds), networks=files)
     return write_scores([*done, own], run.results(run.stage1))
 
 
 def data_of(protocol, epochs, kept):
     """The epochs that a protocol uses: all, or epoch-wise those that data pruning left (`kept` of a search)."""
-    if protocol.by_subject:
-        return epochs
-    return epochs.subset(np.isin(epochs.id, np.concatenate([kept["train"], kept["valid"]])))
+    left = np.concatenate([kept["train"], kept["valid"]])
+    return epochs if protocol.by_subject else epochs.subset(np.isin(epochs.id, left))
 
 
 def list_networks(networks, work, **facts):
-    """Write the list of a notebook's CrossValidated networks, networks.json: which they are, where they lie and how
-    they were trained. Stage 2 starts from those of stage 1."""
-    listed, folds = [], None
+    """Write networks.json, from which stage 2 starts: which a notebook's CrossValidated networks are, where they lie
+    and how they were trained."""
+    listed = []
     for network in networks:
         files = {number: str(path) for number, path in network.networks.items()}
         named = {"key": asdict(network.key), "networks": files, "training": asdict(network.training)}
         listed.append(named | {"data": network.data.content})
-        if network.protocol.by_subject and folds is None:
-            folds = manifest(network.data, network.folds)
+    folds = next((manifest(network.data, network.folds) for network in networks if network.protocol.by_subject), None)
     write_json(facts | {"folds": folds, "networks": listed}, work / "networks.json")
 
 
@@ -130,10 +121,7 @@ class FoldSearch:
 
 
 def search_fold(job):
-    """Search on the training and validation subjects of a fold: a SearchResult. Raises TimeOver.
-
-    Its halves are drawn stratified by stage, as in the search on everybody: both hold epochs of every such sleeper.
-    """
+    """Search on the training and validation subjects of a fold, both in either half; a SearchResult. TimeOver."""
     seen = shared(job.data).subset(np.sort(np.concatenate([job.fold.train, job.fold.valid])))
     folder = Path(job.folder) / f"search-{search_key(seen, job.search)}"
     try:
@@ -143,20 +131,16 @@ def search_fold(job):
 
 
 def nested_plans(epochs, folds, *, search, training, networks, run):
-    """The plans of the network whose genotype every fold finds for itself, one a fold: a search of `networks.nested` on
-    its training and validation subjects, then training on the epochs that data pruning left. What a fold's run is
-    called depends on what this fold found and on nothing of the others.
-
-    Writes nested.json: per fold the genotype, the epochs searched on, left in either half of the search, and trained
-    on, and the operations removed. Raises TimeOver.
-    """
+    """The plans of the network whose genotype every fold finds for itself, one a fold: a search of `networks.nested`,
+    then training on the epochs that data pruning left. A run's name depends on nothing that other folds found.
+    Writes nested.json: per fold the genotype, numbers of epochs, and the operations removed. Raises TimeOver."""
     search, work = changed(search, networks.nested, "nested"), run.work(run.stage1)
     data, deadline = epochs if run.where == "inline" else share(epochs, work / "folds"), run.deadline()
     todo = [FoldSearch(data, fold, search, work / "nested", run.device, deadline) for fold in folds]
     found = jobs.map(search_fold, todo, run.where, work / "jobs", gpus=run.gpus, label="searches")
-    cells, seed = networks.cells[0], networks.seeds[0]
-    key = NetworkKey(SUBJECTWISE.name, run.dataset, "nested", networks.channels, cells, seed=seed)
-    training = replace(training, lr=networks.lr_of(cells), select_by=SUBJECTWISE.select_by)
+    shape = {"channels": networks.channels, "cells": networks.cells[0], "seed": networks.seeds[0]}
+    key = NetworkKey(protocol=SUBJECTWISE.name, dataset=run.dataset, origin="nested", **shape)
+    training = replace(training, lr=networks.lr_of(key.cells), select_by=SUBJECTWISE.select_by)
     plans, report = [], {}
     for fold, one in zip(folds, found, strict=True):
         left = left_by(one, fold, epochs)
@@ -175,8 +159,8 @@ def nested_plans(epochs, folds, *, search, training, networks, run):
 def full_plan(key, data, folds, genotype, training, work):
     """The plan of a genotype at full width; work : folder of stage 1."""
     start = partial(new_network, genotype, key.channels, key.cells)
-    facts = {"architecture": json.loads(genotype.to_json())}
-    return Plan(key, data, folds, start, replace(training, seed=key.seed), work / "folds", facts)
+    facts, training = {"architecture": json.loads(genotype.to_json())}, replace(training, seed=key.seed)
+    return Plan(key=key, data=data, folds=folds, start=start, training=training, folder=work / "folds", facts=facts)
 
 
 def left_by(found, fold, epochs):
@@ -186,8 +170,7 @@ def left_by(found, fold, epochs):
 
 
 def nested_report(run):
-    """What the folds found, from nested.json, as a data frame: epochs searched on, left, and trained on, operations
-    removed, and how often each is in the normal and the reduction cell; empty without nested searches."""
+    """What nested.json says, a row per fold, with how often each operation is in either cell; empty without it."""
     file, rows = run.results(run.stage1) / "nested.json", []
     report = json.loads(file.read_text())["folds"] if file.exists() else {}
     for number, found in report.items():

@@ -55,16 +55,14 @@ def _listed(run, stage, notebook):
     for key, files, training, content in entries:
         own = data[key.protocol]
         if own.content != content:
-            what = (
-                f"its {key.protocol} networks were trained on other epochs than these: prepared or searched anew since"
-            )
-            raise ValueError(f"{path}: {what}. Run the notebook {run.stage1} of profile {run.profile} again")
+            what = "networks were trained on other epochs than these: prepared or searched anew since. Run the notebook"
+            raise ValueError(f"{path}: its {key.protocol} {what} {run.stage1} of profile {run.profile} again")
         if PROTOCOLS[key.protocol].by_subject:
             folds = [Fold.of_subjects(int(number), side, own) for number, side in sides.items()]
         else:
             folds = EPOCHWISE.folds(own) if stage == run.stage1 else stage2_folds(key, own)
         tested = tuple(fold for fold in folds if fold.number in files)
-        networks.append(CrossValidated(key, own, tested, files, training))
+        networks.append(CrossValidated(key=key, data=own, folds=tested, networks=files, training=training))
     return networks
 
 
@@ -109,7 +107,7 @@ def measured(network):
 
 def filter_importance(network, pruning, run):
     """One row per filter of the first fold's network: layer, filter, capacity, independence, importance, and kept,
-    whether its channel stays, judged by the mean over all filters tied to it. Also written as filters.csv."""
+    whether its channel stays. Also written as filters.csv."""
     net, _ = load_network(next(iter(network.networks.values())))
     frame = with_kept(net, filter_scores(net, pruning.balance), pruning.ratio)
     return write_table(frame, run.results(run.stage2) / "filters.csv")
@@ -120,8 +118,9 @@ def prune_and_finetune(networks, pruning, run):
     return crossval.csv. Networks of one seed are left out of "ensemble". Raises ValueError when that leaves none."""
     families = [seeds_of(network, networks) for network in networks]
     if "ensemble" in pruning.variants and max(map(len, families)) < 2:
-        what = '"ensemble" learns from networks of several seeds, and stage 1 trained one'
-        raise ValueError(f"variants: {what}: add seeds")
+        raise ValueError(
+            'variants: "ensemble" learns from networks of several seeds, and stage 1 trained one: add seeds'
+        )
     ways = [(method, pruning.ratio) for method in ("importance", *pruning.variants)]
     if "distilled" in pruning.variants and pruning.ratio:
         ways.append(("distilled", 0.0))
@@ -154,8 +153,9 @@ def pruning_plan(network, method, pruning, run, only=(), teachers=()):
         facts |= {"soft": SOFT, "teachers": sorted(map(_run_of, teachers))}
     start = partial(pruned_network, network.networks, ratio, pruning.balance, method, network.key.seed)
     folds = network.folds if network.protocol.by_subject else stage2_folds(network.key, network.data)
-    only, folder = tuple(only or network.networks), run.work(run.stage2) / "folds"
-    return Plan(key, network.data, tuple(folds), start, training, folder, facts, only, targets)
+    folder, rest = run.work(run.stage2) / "folds", {"only": tuple(only or network.networks), "targets": targets}
+    made = {"start": start, "training": training, "folder": folder, "facts": facts}
+    return Plan(key=key, data=network.data, folds=tuple(folds), **made, **rest)
 
 
 def finetuning(training, pruning):
@@ -169,11 +169,8 @@ def pruned_network(networks, ratio, balance, method, seed, fold):
 
 
 def soft_targets(teachers, fold, x, y, device):
-    """The mean of each epoch's stage and what the saved networks of the fold make of it, (n, 5) float32 probabilities
-    (distillation after Hinton et al. 2015, at temperature 1).
-
-    teachers : list of dicts fold -> path of a network;  x : (n, samples) normalised;  y : (n,) stages
-    """
+    """The mean of each epoch's stage and what a fold's saved networks make of it, (n, 5) float32 (distillation after
+    Hinton et al. 2015, temperature 1). teachers : dicts fold -> path;  x : (n, samples) normalised;  y : (n,) stages"""
     nets = (load_network(networks[fold])[0].to(device) for networks in teachers)
     prob = np.mean([softmax(predict_logits(net, x, device)) for net in nets], axis=0)
     return (SOFT * prob + (1 - SOFT) * np.eye(prob.shape[1])[y]).astype(np.float32)

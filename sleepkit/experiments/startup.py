@@ -21,9 +21,7 @@ EPOCHS = 5  # scored of every length before memory is read
 
 def measure_startup(runtime, file, lengths):
     """Seconds from the start of a fresh process to its first scored epoch, and {samples: peak memory in MB}.
-
-    runtime : "pytorch" (`file` is without its ending) or "onnx". RuntimeError with what the process wrote when it fails
-    """
+    runtime : "pytorch" (`file` is without its ending) or "onnx". A RuntimeError says what the process wrote"""
     lengths, file = sorted(lengths), str(Path(file).resolve())
     command = [sys.executable, "-m", "sleepkit.experiments.startup", runtime, file, *map(str, lengths)]
     start, environment = time.time(), os.environ | {"OMP_NUM_THREADS": "1"}

@@ -16,12 +16,9 @@ from sleepkit.results import COLUMNS, write_table
 
 def sweep_ratios(networks, sweep, pruning, run):
     """Prune the first network, with every seed, by every method and ratio of `sweep`, and train on `sweep.folds`.
-
-    Writes sweep.csv (method, ratio, seed, acc, mf1, kappa, mgm, params, macs, n) and returns it as a data frame;
-    without ratios nothing is computed or written. At ratio 0 nothing is removed: the methods that fine-tune are one
-    run, the full network with the same extra epochs, "distilled" is the full network that learns from itself, and
-    "scratch" has no row. Raises TimeOver.
-    """
+    Writes sweep.csv and returns it as a data frame; without ratios nothing is computed or written. At ratio 0 the
+    methods that fine-tune are one run, the full network with the same extra epochs, "distilled" is the full network
+    that learns from itself, and "scratch" has no row. Raises TimeOver."""
     family = first_family(networks) if sweep.ratios else []
     for network in family:
         if missing := sorted(set(sweep.folds) - set(network.networks)):
@@ -42,12 +39,9 @@ def sweep_ratios(networks, sweep, pruning, run):
 
 
 def regrowth(networks, pruning, run, steps=60):
-    """Train the released code's masked network and count after every step what is no longer zero.
-
-    One row per seed of the first network and step (0 is the mask itself), on the first fold's training epochs:
-    zeroed_weights and zeroed_filters are those of the mask, back_weights and back_filters those of them that are not
-    zero any more; a filter is back with its first weight. Also written as regrowth.csv.
-    """
+    """Train the released code's masked network and count after every step what is no longer zero. One row per seed of
+    the first network and step (0 is the mask itself), on the first fold's training epochs: how many weights and filters
+    the mask zeroed, and how many of them are back, a filter with its first weight. Also written as regrowth.csv."""
     rows = []
     for network in first_family(networks):
         fold, epochs, seed = network.folds[0], network.data, network.key.seed
@@ -62,9 +56,7 @@ def regrowth(networks, pruning, run, steps=60):
 
 def count_regrowth(net, x, y, training, steps):
     """Rows of regrowth.csv but for the seed, as dicts: `net` is trained by Adam on random batches.
-
-    x : (n, samples) normalised;  y : (n,) stages;  both tensors
-    """
+    x : (n, samples) normalised;  y : (n,) stages;  both tensors"""
     weights = [module.weight for module in net.modules() if isinstance(module, nn.Conv1d)]
     zeroed = [weight.detach() == 0 for weight in weights]
     filters = [mask.flatten(1).all(dim=1) for mask in zeroed]
