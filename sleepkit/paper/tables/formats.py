@@ -62,14 +62,13 @@ def latex(table, label, caption, note=""):
     wrapped = f"p{{{max(0.95 - rest, 0.3 * sum(long)) / max(sum(long), 1):.2f}\\linewidth}}"
     columns = "".join("r" if right else wrapped if wide else "l" for right, wide in zip(numeric, long, strict=True))
     head = " & ".join(_stack(lines, right) for lines, right in zip(stacked, numeric, strict=True))
-    body = [" & ".join(f"\\textbf{{{_tex(text)}}}" if bold else _tex(text) for text, bold in row) for row in rows]
-    body = [rf"{line} \\" for line in body]
+    body = [[rf"\textbf{{{_tex(text)}}}" if bold else _tex(text) for text, bold in row] for row in rows]
     lines = [r"% needs \usepackage{booktabs,graphicx,textcomp}", r"\begin{table}", r"\centering", r"\small"]
     lines += [rf"\caption{{{_tex(caption)}}}", rf"\label{{{label}}}"]
     lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%", rf"\begin{{tabular}}{{{columns}}}"]
-    lines += [r"\toprule", rf"{head} \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}}"]
-    lines += ["", rf"\footnotesize {_tex(note)}"] * bool(note)
-    return "\n".join([*lines, r"\end{table}", ""])
+    lines += [r"\toprule", rf"{head} \\", r"\midrule", *(" & ".join(row) + r" \\" for row in body), r"\bottomrule"]
+    foot = ["", rf"\footnotesize {_tex(note)}"] if note else []
+    return "\n".join([*lines, r"\end{tabular}}", *foot, r"\end{table}", ""])
 
 
 def _shown(table):
