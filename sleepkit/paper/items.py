@@ -18,30 +18,20 @@ SEARCHED = "weights.npz", "removed_operations.csv", "history.csv", "genotype.jso
 
 @dataclass(frozen=True)
 class Item:
-    """A numbered table or figure.
+    """A numbered table or figure."""
 
-    key : "fig06"; the number never changes
-    slug, title : of its files, and in words
-    notebook : the one that computes its numbers
-    datasets : whose recordings it shows; () where it shows nobody's
-    networks : whose numbers: those of "all" networks, of "stage 1" or "stage 2", of the "first" of the profile, of its
-        "own" searches, or of "none" (the search alone)
-    function : a `plot_...` that returns a figure or a `table_...` that returns a data frame
-    data : function of a profile that returns the arguments of `function` but for the note, or None without results
-    seeds : result file that names the seeds, where they are not those of crossval.csv
-    remarks : function of a profile and the table that returns a list of sentences for its foot
-    """
-
-    key: str
-    slug: str
-    title: str
-    notebook: str
-    datasets: tuple
-    networks: str
-    function: Callable
-    data: Callable
-    seeds: str = ""
-    remarks: Callable = lambda profile, table: []
+    key: str  # "fig06"; the number never changes
+    slug: str  # of its files
+    title: str  # in words
+    notebook: str  # the one that computes its numbers
+    datasets: tuple  # whose recordings it shows; () where it shows nobody's
+    networks: (
+        str  # "all", those of "stage 1" or "stage 2", the profile's "first", its "own" searches', "none": the search
+    )
+    function: Callable  # a `plot_...` that returns a figure or a `table_...` that returns a data frame
+    data: Callable  # of a profile: the arguments of `function` but for the note, or None without results
+    seeds: str = ""  # result file that names the seeds, where they are not those of crossval.csv
+    remarks: Callable = lambda profile, table: []  # sentences for the foot of a table
 
     @property
     def is_figure(self):
@@ -134,7 +124,7 @@ ITEMS = (
     Item("fig12", "importance", "Importance of the filters per layer", STAGE2, EDF20, "first",
          figures.plot_importance, _needs(STAGE2, "filters.csv")),
     Item("fig13", "pruning_ratio", "Accuracy against pruning ratio", STAGE2, EDF20, "first",
-         figures.plot_sweep, _needs(STAGE2, "sweep.csv"), "stage2_prune/sweep.csv"),
+         figures.plot_sweep, _needs(STAGE2, "sweep.csv"), f"{STAGE2}/sweep.csv"),
     Item("fig14", "cost_accuracy", "Accuracy against parameters and MACs", STAGE2, BOTH, "all",
          figures.plot_tradeoff, _gathered(SIZES)),
     Item("fig15", "night", "One night: expert, network, network with context", STAGE1, EDF20, "first",
@@ -154,7 +144,7 @@ ITEMS = (
     Item("tab07", "state_of_the_art", "Comparison with the state of the art", STAGE2, BOTH, "all",
          tables.table_state_of_the_art, _gathered(SIZES)),
     Item("tab08", "ablation", "Ablation", STAGE2, EDF20, "own",
-         tables.table_ablation, _needs(STAGE2, "ablation.csv"), "stage2_prune/ablation.csv", _ablation_remarks),
+         tables.table_ablation, _needs(STAGE2, "ablation.csv"), f"{STAGE2}/ablation.csv", _ablation_remarks),
     Item("tab09", "cost", "Inference cost", STAGE2, EDF20, "first", tables.table_cost, _needs(STAGE2, "cost.csv")),
     Item("tab10", "protocols", "Protocols and context", STAGE2, EDF20, "all",
          tables.table_protocols, _gathered(["crossval"], after=["edf20"]), remarks=_protocol_remarks),

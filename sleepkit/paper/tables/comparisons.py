@@ -12,7 +12,7 @@ from sleepkit.paper.tables.formats import HEADS, factor
 from sleepkit.paper.tables.runs import DATASETS
 from sleepkit.results import SCORES, of_stage_2
 
-KEYS = ["genotype", "protocol", "context", "pruned", "channels", "cells"]
+KEYS, SHORT = ["genotype", "protocol", "context", "pruned", "channels", "cells"], {"cells": "L", "channels": "C"}
 DIFFERENCES = {key: f"difference of {HEADS[key].replace('%', 'points')}" for key in ("acc", "mf1", "kappa")}
 NIGHT = ", context of the night"
 CONTEXTS = {"none": "", "forward": ", context of the past", "both": NIGHT, "both+rarity": f"{NIGHT} with rarity"}
@@ -155,7 +155,7 @@ def _published_scores(dataset):
 def _found_scores(crossval, dataset):
     """A row per network of this run: keys, source, stage, seeds, scores and sd, differences from the published."""
     pooled = crossval[(crossval.fold == "pooled") & (crossval.dataset == dataset)]
-    found = _over_seeds(pooled.groupby(KEYS)).reset_index().rename(columns={"cells": "L", "channels": "C"})
+    found = _over_seeds(pooled.groupby(KEYS)).reset_index().rename(columns=SHORT)
     found["stage"] = 1 + of_stage_2(found)
     whole = (found.stage == 2) & (found.pruned == 0)
     found["source"] = "this run, " + found.genotype + np.where(whole, ", not pruned", "")
@@ -169,8 +169,7 @@ def _found_scores(crossval, dataset):
 
 def _found_networks(crossval, dataset, parameters):
     """The networks of this run as rows of table 7."""
-    sizes = parameters[["genotype", "channels", "cells", "pruned", "params", "macs"]].drop_duplicates()
-    sizes = sizes.rename(columns={"cells": "L", "channels": "C"})
+    sizes = parameters.rename(columns=SHORT)[["genotype", "C", "L", "pruned", "params", "macs"]].drop_duplicates()
     found = _found_scores(crossval, dataset).merge(sizes, on=["genotype", "C", "L", "pruned"], how="left")
     folds = crossval[crossval.fold != "pooled"].groupby("protocol").fold.nunique()
     head = found.source + ", stage " + found.stage.astype(str) + ", L = " + found.L.astype(str)

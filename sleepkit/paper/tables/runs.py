@@ -44,9 +44,8 @@ def table_epochs(nights, removed):
     for _, block in table.groupby(["data set", "epochs"], sort=False):
         blocks.append(block)
         if block.source.to_list() == ["published", "this run"]:
-            difference = block.iloc[[1]].assign(source="difference")
-            difference[[*STAGES, "total"]] -= block.iloc[0][[*STAGES, "total"]].astype(int)
-            blocks.append(difference)
+            change = block[[*STAGES, "total"]].diff().iloc[1].astype(int)
+            blocks.append(block.iloc[[1]].assign(source="difference", **change))
     return pd.concat(blocks, ignore_index=True)
 
 
@@ -64,13 +63,11 @@ def table_settings(settings):
 
 
 def table_stage(dataset, pruned, crossval=None, by_stage=None, parameters=None):
-    """Tables 3 to 6: scores, per-class scores and size of every network of one stage, a column each.
-
+    """Tables 3 to 6: scores, per-class scores and size of every network of one stage, a column each. Scores are of the
+    merged predictions of all folds, each epoch scored alone, mean over seeds; mean and sd over folds are those of each
+    seed, averaged. A column "difference" is this run minus the published network of the same depth.
     dataset : "edf20" or "edf78"; pruned : False for stage 1, True for stage 2
-    crossval, by_stage, parameters : data frames as crossval.csv, per_class.csv and parameters.csv of this run, or None
-    Scores are of the merged predictions of all folds, each epoch scored alone, mean over seeds. Mean and sd over folds
-    are those of each seed, averaged. A column "difference" is this run minus the published network of the same depth.
-    """
+    crossval, by_stage, parameters : data frames as crossval.csv, per_class.csv, parameters.csv of this run, or None"""
     model = "pruned" if pruned else "full"
     columns = {f"published, L = {cells}": _published_column(dataset, cells, model) for cells in (7, 9, 11)}
     if crossval is not None:
@@ -115,10 +112,8 @@ def _column(heads, values, folds, classes, sizes):
         values = folds.groupby("seed").agg(over_folds, numeric_only=True).mean()  # over seeds
         for key in SCORES:
             column[f"{name} over folds of {HEADS[key]}", ""] = round(values.get(key, float("nan")) * factor(key), 6)
-    for key, head in BY_STAGE.items():
-        column |= {
-            (head, stage): round(100 * value, 6) for stage, value in zip(classes.stage, classes[key], strict=True)
-        }
+    by = classes.set_index("stage")
+    column |= {(head, s): round(100 * float(by.at[s, key]), 6) for key, head in BY_STAGE.items() for s in STAGES}
     column |= zip([(head, "") for head in SIZES], sizes, strict=True)
     return pd.Series(column, dtype=object)
 
