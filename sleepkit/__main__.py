@@ -84,8 +84,8 @@ def parser():
     add("--output", default=paths.WEIGHTS, metavar="FOLDER", help="folder for the files")
     add("--cells", type=int, default=7, help="depth L of the network")
     add("--device", default="cpu", help="where to train")
-    over = "stop after the training epoch in which they are over, to go on later (0: no limit)"
-    add("--max-minutes", type=float, default=0, help=over)
+    what = "stop after the training epoch in which they are over, to go on later (0: no limit)"
+    add("--max-minutes", type=float, default=0, help=what)
 
     add = command(bench, "measure against the customary way, or what a network costs")
     add("name", choices=("prepare", "search", "train", "prune", "infer"), help="what to measure")

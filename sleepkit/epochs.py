@@ -42,8 +42,7 @@ class EpochSet:
         """Twelve hex digits that name these epochs: all that there is of them, in their order."""
         from sleepkit.execution.checkpoint import fingerprint  # imports torch, which scoring may do without
 
-        arrays = [getattr(self, field.name) for field in fields(self) if field.name != "fs"]
-        return fingerprint({"fs": float(self.fs)}, *arrays)
+        return fingerprint({"fs": float(self.fs)}, *(getattr(self, f.name) for f in fields(self) if f.name != "fs"))
 
     @classmethod
     def load(cls, folder, nights=None):

@@ -71,13 +71,11 @@ def _of_first_network(profile, dataset, score):
 def _pruning(profile, dataset):
     size = published("parameters").query("dataset == @dataset and layers == 7").iloc[0]
     lost, share = zip(*(_of_pruning(one, dataset) for one in (profile, REAL)), strict=True)
-    verdict = "–"
-    if lost[0] is not None:
-        verdict = "as the paper says" if lost[0][0] <= NEXT_TO_NONE else "more than the paper says"
+    verdict = "as the paper says" if lost[0] and lost[0][0] <= NEXT_TO_NONE else "more than the paper says"
     intervals = ["–" if one is None else "{:.1f} ({:.1f} to {:.1f})".format(*one) for one in lost]
     zeroed = f"{100 * size.params_nonzero_after_pruning / size.params_total:.0f}, set to zero"
     return [
-        ("accuracy lost, points (95 % interval)", "0.1 to 0.2", *intervals, verdict),
+        ("accuracy lost, points (95 % interval)", "0.1 to 0.2", *intervals, verdict if lost[0] else "–"),
         ("parameters left, %", zeroed, *map(_shown, share), "removed for good"),
     ]
 

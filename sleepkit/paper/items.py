@@ -25,9 +25,7 @@ class Item:
     title: str  # in words
     notebook: str  # the one that computes its numbers
     datasets: tuple  # whose recordings it shows; () where it shows nobody's
-    networks: (
-        str  # "all", those of "stage 1" or "stage 2", the profile's "first", its "own" searches', "none": the search
-    )
+    networks: str  # those of "all", of "stage 1" or "stage 2", the "first", the searches' "own", or "none": the search
     function: Callable  # a `plot_...` that returns a figure or a `table_...` that returns a data frame
     data: Callable  # of a profile: the arguments of `function` but for the note, or None without results
     seeds: str = ""  # result file that names the seeds, where they are not those of crossval.csv
@@ -78,10 +76,6 @@ def _cell(dataset, kind):
     return lambda profile: (published_genotype(dataset), find(profile, f"stage1_{dataset}/genotype.json"), kind)
 
 
-def _training(profile):
-    return gather(profile, "training_curves.csv"), published("training_curves")
-
-
 def _search(profile):
     return find(profile, f"{STAGE1}/history.csv"), published("search_curve"), SEARCH_SAMPLES
 
@@ -93,10 +87,6 @@ def _epochs(profile):
 def _settings(profile):
     found = {words: find(profile, f"stage1_{name}/settings.json") for name, words in tables.DATASETS.items()}
     return ({name: settings for name, settings in found.items() if settings},)
-
-
-def _ablation_remarks(profile, table):
-    return [tables.ablation_note(read(profile, "stage2_prune/ablation.json"))]
 
 
 def _protocol_remarks(profile, table):
@@ -120,7 +110,8 @@ ITEMS = (
     *(Item(key, f"{dataset}_confusion", f"Confusion matrices, {tables.DATASETS[dataset]}", STAGE2, (dataset,),
            "all", figures.plot_confusion, _gathered(["confusion"], [dataset]))
       for key, dataset in zip(("fig09", "fig10"), BOTH, strict=True)),
-    Item("fig11", "training_curves", "Training curves per fold", STAGE2, BOTH, "all", figures.plot_training, _training),
+    Item("fig11", "training_curves", "Training curves per fold", STAGE2, BOTH, "all", figures.plot_training,
+         lambda profile: (gather(profile, "training_curves.csv"), published("training_curves"))),
     Item("fig12", "importance", "Importance of the filters per layer", STAGE2, EDF20, "first",
          figures.plot_importance, _needs(STAGE2, "filters.csv")),
     Item("fig13", "pruning_ratio", "Accuracy against pruning ratio", STAGE2, EDF20, "first",
@@ -144,7 +135,8 @@ ITEMS = (
     Item("tab07", "state_of_the_art", "Comparison with the state of the art", STAGE2, BOTH, "all",
          tables.table_state_of_the_art, _gathered(SIZES)),
     Item("tab08", "ablation", "Ablation", STAGE2, EDF20, "own",
-         tables.table_ablation, _needs(STAGE2, "ablation.csv"), f"{STAGE2}/ablation.csv", _ablation_remarks),
+         tables.table_ablation, _needs(STAGE2, "ablation.csv"), f"{STAGE2}/ablation.csv",
+         lambda profile, table: [tables.ablation_note(read(profile, f"{STAGE2}/ablation.json"))]),
     Item("tab09", "cost", "Inference cost", STAGE2, EDF20, "first", tables.table_cost, _needs(STAGE2, "cost.csv")),
     Item("tab10", "protocols", "Protocols and context", STAGE2, EDF20, "all",
          tables.table_protocols, _gathered(["crossval"], after=["edf20"]), remarks=_protocol_remarks),

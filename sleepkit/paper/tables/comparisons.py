@@ -37,10 +37,9 @@ COST |= {"epochs_per_s": "epochs per second"}  # columns of cost.csv and their h
 def table_state_of_the_art(crossval=None, parameters=None):
     """Table 7: what others report (most accurate first), what the paper reports, and this run, with their protocols.
     crossval, parameters : data frames as crossval.csv and parameters.csv of all notebooks, or None"""
-    known, parts = baselines(), []
+    known, parts = baselines().rename(columns={"macro_f1": "mf1", "mmacs": "macs"}), []
     for dataset, name in DATASETS.items():
         others = known[known.dataset.str.startswith(dataset)].sort_values("acc", ascending=False, kind="stable")
-        others = others.rename(columns={"macro_f1": "mf1", "mmacs": "macs"})
         parts.append(_named(others.assign(source=others.evidence), name))
         theirs = _published_scores(dataset).assign(protocol=PROTOCOL, source="published")
         stages = theirs.stage.map({1: "stage 1", 2: "stage 2, weights set to zero"})
@@ -48,8 +47,7 @@ def table_state_of_the_art(crossval=None, parameters=None):
         parts.append(_named(theirs.assign(method=names, macs=theirs.macs / 1e6), name))
         if crossval is not None:
             parts.append(_named(_found_networks(crossval, dataset, parameters), name))
-    table = pd.concat(parts, ignore_index=True).dropna(axis=1, how="all")
-    return table.astype({"parameters": "Int64"})
+    return pd.concat(parts, ignore_index=True).dropna(axis=1, how="all").astype({"parameters": "Int64"})
 
 
 def table_ablation(ablation):

@@ -61,9 +61,7 @@ def latex(table, label, caption, note=""):
     wrapped = f"p{{{max(0.95 - rest, 0.3 * sum(long)) / max(sum(long), 1):.2f}\\linewidth}}"
     columns = "".join("r" if right else wrapped if wide else "l" for right, wide in zip(numeric, long, strict=True))
     head = " & ".join(_stack(lines, right) for lines, right in zip(stacked, numeric, strict=True))
-    body = [
-        [rf"\textbf{{{text.translate(TEX)}}}" if bold else text.translate(TEX) for text, bold in row] for row in rows
-    ]
+    body = [[rf"\textbf{{{t.translate(TEX)}}}" if bold else t.translate(TEX) for t, bold in row] for row in rows]
     lines = [r"% needs \usepackage{booktabs,graphicx,textcomp}", r"\begin{table}", r"\centering", r"\small"]
     lines += [rf"\caption{{{caption.translate(TEX)}}}", rf"\label{{{label}}}"]
     lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%", rf"\begin{{tabular}}{{{columns}}}"]
@@ -104,10 +102,8 @@ def _best(values, head):
 
 
 def _cell(value, sd, decimals, signed):
-    if isinstance(value, str):
-        return value
-    if pd.isna(value):
-        return "–"
+    if isinstance(value, str) or pd.isna(value):
+        return value if isinstance(value, str) else "–"
     sign = "+" if signed and value else ""
     whole = float(value).is_integer() and not isinstance(value, float)
     text = f"{value:{sign},}" if whole else f"{value:{sign}.{decimals}f}"
