@@ -1,6 +1,7 @@
 """Command line, thin over the package: `python -m sleepkit --help`."""
 
 import argparse
+import importlib
 import sys
 
 from sleepkit import __version__
@@ -151,8 +152,7 @@ def score(arguments):
         return _stream(arguments)
     from sleepkit.scoring.report import score_files
 
-    given = _of(arguments, "recording", "output", "model", "channel", "context", "hypnogram")
-    score_files(*given.values())
+    score_files(arguments.recording, **_of(arguments, "output", "model", "channel", "context", "hypnogram"))
 
 
 def _stream(arguments):
@@ -166,11 +166,10 @@ def _stream(arguments):
     if context and model.context is None:
         print("the model holds no context: stages are the network's alone", file=sys.stderr)
     try:
-        found = score_stream(sys.stdin.buffer, sys.stdout, model, arguments.stream, context=context)
+        n, left, mean, largest = score_stream(sys.stdin.buffer, sys.stdout, model, arguments.stream, context=context)
     except BrokenPipeError:  # who reads the stages has seen enough
         sys.stdout = None
         return
-    n, left, mean, largest = found
     print(f"{n} epochs, latency {mean:.1f} ms on average, at most {largest:.1f} ms", file=sys.stderr)
     if left:
         print(f"the last {left} samples are no whole epoch and were left out", file=sys.stderr)
@@ -200,9 +199,7 @@ def release(arguments):
 
 
 def bench(arguments):
-    from importlib import import_module
-
-    import_module(f"sleepkit.bench.{arguments.name}").run()
+    importlib.import_module(f"sleepkit.bench.{arguments.name}").run()
 
 
 if __name__ == "__main__":

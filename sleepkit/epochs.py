@@ -1,7 +1,7 @@
 """Labelled 30-s epochs of many nights as arrays, each with an identity that nothing changes."""
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,8 +31,7 @@ class EpochSet:
 
     def subset(self, rows):
         """The epochs at `rows` (positions or a boolean mask), in that order."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "fs"}
-        return EpochSet(**{name: array[rows] for name, array in arrays.items()}, fs=self.fs)
+        return replace(self, **{f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "fs"})
 
     def counts(self):
         """Epochs per stage, (5,) int."""
@@ -43,15 +42,12 @@ class EpochSet:
         """Twelve hex digits that name these epochs: all that there is of them, in their order."""
         from sleepkit.execution.checkpoint import fingerprint  # imports torch, which scoring may do without
 
-        arrays = [getattr(self, field.name) for field in fields(self) if field.name != "fs"]
-        return fingerprint({"fs": float(self.fs)}, *arrays)
+        return fingerprint({"fs": float(self.fs)}, *(getattr(self, f.name) for f in fields(self) if f.name != "fs"))
 
     @classmethod
     def load(cls, folder, nights=None):
-        """Read prepared nights (`SC4001E0.npz`, ...) from `folder`, all or those named, in the order of their names.
-
-        ValueError for one that is missing, damaged, of another length or rate, or of the same night as another.
-        """
+        """Read prepared nights (`SC4001E0.npz`, ...) from `folder`, all or those named, in the order of their names;
+        ValueError for one that is missing, damaged, of another length or rate, or of the same night as another."""
         folder = Path(folder)
         # A name that starts with a dot is a file that a killed process was still writing.
         found = {path.stem: path for path in sorted(folder.glob("[!.]*.npz"))}
@@ -92,9 +88,7 @@ class PreparedNight:
 
 def read_prepared(path, whole=True):
     """Read a prepared night: `.npz` with x (n, samples) or (n, samples, 1), y (n,), fs and, if known, ch_label.
-
-    whole : whether every sample must be finite and every label a position in STAGES
-    """
+    whole : whether every sample must be finite and every label a position in STAGES"""
     again = "prepare the night again from its recording"
     try:
         # numpy leaves a file open that turns out to be damaged; this one is closed whatever happens

@@ -43,22 +43,16 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class NetworkKey:
-    """What tells one trained network from another.
+    """What tells one trained network from another."""
 
-    protocol : name of a Protocol;  dataset : "edf20", "edf78" or one's own
-    origin : of its genotype, "published", "searched", or "nested" (a search in every fold)
-    variant : how stage 2 made it where that was not by pruning and fine-tuning, a name of METHODS; else ""
-    pruned : share of its filters that was removed
-    """
-
-    protocol: str
-    dataset: str
-    origin: str
+    protocol: str  # name of a Protocol
+    dataset: str  # "edf20", "edf78" or one's own
+    origin: str  # of its genotype: "published", "searched", or "nested" (a search in every fold)
     channels: int
     cells: int
-    pruned: float = 0.0
+    pruned: float = 0.0  # share of its filters that was removed
     seed: int = 0
-    variant: str = ""
+    variant: str = ""  # how stage 2 made it where that was not by pruning and fine-tuning, a name of METHODS
 
     @property
     def label(self):

@@ -11,11 +11,10 @@ from sleepkit.results import find, gather
 
 REAL = "first5s-cpu"  # the profile whose results on real nights are committed
 NEXT_TO_NONE = 0.5  # points of accuracy; the paper reports 0.1 to 0.2
-SIMULATED = "simulated nights: says nothing about people"
 
 
 def settings_table(*settings, paper=None):
-    """Settings (frozen dataclasses with the paper's EDF-20 defaults) as a data frame setting, paper, this run;
+    """Frozen dataclasses, whose defaults are the paper's for EDF-20, as a data frame setting, paper, this run;
     paper : dict setting -> value in the paper where that is not the default."""
     rows = {}
     for one in settings:
@@ -28,16 +27,14 @@ def settings_table(*settings, paper=None):
 
 
 def answer(notebook, run):
-    """A data frame with a row per question of a notebook ("prepare", "stage1", "stage2"). Nothing is asserted: an
-    outcome is what it is.
-
-    run : name of the profile, or an object with `profile` and perhaps `dataset`
-    """
+    """A data frame with a row per question of a notebook ("prepare", "stage1", "stage2"); nothing is asserted.
+    run : name of the profile, or an object with `profile` and perhaps `dataset`"""
     profile, dataset = getattr(run, "profile", run), getattr(run, "dataset", "edf20")
     rows = {"prepare": _epochs, "stage1": _accuracy, "stage2": _pruning}[notebook](profile, dataset)
     table = pd.DataFrame(rows, columns=["question", "published", "this run", "real nights", "verdict"])
     facts = find(profile, "preparation.json")
-    return table.assign(verdict=SIMULATED) if facts and facts["simulated"] else table
+    simulated = facts and facts["simulated"]
+    return table.assign(verdict="simulated nights: says nothing about people") if simulated else table
 
 
 def _epochs(profile, dataset):
@@ -46,22 +43,18 @@ def _epochs(profile, dataset):
         n = 0 if nights is None else nights[nights.dataset == dataset].n_epochs.sum()
         return f"{n:,}" if n else "–"
 
-    known = f"{sum(PREPARED_COUNTS[dataset].values()):,}"
-    verdict = "the paper's epochs" if counted(profile) == known else "other nights, or not all of them"
-    return [(f"epochs of EDF-{dataset[3:]}", known, counted(profile), counted(REAL), verdict)]
+    known, ours = f"{sum(PREPARED_COUNTS[dataset].values()):,}", counted(profile)
+    verdict = "the paper's epochs" if ours == known else "other nights, or not all of them"
+    return [(f"epochs of EDF-{dataset[3:]}", known, ours, counted(REAL), verdict)]
 
 
 def _accuracy(profile, dataset):
-    matrix = published_confusion(f"{dataset}_L7_full")
-    rows = []
+    theirs, rows = scores(published_confusion(f"{dataset}_L7_full")), []
     for name, words in (("acc", "accuracy on new people, %"), ("mf1", "macro-F1 on new people, %")):
-        ours, real = (_of_first_network(one, dataset, name) for one in (profile, REAL))
-        verdict = (
-            "–"
-            if ours is None
-            else f"{100 * scores(matrix)[name] - ours:.1f} points below, by a protocol that keeps people apart"
-        )
-        rows.append((words, f"{100 * scores(matrix)[name]:.1f}, epochwise", _shown(ours), _shown(real), verdict))
+        known, ours = 100 * theirs[name], _of_first_network(profile, dataset, name)
+        below = "–" if ours is None else f"{known - ours:.1f} points below, by a protocol that keeps people apart"
+        real = _shown(_of_first_network(REAL, dataset, name))
+        rows.append((words, f"{known:.1f}, epochwise", _shown(ours), real, below))
     return rows
 
 
@@ -78,13 +71,11 @@ def _of_first_network(profile, dataset, score):
 def _pruning(profile, dataset):
     size = published("parameters").query("dataset == @dataset and layers == 7").iloc[0]
     lost, share = zip(*(_of_pruning(one, dataset) for one in (profile, REAL)), strict=True)
-    verdict = "–"
-    if lost[0] is not None:
-        verdict = "as the paper says" if lost[0][0] <= NEXT_TO_NONE else "more than the paper says"
+    verdict = "as the paper says" if lost[0] and lost[0][0] <= NEXT_TO_NONE else "more than the paper says"
     intervals = ["–" if one is None else "{:.1f} ({:.1f} to {:.1f})".format(*one) for one in lost]
     zeroed = f"{100 * size.params_nonzero_after_pruning / size.params_total:.0f}, set to zero"
     return [
-        ("accuracy lost, points (95 % interval)", "0.1 to 0.2", *intervals, verdict),
+        ("accuracy lost, points (95 % interval)", "0.1 to 0.2", *intervals, verdict if lost[0] else "–"),
         ("parameters left, %", zeroed, *map(_shown, share), "removed for good"),
     ]
 

@@ -14,11 +14,9 @@ ALONE = "published numbers alone"
 
 
 def show(key, run):
-    """Draw an item ("fig06") from the results of a profile and save it under figures/<profile>/.
-
-    run : name of the profile, or an object with an attribute `profile`
-    returns the saved picture or the table; without results, a line that says which command makes them
-    """
+    """Draw an item ("fig06") from the results of a profile, save it under figures/<profile>/ and return the picture or
+    the table; without results, a line that says which command makes them.
+    run : name of the profile, or an object with an attribute `profile`"""
     profile, entry = getattr(run, "profile", run), item(key)
     note = provenance(profile, entry)
     drawn = entry.draw(profile, note)
@@ -98,8 +96,7 @@ def _row(profile, entry):
     files, source = entry.files(profile), f"`{entry.notebook}`"
     if not all(file.exists() for file in files):
         return entry.key, entry.title, "missing", source, f"`make reproduce PROFILE={profile}`", ""
-    links = ", ".join(f"[{file.name}]({file.name})" for file in files)
-    time = paths.run_time(profile, entry.notebook)
+    links, time = ", ".join(f"[{file.name}]({file.name})" for file in files), paths.run_time(profile, entry.notebook)
     took = f"{float(time.read_text()):.0f} s" if time.exists() else ""
     source = ALONE if published_alone(profile, entry) else source
     return entry.key, entry.title, links, source, f"`{command(profile, entry.notebook)}`", took

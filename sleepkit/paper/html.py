@@ -1,7 +1,5 @@
-"""The executed notebooks as one static site: a page for each, and a start page with all tables and figures.
-
-Nothing on it needs a script or the network: formulas are MathML, pictures lie beside the pages.
-"""
+"""The executed notebooks as one static site: a page for each, and a start page with all tables and figures. Nothing on
+it needs a script or the network: formulas are MathML, pictures lie beside the pages."""
 
 import ast
 import base64
@@ -51,19 +49,16 @@ class Renderer(IPythonRenderer):
 
 
 def build(notebooks, drawn, output):
-    """Write the site into the folder `output` and return the path of its start page.
-
-    notebooks : folder of the five executed notebooks;  drawn : folder of a profile's tables and figures
-    Raises ValueError for a notebook or file that is missing, not executed or damaged, and for a bad formula.
-    """
+    """Write the site into the folder `output` and return the path of its start page; ValueError for a notebook or file
+    that is missing, not executed or damaged, and for a bad formula.
+    notebooks : folder of the five executed notebooks;  drawn : folder of a profile's tables and figures"""
     drawn, output = Path(drawn), Path(output)
     index = _existing(drawn / "index.md", f"`make figures PROFILE={drawn.name}` writes it").read_text("utf-8")
     pages, files, summaries = {}, {}, []
     for name in sorted(set(LINK.findall(index))):
         path = _existing(drawn / name, f"{drawn}/index.md lists it; `make figures PROFILE={drawn.name}` draws it")
         if path.suffix == ".md":
-            text = path.read_text("utf-8")
-            pages[path.stem] = heading(text) or name, markdown(text, drawn)
+            pages[path.stem] = heading(text := path.read_text("utf-8")) or name, markdown(text, drawn)
         else:
             files[name] = light_png(path)[1] if path.suffix == ".png" else path.read_bytes()
     exporter = HTMLExporter(template_name="basic", filters={"markdown2html": markdown})
@@ -82,8 +77,7 @@ def build(notebooks, drawn, output):
     for name, content in files.items():
         with written(output / name) as temporary:
             temporary.write_bytes(content)
-    size = sum(len(content) for content in files.values())
-    print(f"{len(pages)} pages, {size / 1e6:.1f} MB: {output / 'index.html'}")
+    print(f"{len(pages)} pages, {sum(map(len, files.values())) / 1e6:.1f} MB: {output / 'index.html'}")
     return output / "index.html"
 
 
@@ -116,8 +110,7 @@ def opening(notebook):
 
 def heading(text):
     """The first heading in a piece of Markdown, or nothing."""
-    found = re.search(r"^#+ (.+)$", text, re.MULTILINE)
-    return found[1] if found else ""
+    return next(iter(re.findall(r"^#+ (.+)$", text, re.MULTILINE)), "")
 
 
 def extract_pictures(notebook, name):

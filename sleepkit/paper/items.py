@@ -11,36 +11,25 @@ from sleepkit.results import find, gather, read
 
 EDF20, BOTH = ("edf20",), ("edf20", "edf78")
 CELLS = ("Normal", "normal"), ("Reduction", "reduce")
+STAGE1, STAGE2 = "stage1_edf20", "stage2_prune"
 SIZES = "crossval", "parameters"
 SEARCHED = "weights.npz", "removed_operations.csv", "history.csv", "genotype.json"
 
 
 @dataclass(frozen=True)
 class Item:
-    """A numbered table or figure.
+    """A numbered table or figure."""
 
-    key : "fig06"; the number never changes
-    slug, title : of its files, and in words
-    notebook : the one that computes its numbers
-    datasets : whose recordings it shows; () where it shows nobody's
-    networks : whose numbers: those of "all" networks, of "stage 1" or "stage 2", of the "first" of the profile, of its
-        "own" searches, or of "none" (the search alone)
-    function : a `plot_...` that returns a figure or a `table_...` that returns a data frame
-    data : function of a profile that returns the arguments of `function` but for the note, or None without results
-    seeds : result file that names the seeds, where they are not those of crossval.csv
-    remarks : function of a profile and the table that returns a list of sentences for its foot
-    """
-
-    key: str
-    slug: str
-    title: str
-    notebook: str
-    datasets: tuple
-    networks: str
-    function: Callable
-    data: Callable
-    seeds: str = ""
-    remarks: Callable = lambda profile, table: []
+    key: str  # "fig06"; the number never changes
+    slug: str  # of its files
+    title: str  # in words
+    notebook: str  # the one that computes its numbers
+    datasets: tuple  # whose recordings it shows; () where it shows nobody's
+    networks: str  # those of "all", of "stage 1" or "stage 2", the "first", the searches' "own", or "none": the search
+    function: Callable  # a `plot_...` that returns a figure or a `table_...` that returns a data frame
+    data: Callable  # of a profile: the arguments of `function` but for the note, or None without results
+    seeds: str = ""  # result file that names the seeds, where they are not those of crossval.csv
+    remarks: Callable = lambda profile, table: []  # sentences for the foot of a table
 
     @property
     def is_figure(self):
@@ -62,17 +51,17 @@ class Item:
 
 def item(key):
     """The item with that key ("fig06"); ValueError lists the keys there are."""
-    for entry in ITEMS:
-        if entry.key == key:
-            return entry
-    raise ValueError(f"no item {key!r}; known: {', '.join(entry.key for entry in ITEMS)}")
+    known = {entry.key: entry for entry in ITEMS}
+    if key not in known:
+        raise ValueError(f"no item {key!r}; known: {', '.join(known)}")
+    return known[key]
 
 
-def _needs(*names):
-    """Data of an item that is drawn from these result files alone."""
+def _needs(notebook, *names):
+    """Data of an item that is drawn from these result files of one notebook alone."""
 
     def data(profile):
-        found = [find(profile, name) for name in names]
+        found = [find(profile, f"{notebook}/{name}") for name in names]
         return None if any(file is None for file in found) else found
 
     return data
@@ -87,12 +76,8 @@ def _cell(dataset, kind):
     return lambda profile: (published_genotype(dataset), find(profile, f"stage1_{dataset}/genotype.json"), kind)
 
 
-def _training(profile):
-    return gather(profile, "training_curves.csv"), published("training_curves")
-
-
 def _search(profile):
-    return find(profile, "stage1_edf20/history.csv"), published("search_curve"), SEARCH_SAMPLES
+    return find(profile, f"{STAGE1}/history.csv"), published("search_curve"), SEARCH_SAMPLES
 
 
 def _epochs(profile):
@@ -104,10 +89,6 @@ def _settings(profile):
     return ({name: settings for name, settings in found.items() if settings},)
 
 
-def _ablation_remarks(profile, table):
-    return [tables.ablation_note(read(profile, "stage2_prune/ablation.json"))]
-
-
 def _protocol_remarks(profile, table):
     predictions, kept = (find(profile, f"stage1_edf20/{name}.npz") for name in ("predictions", "kept"))
     gap = tables.protocol_gap(gather(profile, "crossval.csv"), "edf20", predictions, kept)
@@ -116,49 +97,48 @@ def _protocol_remarks(profile, table):
 
 # fmt: off
 ITEMS = (
-    Item("fig01", "framework", "The two-stage framework", "figures", (), "none",
-         figures.plot_framework, _gathered(())),
+    Item("fig01", "framework", "The two-stage framework", "figures", (), "none", figures.plot_framework, _gathered(())),
     *(Item(f"fig0{number}", f"{dataset}_{word.lower()}_cell", f"{word} cell, {tables.DATASETS[dataset]}",
            f"stage1_{dataset}", (dataset,), "none", figures.plot_cells, _cell(dataset, kind))
       for number, (dataset, (word, kind)) in enumerate(product(BOTH, CELLS), start=2)),
-    Item("fig06", "search_curves", "Search curves and pruning rounds", "stage1_edf20", EDF20, "none",
+    Item("fig06", "search_curves", "Search curves and pruning rounds", STAGE1, EDF20, "none",
          figures.plot_search, _search),
-    Item("fig07", "sharpening", "How the architecture weights sharpen", "stage1_edf20", EDF20, "none",
-         figures.plot_sharpening, _needs(*(f"stage1_edf20/{name}" for name in SEARCHED))),
-    Item("fig08", "removed_epochs", "What data pruning removes", "stage1_edf20", EDF20, "none",
-         figures.plot_removed, _needs("stage1_edf20/voe.npz", "stage1_edf20/examples.npz")),
-    *(Item(key, f"{dataset}_confusion", f"Confusion matrices, {tables.DATASETS[dataset]}", "stage2_prune", (dataset,),
+    Item("fig07", "sharpening", "How the architecture weights sharpen", STAGE1, EDF20, "none",
+         figures.plot_sharpening, _needs(STAGE1, *SEARCHED)),
+    Item("fig08", "removed_epochs", "What data pruning removes", STAGE1, EDF20, "none",
+         figures.plot_removed, _needs(STAGE1, "voe.npz", "examples.npz")),
+    *(Item(key, f"{dataset}_confusion", f"Confusion matrices, {tables.DATASETS[dataset]}", STAGE2, (dataset,),
            "all", figures.plot_confusion, _gathered(["confusion"], [dataset]))
       for key, dataset in zip(("fig09", "fig10"), BOTH, strict=True)),
-    Item("fig11", "training_curves", "Training curves per fold", "stage2_prune", BOTH, "all",
-         figures.plot_training, _training),
-    Item("fig12", "importance", "Importance of the filters per layer", "stage2_prune", EDF20, "first",
-         figures.plot_importance, _needs("stage2_prune/filters.csv")),
-    Item("fig13", "pruning_ratio", "Accuracy against pruning ratio", "stage2_prune", EDF20, "first",
-         figures.plot_sweep, _needs("stage2_prune/sweep.csv"), "stage2_prune/sweep.csv"),
-    Item("fig14", "cost_accuracy", "Accuracy against parameters and MACs", "stage2_prune", BOTH, "all",
+    Item("fig11", "training_curves", "Training curves per fold", STAGE2, BOTH, "all", figures.plot_training,
+         lambda profile: (gather(profile, "training_curves.csv"), published("training_curves"))),
+    Item("fig12", "importance", "Importance of the filters per layer", STAGE2, EDF20, "first",
+         figures.plot_importance, _needs(STAGE2, "filters.csv")),
+    Item("fig13", "pruning_ratio", "Accuracy against pruning ratio", STAGE2, EDF20, "first",
+         figures.plot_sweep, _needs(STAGE2, "sweep.csv"), f"{STAGE2}/sweep.csv"),
+    Item("fig14", "cost_accuracy", "Accuracy against parameters and MACs", STAGE2, BOTH, "all",
          figures.plot_tradeoff, _gathered(SIZES)),
-    Item("fig15", "night", "One night: expert, network, network with context", "stage1_edf20", EDF20, "first",
-         figures.plot_night, _needs("stage1_edf20/predictions.npz")),
-    Item("fig16", "calibration", "Reliability before and after pruning and temperature scaling", "stage2_prune",
-         EDF20, "first", figures.plot_calibration, _needs("stage2_prune/calibration.csv")),
-    Item("fig17", "latency", "Latency and size on one CPU thread", "stage2_prune", EDF20, "first",
-         figures.plot_latency, _needs("stage2_prune/cost.csv")),
+    Item("fig15", "night", "One night: expert, network, network with context", STAGE1, EDF20, "first",
+         figures.plot_night, _needs(STAGE1, "predictions.npz")),
+    Item("fig16", "calibration", "Reliability before and after pruning and temperature scaling", STAGE2,
+         EDF20, "first", figures.plot_calibration, _needs(STAGE2, "calibration.csv")),
+    Item("fig17", "latency", "Latency and size on one CPU thread", STAGE2, EDF20, "first",
+         figures.plot_latency, _needs(STAGE2, "cost.csv")),
     Item("tab01", "epochs", "Epochs per stage before and after data pruning", "prepare", BOTH, "none",
          tables.table_epochs, _epochs),
-    Item("tab02", "settings", "Search space and hyper-parameters", "stage1_edf20", BOTH, "none",
+    Item("tab02", "settings", "Search space and hyper-parameters", STAGE1, BOTH, "none",
          tables.table_settings, _settings),
     *(Item(f"tab0{number}", f"{dataset}_stage{stage}", f"{tables.DATASETS[dataset]}, stage {stage}",
-           "stage2_prune" if stage == 2 else f"stage1_{dataset}", (dataset,), f"stage {stage}",
+           STAGE2 if stage == 2 else f"stage1_{dataset}", (dataset,), f"stage {stage}",
            tables.table_stage, _gathered(["crossval", "per_class", "parameters"], [dataset, stage == 2]))
       for number, (dataset, stage) in enumerate(product(BOTH, (1, 2)), start=3)),
-    Item("tab07", "state_of_the_art", "Comparison with the state of the art", "stage2_prune", BOTH, "all",
+    Item("tab07", "state_of_the_art", "Comparison with the state of the art", STAGE2, BOTH, "all",
          tables.table_state_of_the_art, _gathered(SIZES)),
-    Item("tab08", "ablation", "Ablation", "stage2_prune", EDF20, "own",
-         tables.table_ablation, _needs("stage2_prune/ablation.csv"), "stage2_prune/ablation.csv", _ablation_remarks),
-    Item("tab09", "cost", "Inference cost", "stage2_prune", EDF20, "first",
-         tables.table_cost, _needs("stage2_prune/cost.csv")),
-    Item("tab10", "protocols", "Protocols and context", "stage2_prune", EDF20, "all",
+    Item("tab08", "ablation", "Ablation", STAGE2, EDF20, "own",
+         tables.table_ablation, _needs(STAGE2, "ablation.csv"), f"{STAGE2}/ablation.csv",
+         lambda profile, table: [tables.ablation_note(read(profile, f"{STAGE2}/ablation.json"))]),
+    Item("tab09", "cost", "Inference cost", STAGE2, EDF20, "first", tables.table_cost, _needs(STAGE2, "cost.csv")),
+    Item("tab10", "protocols", "Protocols and context", STAGE2, EDF20, "all",
          tables.table_protocols, _gathered(["crossval"], after=["edf20"]), remarks=_protocol_remarks),
     Item("tab11", "departures", "Departures: paper, released code, companion", "figures", (), "none",
          tables.table_departures, _gathered(())),

@@ -14,22 +14,15 @@ FOLDER = Path(__file__).parent
 
 # Epochs per stage after preparation, before any data pruning: the released logs give the totals per night, the class
 # counts follow from the official hypnograms and agree with those totals.
-PREPARED_COUNTS = {
-    "edf20": dict(zip(STAGES, (8285, 2804, 17799, 5703, 7717), strict=True)),
-    "edf78": dict(zip(STAGES, (65951, 21522, 69132, 13039, 25835), strict=True)),
-}
+PREPARED_COUNTS = {"edf20": (8285, 2804, 17799, 5703, 7717), "edf78": (65951, 21522, 69132, 13039, 25835)}
+PREPARED_COUNTS = {name: dict(zip(STAGES, counts, strict=True)) for name, counts in PREPARED_COUNTS.items()}
 
 # Samples of each half of EDF-20 at the start and after the pruning rounds of epochs 5, 10, 15, 20 (released search).
 HALVES = {"n_train": (21154, 20097, 19063, 18050, 17062), "n_valid": (21154, 20097, 19169, 18427, 17897)}
 SEARCH_SAMPLES = pd.DataFrame({"epoch": (1, 6, 11, 16, 21), **HALVES})
 
 # Multiplications of the published full networks on 3000 samples, by depth; counted here (sleepkit.network.size).
-FULL_MACS = {
-    "edf20": {7: 81.34e6, 9: 100.06e6, 11: 133.37e6},
-    "edf78": {7: 74.41e6, 9: 89.69e6, 11: 118.10e6},
-}
-
-# How every published accuracy was measured.
+FULL_MACS = {"edf20": {7: 81.34e6, 9: 100.06e6, 11: 133.37e6}, "edf78": {7: 74.41e6, 9: 89.69e6, 11: 118.10e6}}
 PROTOCOL = "epochwise (5 folds over the epochs that data pruning kept; best epoch on the test fold)"
 
 
@@ -42,11 +35,9 @@ def published(name):
 
 
 def baselines():
-    """What other methods reach: baselines.csv (scores in percent but for kappa, mmacs in millions), with one row more.
-
-    The row is AttnSleep on the first 5 s of every epoch, from the predictions that its repository stores
-    (swapnil5053/AttnSleep-EEG-5s, MIT). The number printed there is the mean over folds; here the folds are merged.
-    """
+    """What other methods reach: baselines.csv (scores in percent but for kappa, mmacs in millions), with one row more:
+    AttnSleep on the first 5 s of every epoch, from the predictions that its repository stores
+    (swapnil5053/AttnSleep-EEG-5s, MIT). The number printed there is the mean over folds; here the folds are merged."""
     table = published("baselines")
     found = scores(published("attnsleep_first5s")[CELLS].sum().to_numpy().reshape(5, 5))
     percent = {"acc": found["acc"], "macro_f1": found["mf1"], "mgm": found["mgm"]}
@@ -57,9 +48,7 @@ def baselines():
 
 def published_networks(dataset):
     """The six published networks on "edf20" or "edf78": stage, C, L, parameters, MACs and the scores of `metrics`.
-
-    The released pruning sets weights to zero, so a network of stage 2 keeps its size.
-    """
+    The released pruning sets weights to zero, so a network of stage 2 keeps its size."""
     sizes, rows = published("parameters").query("dataset == @dataset").set_index("layers"), []
     for stage, model in ((1, "full"), (2, "pruned")):
         for cells, macs in FULL_MACS[dataset].items():
@@ -75,8 +64,7 @@ def published_confusion(key):
 
 def published_genotype(key):
     """The genotype that the authors' results on "edf20" or "edf78" use."""
-    cells = _entry("genotypes", key)
-    return Genotype(cells["normal"], cells["reduce"])
+    return Genotype(**_entry("genotypes", key))
 
 
 def _entry(name, key):

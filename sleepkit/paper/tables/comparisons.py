@@ -12,7 +12,7 @@ from sleepkit.paper.tables.formats import HEADS, factor
 from sleepkit.paper.tables.runs import DATASETS
 from sleepkit.results import SCORES, of_stage_2
 
-KEYS = ["genotype", "protocol", "context", "pruned", "channels", "cells"]
+KEYS, SHORT = ["genotype", "protocol", "context", "pruned", "channels", "cells"], {"cells": "L", "channels": "C"}
 DIFFERENCES = {key: f"difference of {HEADS[key].replace('%', 'points')}" for key in ("acc", "mf1", "kappa")}
 NIGHT = ", context of the night"
 CONTEXTS = {"none": "", "forward": ", context of the past", "both": NIGHT, "both+rarity": f"{NIGHT} with rarity"}
@@ -28,23 +28,18 @@ GAP = (
 )
 NESTED = "where every fold searches, by a smaller search, and prunes data without its test subjects, too."
 SCORE_COLUMNS = [column for key in SCORES for column in (HEADS[key], f"{HEADS[key]} sd")]
-# Columns of cost.csv and their heads; those after the first four are divided by their unit.
 COST = {"network": "network", "runtime": "runtime", "samples": "samples of an epoch", "params": "parameters"}
 COST |= {"macs": "MACs, M", "file_bytes": "file, kB", "median_ms": "median, ms per epoch"}
 COST |= {"p95_ms": "95th percentile, ms per epoch", "peak_mb": "peak memory, MB", "startup_s": "start-up, s"}
-COST |= {"epochs_per_s": "epochs per second"}
-UNITS = {"macs": 1e6, "file_bytes": 1e3}
+COST |= {"epochs_per_s": "epochs per second"}  # columns of cost.csv and their heads
 
 
 def table_state_of_the_art(crossval=None, parameters=None):
     """Table 7: what others report (most accurate first), what the paper reports, and this run, with their protocols.
-
-    crossval, parameters : data frames as crossval.csv and parameters.csv of all notebooks, or None
-    """
-    known, parts = baselines(), []
+    crossval, parameters : data frames as crossval.csv and parameters.csv of all notebooks, or None"""
+    known, parts = baselines().rename(columns={"macro_f1": "mf1", "mmacs": "macs"}), []
     for dataset, name in DATASETS.items():
         others = known[known.dataset.str.startswith(dataset)].sort_values("acc", ascending=False, kind="stable")
-        others = others.rename(columns={"macro_f1": "mf1", "mmacs": "macs"})
         parts.append(_named(others.assign(source=others.evidence), name))
         theirs = _published_scores(dataset).assign(protocol=PROTOCOL, source="published")
         stages = theirs.stage.map({1: "stage 1", 2: "stage 2, weights set to zero"})
@@ -52,21 +47,17 @@ def table_state_of_the_art(crossval=None, parameters=None):
         parts.append(_named(theirs.assign(method=names, macs=theirs.macs / 1e6), name))
         if crossval is not None:
             parts.append(_named(_found_networks(crossval, dataset, parameters), name))
-    table = pd.concat(parts, ignore_index=True).dropna(axis=1, how="all")
-    return table.astype({"parameters": "Int64"})
+    return pd.concat(parts, ignore_index=True).dropna(axis=1, how="all").astype({"parameters": "Int64"})
 
 
 def table_ablation(ablation):
     """Table 8: a row per variant of ablation.csv in its order, mean over the seeds and sd where there are several."""
     by_variant = ablation.groupby("variant", sort=False)
-    table = pd.DataFrame({"seeds": by_variant.seed.nunique()})
-    for key in SCORES:
-        table = table.join(_mean_sd(by_variant[key], key))
+    table = _over_seeds(by_variant)
     table["parameters"] = by_variant.params.mean().round().astype(int)
     table["MACs, M"] = by_variant.macs.mean() / 1e6
     table["epochs trained on"] = by_variant.trained_on.mean().round().astype(int)
-    table["epochs scored"] = by_variant.n.first()
-    return table.reset_index()
+    return table.assign(**{"epochs scored": by_variant.n.first()}).reset_index()
 
 
 def ablation_note(facts):
@@ -84,17 +75,14 @@ def ablation_note(facts):
 
 def table_cost(cost):
     """Table 9: what one epoch costs on one CPU thread, a row per length, network and runtime of cost.csv."""
-    rows = cost.sort_values("samples", kind="stable")
-    values = {column: rows[column] / UNITS.get(column, 1) for column in list(COST)[4:]}
-    return rows.assign(**values)[list(COST)].rename(columns=COST)
+    rows = cost.assign(macs=cost.macs / 1e6, file_bytes=cost.file_bytes / 1e3).sort_values("samples", kind="stable")
+    return rows.astype(dict.fromkeys(list(COST)[4:], float))[list(COST)].rename(columns=COST)
 
 
 def table_protocols(crossval, dataset):
     """Table 10: the networks of a data set by protocol and context, merged predictions; published ones first.
-
-    crossval : data frame as crossval.csv, or None
     Differences are this run minus the published network of the same stage and depth L, whose protocol is another.
-    """
+    crossval : data frame as crossval.csv, or None"""
     table = _published_scores(dataset).assign(source="published", protocol=EPOCHWISE.name, context="none", seeds=1)
     if crossval is not None:
         table = pd.concat([table, _found_scores(crossval, dataset)], ignore_index=True)
@@ -104,11 +92,9 @@ def table_protocols(crossval, dataset):
 
 def protocol_gap(crossval, dataset, predictions=None, kept=None):
     """A sentence for every network that both protocols tested with the same seeds, and for the nested search.
-
     crossval : data frame as crossval.csv, or None
     predictions, kept : dicts of arrays as predictions.npz and kept.npz, or None; with them, the network of the
-        predictions is compared on the epochs that both protocols score, too
-    """
+        predictions is compared on the epochs that both protocols score, too"""
     if crossval is None:
         return ""
     pooled = crossval[(crossval.fold == "pooled") & (crossval.context == "none") & (crossval.dataset == dataset)]
@@ -122,8 +108,7 @@ def protocol_gap(crossval, dataset, predictions=None, kept=None):
             theirs, ours = scored.loc[EPOCHWISE.name].to_numpy(), scored.loc[SUBJECTWISE.name].to_numpy()
             gap = f"{theirs[0]:.1f} % accuracy epochwise, {ours[0]:.1f} % subjectwise, {_points(theirs - ours)}"
             gap += f", seed {', '.join(map(str, seeds))}"
-            same = _on_the_same_epochs(crossval, predictions, kept, network)
-            if same is not None:
+            if (same := _on_the_same_epochs(crossval, predictions, kept, network)) is not None:
                 seed, theirs, ours = same
                 gap += f"; subjectwise on the same epochs, seed {seed}, {ours[0]:.1f} %, {_points(theirs - ours)}"
             sentences.append(f"{name}: {gap}.")
@@ -141,8 +126,7 @@ def _on_the_same_epochs(crossval, predictions, kept, network):
     predictions are of another network, or not of all those epochs."""
     if predictions is None or kept is None:
         return None
-    keys = json.loads(str(predictions["network"]))
-    names = ["genotype", "channels", "cells", "pruned", "protocol"]
+    keys, names = json.loads(str(predictions["network"])), ["genotype", "channels", "cells", "pruned", "protocol"]
     ids = np.concatenate([kept["train"], kept["valid"]])
     rows = np.isin(predictions["id"], ids)
     wanted = dict(zip(names, (*network, EPOCHWISE.name), strict=True)) | {"fold": "pooled", "seed": keys["seed"]}
@@ -151,8 +135,8 @@ def _on_the_same_epochs(crossval, predictions, kept, network):
     if not same or rows.sum() != len(ids) or len(epochwise) != 1:
         return None
     values = scores(confusion(predictions["y"][rows], predictions["prob"][rows].argmax(axis=1)))
-    theirs = 100 * epochwise[["acc", "mf1"]].to_numpy(float)[0]
-    return keys["seed"], theirs, np.array([100 * values["acc"], 100 * values["mf1"]])
+    theirs, ours = epochwise[["acc", "mf1"]].to_numpy(float)[0], np.array([values["acc"], values["mf1"]])
+    return keys["seed"], 100 * theirs, 100 * ours
 
 
 def table_departures():
@@ -162,18 +146,14 @@ def table_departures():
 
 def _published_scores(dataset):
     rows = published_networks(dataset)
-    values = {HEADS[key]: rows[key] * factor(key) for key in SCORES}
-    return rows.drop(columns=SCORES).assign(**values)
+    rows[SCORES] *= [factor(key) for key in SCORES]
+    return rows.rename(columns=HEADS)
 
 
 def _found_scores(crossval, dataset):
     """A row per network of this run: keys, source, stage, seeds, scores and sd, differences from the published."""
     pooled = crossval[(crossval.fold == "pooled") & (crossval.dataset == dataset)]
-    by_network = pooled.groupby(KEYS)
-    found = pd.DataFrame({"seeds": by_network.seed.nunique()})
-    for key in SCORES:
-        found = found.join(_mean_sd(by_network[key], key))
-    found = found.reset_index().rename(columns={"cells": "L", "channels": "C"})
+    found = _over_seeds(pooled.groupby(KEYS)).reset_index().rename(columns=SHORT)
     found["stage"] = 1 + of_stage_2(found)
     whole = (found.stage == 2) & (found.pruned == 0)
     found["source"] = "this run, " + found.genotype + np.where(whole, ", not pruned", "")
@@ -187,8 +167,7 @@ def _found_scores(crossval, dataset):
 
 def _found_networks(crossval, dataset, parameters):
     """The networks of this run as rows of table 7."""
-    sizes = parameters[["genotype", "channels", "cells", "pruned", "params", "macs"]].drop_duplicates()
-    sizes = sizes.rename(columns={"cells": "L", "channels": "C"})
+    sizes = parameters.rename(columns=SHORT)[["genotype", "C", "L", "pruned", "params", "macs"]].drop_duplicates()
     found = _found_scores(crossval, dataset).merge(sizes, on=["genotype", "C", "L", "pruned"], how="left")
     folds = crossval[crossval.fold != "pooled"].groupby("protocol").fold.nunique()
     head = found.source + ", stage " + found.stage.astype(str) + ", L = " + found.L.astype(str)
@@ -199,14 +178,13 @@ def _found_networks(crossval, dataset, parameters):
 
 def _named(rows, dataset):
     """Rows under the heads of table 7."""
-    heads = {key: HEADS[key] for key in SCORES} | {"params": "parameters", "macs": "MACs, M"}
     numbers = [*SCORE_COLUMNS, DIFFERENCES["acc"], "parameters", "MACs, M"]
-    columns = ["data set", "method", *numbers, "protocol", "source"]
-    rows = rows.rename(columns=heads).assign(**{"data set": dataset})
-    return rows.reindex(columns=columns).astype(dict.fromkeys(numbers, float))
+    rows = rows.rename(columns=HEADS | {"params": "parameters", "macs": "MACs, M"}).assign(**{"data set": dataset})
+    rows = rows.reindex(columns=["data set", "method", *numbers, "protocol", "source"])
+    return rows.astype(dict.fromkeys(numbers, float))
 
 
-def _mean_sd(grouped, key):
-    """Mean and sd over seeds as two columns; without a second seed the sd is empty."""
-    mean, sd = grouped.mean() * factor(key), grouped.std(ddof=1) * factor(key)
-    return pd.DataFrame({HEADS[key]: mean, f"{HEADS[key]} sd": sd})
+def _over_seeds(grouped):
+    """Number of seeds, and mean and sd over them of every score; without a second seed the sd is empty."""
+    found = grouped[SCORES].agg(["mean", "std"]) * np.repeat([factor(key) for key in SCORES], 2)
+    return found.set_axis(SCORE_COLUMNS, axis=1).assign(seeds=grouped.seed.nunique())[["seeds", *SCORE_COLUMNS]]

@@ -1,7 +1,5 @@
-"""How a table becomes files: CSV with full precision, Markdown and LaTeX (booktabs) for readers.
-
-There, columns "X" and "X sd" are joined as mean ± sd, and the best value of a score or cost is bold.
-"""
+"""How a table becomes files: CSV with full precision, Markdown and LaTeX (booktabs) for readers. There, columns "X" and
+"X sd" are joined as mean ± sd, and the best value of a score or cost is bold."""
 
 import textwrap
 
@@ -22,6 +20,7 @@ TEX = {character: f"\\{character}" for character in "&%$#_{}"}
 TEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "|": r"\textbar{}"}
 TEX |= {"α": r"$\alpha$", "κ": r"$\kappa$", "λ": r"$\lambda$", "μ": r"$\mu$", "µ": r"\textmu{}"}
 TEX |= {"–": "--", "−": "$-$", "±": r"$\pm$", "√": r"$\surd$", "<": "$<$", ">": "$>$"}
+TEX = str.maketrans(TEX)
 
 
 def factor(key):
@@ -62,14 +61,13 @@ def latex(table, label, caption, note=""):
     wrapped = f"p{{{max(0.95 - rest, 0.3 * sum(long)) / max(sum(long), 1):.2f}\\linewidth}}"
     columns = "".join("r" if right else wrapped if wide else "l" for right, wide in zip(numeric, long, strict=True))
     head = " & ".join(_stack(lines, right) for lines, right in zip(stacked, numeric, strict=True))
-    body = [" & ".join(f"\\textbf{{{_tex(text)}}}" if bold else _tex(text) for text, bold in row) for row in rows]
-    body = [rf"{line} \\" for line in body]
+    body = [[rf"\textbf{{{t.translate(TEX)}}}" if bold else t.translate(TEX) for t, bold in row] for row in rows]
     lines = [r"% needs \usepackage{booktabs,graphicx,textcomp}", r"\begin{table}", r"\centering", r"\small"]
-    lines += [rf"\caption{{{_tex(caption)}}}", rf"\label{{{label}}}"]
+    lines += [rf"\caption{{{caption.translate(TEX)}}}", rf"\label{{{label}}}"]
     lines += [r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%", rf"\begin{{tabular}}{{{columns}}}"]
-    lines += [r"\toprule", rf"{head} \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}}"]
-    lines += ["", rf"\footnotesize {_tex(note)}"] * bool(note)
-    return "\n".join([*lines, r"\end{table}", ""])
+    lines += [r"\toprule", rf"{head} \\", r"\midrule", *(" & ".join(row) + r" \\" for row in body), r"\bottomrule"]
+    foot = ["", rf"\footnotesize {note.translate(TEX)}"] if note else []
+    return "\n".join([*lines, r"\end{tabular}}", *foot, r"\end{table}", ""])
 
 
 def _shown(table):
@@ -104,10 +102,8 @@ def _best(values, head):
 
 
 def _cell(value, sd, decimals, signed):
-    if isinstance(value, str):
-        return value
-    if pd.isna(value):
-        return "–"
+    if isinstance(value, str) or pd.isna(value):
+        return value if isinstance(value, str) else "–"
     sign = "+" if signed and value else ""
     whole = float(value).is_integer() and not isinstance(value, float)
     text = f"{value:{sign},}" if whole else f"{value:{sign}.{decimals}f}"
@@ -115,9 +111,5 @@ def _cell(value, sd, decimals, signed):
 
 
 def _stack(lines, right):
-    stacked, side = r"\\".join(map(_tex, lines)), "r" if right else "l"
+    stacked, side = r"\\".join(line.translate(TEX) for line in lines), "r" if right else "l"
     return rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}{stacked}\end{{tabular}}" if len(lines) > 1 else stacked
-
-
-def _tex(text):
-    return "".join(TEX.get(character, character) for character in text)

@@ -4,7 +4,6 @@ import pandas as pd
 
 from sleepkit.epochs import STAGES
 from sleepkit.evaluation.protocols import EPOCHWISE
-from sleepkit.genotype import OPERATION_NAMES
 from sleepkit.metrics import per_class, scores
 from sleepkit.paper.published import PREPARED_COUNTS, published, published_confusion
 from sleepkit.paper.tables.formats import HEADS, factor
@@ -12,42 +11,18 @@ from sleepkit.recordings.sleep_edf import nights_of
 from sleepkit.results import NETWORK, SCORES, of_stage_2
 
 BY_STAGE = {"precision": "precision, %", "recall": "recall, %", "f1": "F1, %", "gmean": "G-mean, %"}
+SIZES = ("parameters", "parameters not set to zero", "MACs, M")
 DATASETS = {"edf20": "EDF-20", "edf78": "EDF-78"}
 
-# Setting, value in the paper (or in the authors' run where its text is not at hand), name in settings.json; None is
-# fixed in the code at the paper's value.
-SEARCH_SETTINGS = (
-    ("operations on an edge", len(OPERATION_NAMES), None),
-    ("channels of the search network", 16, "channels"),
-    ("cells of the search network", 6, "cells"),
-    ("nodes of a cell", 7, "nodes"),
-    ("search epochs", 25, "epochs"),
-    ("batch size", 32, "batch"),
-    ("learning rate of the weights (SGD, cosine)", 0.025, "lr"),
-    ("momentum", 0.9, None),
-    ("weight decay of the weights", 3e-4, None),
-    ("learning rate of α (Adam)", 3e-4, "alpha_lr"),
-    ("weight decay of α", 1e-3, None),
-    ("weight of the entropy of α", 1e-3, "entropy_weight"),
-    ("temperature of the first epoch", 1.5, None),
-    ("decay of the temperature per epoch", 0.95, None),
-    ("epochs between pruning rounds", 5, "prune_every"),
-    ("last epoch for a pruning round", 22, "prune_until"),
-    ("share of each half removed per round", 0.05, "data_fraction"),
-    ("operation threshold μ (weight below μ/|O|)", 0.5, None),
-    ("seed of the search", 42, "seed"),
-    ("seed of the split in halves", 47, "split_seed"),
-    ("seconds of an epoch that the network sees", 30, "seconds"),
-    ("samples of an epoch", 3000, "samples"),
-)
+# Setting, value in the paper (or in the authors' run where its text is not at hand), name in settings.json; without a
+# name it is fixed in the code at the paper's value.
+SEARCH_SETTINGS = published("search_settings").fillna({"name": ""})
 
 
 def table_epochs(nights, removed):
     """Table 1: epochs per stage before and after data pruning (BDP), published over this run.
-
     nights : data frame as nights.csv, or None
-    removed : dict dataset -> data frame as removed_samples.csv, empty or None without a round
-    """
+    removed : dict dataset -> data frame as removed_samples.csv, empty or None without a round"""
     after, rows = published("class_counts_after_bdp").set_index(["dataset", "stage"]).n_epochs, []
     for dataset, name in DATASETS.items():
         rows.append((name, "prepared", "published", PREPARED_COUNTS[dataset]))
@@ -69,44 +44,37 @@ def table_epochs(nights, removed):
     for _, block in table.groupby(["data set", "epochs"], sort=False):
         blocks.append(block)
         if block.source.to_list() == ["published", "this run"]:
-            difference = block.iloc[[1]].assign(source="difference")
-            difference[[*STAGES, "total"]] -= block.iloc[0][[*STAGES, "total"]].astype(int)
-            blocks.append(difference)
+            change = block[[*STAGES, "total"]].diff().iloc[1].astype(int)
+            blocks.append(block.iloc[[1]].assign(source="difference", **change))
     return pd.concat(blocks, ignore_index=True)
 
 
 def table_settings(settings):
     """Table 2: search space and hyper-parameters of the paper and of this run; at the end, what only this run has.
-
-    settings : dict name of the search -> its settings.json as a dict; may be empty
-    """
-    rows = [(label, f"{value:g}", key) for label, value, key in SEARCH_SETTINGS]
-    known = {key for *_, key in rows}
+    settings : dict name of the search -> its settings.json as a dict; may be empty"""
+    rows = [(label, f"{value:g}", key) for label, value, key in SEARCH_SETTINGS.itertuples(index=False)]
+    known = set(SEARCH_SETTINGS.name)
     further = dict.fromkeys(key for values in settings.values() for key in values if key not in known)
     rows += [(key.replace("_", " "), "", key) for key in further]
     table = pd.DataFrame([row[:2] for row in rows], columns=["setting", "paper"])
     for name, values in settings.items():
-        found = ["the same" if key is None else _setting(values.get(key, "")) for *_, key in rows]
-        table[f"this run, {name}"] = found
+        table[f"this run, {name}"] = [_setting(values.get(key, "")) if key else "the same" for *_, key in rows]
     return table
 
 
 def table_stage(dataset, pruned, crossval=None, by_stage=None, parameters=None):
-    """Tables 3 to 6: scores, per-class scores and size of every network of one stage, a column each.
-
+    """Tables 3 to 6: scores, per-class scores and size of every network of one stage, a column each. Scores are of the
+    merged predictions of all folds, each epoch scored alone, mean over seeds; mean and sd over folds are those of each
+    seed, averaged. A column "difference" is this run minus the published network of the same depth.
     dataset : "edf20" or "edf78"; pruned : False for stage 1, True for stage 2
-    crossval, by_stage, parameters : data frames as crossval.csv, per_class.csv and parameters.csv of this run, or None
-    Scores are of the merged predictions of all folds, each epoch scored alone, mean over seeds. Mean and sd over folds
-    are those of each seed, averaged. A column "difference" is this run minus the published network of the same depth.
-    """
+    crossval, by_stage, parameters : data frames as crossval.csv, per_class.csv, parameters.csv of this run, or None"""
     model = "pruned" if pruned else "full"
     columns = {f"published, L = {cells}": _published_column(dataset, cells, model) for cells in (7, 9, 11)}
     if crossval is not None:
         of_stage = (of_stage_2(crossval) == pruned) & (crossval.dataset == dataset)
         for name, keys in _networks(crossval[of_stage]):
             columns[name] = _found_column(keys, crossval, by_stage, parameters)
-            theirs = columns.get(f"published, L = {keys['cells']}")
-            if theirs is not None:
+            if (theirs := columns.get(f"published, L = {keys['cells']}")) is not None:
                 columns[name.replace("this run", "difference", 1)] = _difference(columns[name], theirs)
     table = pd.DataFrame(columns).rename_axis(["measure", "stage"]).reset_index()
     return table if pruned else table[table.measure != "parameters not set to zero"].reset_index(drop=True)
@@ -131,8 +99,7 @@ def _found_column(keys, crossval, by_stage, parameters):
     rows = _of(parameters, {key: keys[key] for key in ("genotype", "channels", "cells", "pruned")})
     if rows.empty:
         raise ValueError(f"parameters.csv has no row for the network {keys} of crossval.csv; run its notebook again")
-    params, macs = int(rows.params.iloc[0]), rows.macs.iloc[0] / 1e6
-    sizes = (params, params, macs)
+    sizes = (*[int(rows.params.iloc[0])] * 2, rows.macs.iloc[0] / 1e6)
     heads = {"protocol": keys["protocol"], "seeds": pooled.seed.nunique(), "epochs scored": int(pooled.n.iloc[0])}
     return _column(heads, pooled[SCORES].mean(), folds, classes, sizes)
 
@@ -145,17 +112,15 @@ def _column(heads, values, folds, classes, sizes):
         values = folds.groupby("seed").agg(over_folds, numeric_only=True).mean()  # over seeds
         for key in SCORES:
             column[f"{name} over folds of {HEADS[key]}", ""] = round(values.get(key, float("nan")) * factor(key), 6)
-    for key, head in BY_STAGE.items():
-        for stage, value in zip(classes.stage, classes[key], strict=True):
-            column[head, stage] = round(100 * value, 6)
-    for head, size in zip(("parameters", "parameters not set to zero", "MACs, M"), sizes, strict=True):
-        column[head, ""] = size
+    by = classes.set_index("stage")
+    column |= {(head, s): round(100 * float(by.at[s, key]), 6) for key, head in BY_STAGE.items() for s in STAGES}
+    column |= zip([(head, "") for head in SIZES], sizes, strict=True)
     return pd.Series(column, dtype=object)
 
 
 def _difference(ours, theirs):
     """This run minus published, of scores and sizes; of the other rows nothing."""
-    compared = (*HEADS.values(), *BY_STAGE.values(), "parameters", "parameters not set to zero")
+    compared = (*HEADS.values(), *BY_STAGE.values(), *SIZES[:2])
     rows = {row: ours[row] - value if row[0] in compared else float("nan") for row, value in theirs.items()}
     return pd.Series(rows, dtype=object)
 
@@ -175,6 +140,5 @@ def _of(frame, keys):
 
 
 def _setting(value):
-    if isinstance(value, float):
-        return f"{value:g}"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return f"{value:g}" if isinstance(value, float) else text
