@@ -18,8 +18,7 @@ CHARACTER = 0.058  # inches, of a caption's letters
 def plot_overview(title, pictures):
     """Thumbnails of pictures in rows of equal height, each under its caption; of a very long one the upper part.
 
-    pictures : dict caption -> path of a PNG; those that are not there are left out, without any the figure is None
-    """
+    pictures : dict caption -> path of a PNG; those that are not there are left out, without any the figure is None"""
     shown = [(caption, path.stem, _thumbnail(path)) for caption, path in pictures.items() if path.exists()]
     if not shown:
         return None
