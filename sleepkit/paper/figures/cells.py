@@ -56,18 +56,17 @@ def draw_cell(ax, entries, width, height):
     y, segments = layered(entries)
     middle = (height - 0.25) / 2 - (max(y.values()) + min(y.values())) / 2
     y = {vertex: value + middle for vertex, value in y.items()}
+    colours = {v: SIGNALS.get(v.index, "#666666") if v.kind in ("state", "wire") else "#666666" for v in y}
     x = _columns(y, width)
     fed = sorted((right.layer, left.index) for left, right in segments if right.kind == "op")
     last = {state: layer for layer, state in fed}  # of its operations; beyond it a line only goes to the output
     for left, right in segments:
-        _draw_segment(ax, left, right, x, y, last)
+        _draw_segment(ax, left, right, x, y, last, colours[left])
     inside = {"ha": "center", "va": "center_baseline", "fontsize": 7, "zorder": 4}
     for vertex in y:
         centre = (x[vertex][0], y[vertex])
         if vertex.kind == "state":
-            ax.add_patch(
-                patches.Circle(centre, 0.105, facecolor="white", edgecolor=_colour(vertex), zorder=3, linewidth=0.9)
-            )
+            ax.add_patch(patches.Circle(centre, 0.105, fc="white", ec=colours[vertex], zorder=3, linewidth=0.9))
             if vertex.index < 2:
                 label = f"$c_{{k-{2 - vertex.index}}}$"
                 ax.text(centre[0] - 0.15, centre[1], label, ha="right", va="center", fontsize=9, zorder=4)
@@ -90,10 +89,6 @@ def _family(operation):
     return "pool" if "pool" in operation else operation.split("_")[0]
 
 
-def _colour(vertex):
-    return SIGNALS.get(vertex.index, "#666666") if vertex.kind in ("state", "wire") else "#666666"
-
-
 def _columns(y, width):
     """Centre and half width of every vertex's column, in inches: equal gaps between the columns."""
     layers = sorted({vertex.layer for vertex in y})
@@ -103,7 +98,7 @@ def _columns(y, width):
     return {v: (lefts[v.layer] + widths[v.layer] / 2, widths[v.layer] / 2) for v in y}
 
 
-def _draw_segment(ax, left, right, x, y, last):
+def _draw_segment(ax, left, right, x, y, last, colour):
     """A curve between two columns that leaves and arrives level; through its column a passing line runs level too."""
     reach = {"state": 0.105, "op": WIDTHS["op"] / 2, "out": 0.09}
     start = x[left][0] + reach.get(left.kind, x[left][1])
@@ -116,5 +111,5 @@ def _draw_segment(ax, left, right, x, y, last):
     if right.kind == "wire":
         points.append((x[right][0] + x[right][1], arrival))
     to_output = right.kind == "out" or (right.kind == "wire" and right.layer >= last.get(right.index, 0))
-    look = TO_OUTPUT | {"zorder": 1} if to_output else {"color": _colour(left), "linewidth": 1.1, "zorder": 2}
+    look = TO_OUTPUT | {"zorder": 1} if to_output else {"color": colour, "linewidth": 1.1, "zorder": 2}
     ax.add_patch(patches.PathPatch(Path(points, codes[: len(points)]), fill=False, **look))

@@ -29,10 +29,9 @@ def plot_confusion(dataset, found, note=""):
 
     dataset : "edf20" or "edf78"
     found : data frame as confusion.csv, or None; rows with context are left out, the counts of several seeds add up"""
-    known = [
-        [(f"{name}, L = {cells}", published_confusion(f"{dataset}_L{cells}_{model}")) for cells in (7, 9, 11)]
-        for model, name in STAGE_NAMES.items()
-    ]
+    known = []
+    for model, name in STAGE_NAMES.items():
+        known.append([(f"{name}, L = {n}", published_confusion(f"{dataset}_L{n}_{model}")) for n in (7, 9, 11)])
     blocks = [(f"Published · {PROTOCOL}", known)]
     if found is not None:
         found = found[(found.context == "none") & (found.dataset == dataset)]
@@ -151,7 +150,6 @@ def draw_curves(loss, accuracy, curves, colours):
         loss.plot(fold.epoch, fold.train_loss, linestyle=SIDES["training side"], **look, **marks)
         loss.plot(fold.epoch, fold.valid_loss, **look, **marks)
         accuracy.plot(fold.epoch, 100 * fold.valid_acc, **look, **marks)
-    if not runs.ngroups:
-        for ax in (loss, accuracy):
-            say_empty(ax, "no network", PUBLISHED)
-            ax.axis("off")
+    for ax in () if runs.ngroups else (loss, accuracy):
+        say_empty(ax, "no network", PUBLISHED)
+        ax.axis("off")

@@ -46,8 +46,7 @@ def plot_overview(title, pictures):
 
 def save_overview(title, pictures, path):
     """Write the sheet of `plot_overview`, where there is a picture; returns whether there is."""
-    figure = plot_overview(title, pictures)
-    if figure is not None:
+    if figure := plot_overview(title, pictures):
         save_png(figure, path, LARGEST)
     return figure is not None
 
