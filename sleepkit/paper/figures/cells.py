@@ -1,7 +1,8 @@
 """Figures 2 to 5: the cells of a genotype, published over found."""
 
-from matplotlib.lines import Line2D
-from matplotlib.patches import Circle, Patch, PathPatch
+from itertools import accumulate
+
+from matplotlib import lines, patches
 from matplotlib.path import Path
 
 from sleepkit.paper.figures.layout import layered
@@ -18,6 +19,7 @@ FAMILIES = {
 SIGNALS = {0: "#B4540A", 1: "#2A6F97"}  # the two inputs keep a colour along their way; everything else is grey
 WIDTHS = {"state": 0.26, "op": 0.44, "wire": 0.0, "out": 0.34}
 MARGIN = 0.12
+BOX = {"edgecolor": INK, "linewidth": 0.6, "zorder": 3}
 TO_OUTPUT = {"color": FAINT, "linestyle": (0, (3, 1.5)), "linewidth": 0.9}
 
 
@@ -25,8 +27,7 @@ TO_OUTPUT = {"color": FAINT, "linestyle": (0, (3, 1.5)), "linewidth": 0.9}
 def plot_cells(published, found, kind, note=""):
     """The cell `kind` ("normal" or "reduce") of two genotypes, one over the other, at page width.
 
-    published, found : Genotype; found may be None
-    """
+    published, found : Genotype; found may be None"""
     genotypes = {"published": published} | ({"found in this run": found} if found is not None else {})
     cells = {label: getattr(genotype, kind) for label, genotype in genotypes.items()}
     places = {label: layered(entries)[0].values() for label, entries in cells.items()}
@@ -41,8 +42,8 @@ def plot_cells(published, found, kind, note=""):
         ax.text(MARGIN, heights[label] - 0.08, f"{letter}  {name}, {label}", va="top", fontsize=8, weight="bold")
     shown = {_family(operation) for entries in cells.values() for operation, _ in entries}
     looks = [look for family, look in FAMILIES.items() if family in shown]
-    handles = [Patch(facecolor=colour, edgecolor=INK, linewidth=0.5, label=words) for colour, words in looks]
-    handles.append(Line2D([], [], label="to the output", **TO_OUTPUT))
+    handles = [patches.Patch(facecolor=colour, edgecolor=INK, linewidth=0.5, label=words) for colour, words in looks]
+    handles.append(lines.Line2D([], [], label="to the output", **TO_OUTPUT))
     place = {"loc": "lower left", "bbox_to_anchor": (0.01, 0.36 / total), "borderaxespad": 0}
     figure.legend(handles=handles, ncols=4, columnspacing=1.2, **place)
     return add_note(figure, note)
@@ -55,18 +56,17 @@ def draw_cell(ax, entries, width, height):
     y, segments = layered(entries)
     middle = (height - 0.25) / 2 - (max(y.values()) + min(y.values())) / 2
     y = {vertex: value + middle for vertex, value in y.items()}
+    colours = {v: SIGNALS.get(v.index, "#666666") if v.kind in ("state", "wire") else "#666666" for v in y}
     x = _columns(y, width)
-    last = {}  # the layer up to which a state still feeds an operation; beyond it the line only goes to the output
-    for left, right in sorted(segments, key=lambda segment: segment[1].layer):
-        if right.kind == "op":
-            last[left.index] = right.layer
+    fed = sorted((right.layer, left.index) for left, right in segments if right.kind == "op")
+    last = {state: layer for layer, state in fed}  # of its operations; beyond it a line only goes to the output
     for left, right in segments:
-        _draw_segment(ax, left, right, x, y, last)
+        _draw_segment(ax, left, right, x, y, last, colours[left])
     inside = {"ha": "center", "va": "center_baseline", "fontsize": 7, "zorder": 4}
     for vertex in y:
         centre = (x[vertex][0], y[vertex])
         if vertex.kind == "state":
-            ax.add_patch(Circle(centre, 0.105, facecolor="white", edgecolor=_colour(vertex), zorder=3, linewidth=0.9))
+            ax.add_patch(patches.Circle(centre, 0.105, fc="white", ec=colours[vertex], zorder=3, linewidth=0.9))
             if vertex.index < 2:
                 label = f"$c_{{k-{2 - vertex.index}}}$"
                 ax.text(centre[0] - 0.15, centre[1], label, ha="right", va="center", fontsize=9, zorder=4)
@@ -74,29 +74,19 @@ def draw_cell(ax, entries, width, height):
                 ax.text(*centre, str(vertex.index - 2), **inside)
         elif vertex.kind == "op":
             name = entries[vertex.index][0]
-            _draw_box(ax, *centre, WIDTHS["op"], 0.17, FAMILIES[_family(name)][0])
-            ax.text(*centre, label_of(name), **inside)
+            corner = (centre[0] - WIDTHS["op"] / 2, centre[1] - 0.17 / 2)
+            draw_box(ax, corner, WIDTHS["op"], 0.17, 0.04, facecolor=FAMILIES[_family(name)][0], **BOX)
+            ax.text(*centre, "skip" if name == "skip_connect" else f"{name.split('_')[0]} {name[-1]}", **inside)
         elif vertex.kind == "out":
             ends = [y[left] for left, right in segments if right == vertex]
-            centre, tall = (centre[0], (max(ends) + min(ends)) / 2), max(ends) - min(ends) + 0.17
-            _draw_box(ax, *centre, 0.18, max(tall, 0.62), "white")
+            centre, tall = (centre[0], (max(ends) + min(ends)) / 2), max(max(ends) - min(ends) + 0.17, 0.62)
+            draw_box(ax, (centre[0] - 0.09, centre[1] - tall / 2), 0.18, tall, 0.04, facecolor="white", **BOX)
             ax.text(*centre, "concat", rotation=90, **inside | {"va": "center"})
             ax.text(centre[0] + 0.13, centre[1], r"$c_k$", ha="left", va="center", fontsize=9)
 
 
-def label_of(operation):
-    """Short name of an operation: "sep 5" of sep_conv_1x5."""
-    if operation == "skip_connect":
-        return "skip"
-    return f"{operation.split('_')[0]} {operation[-1]}"
-
-
 def _family(operation):
     return "pool" if "pool" in operation else operation.split("_")[0]
-
-
-def _colour(vertex):
-    return SIGNALS.get(vertex.index, "#666666") if vertex.kind in ("state", "wire") else "#666666"
 
 
 def _columns(y, width):
@@ -104,19 +94,11 @@ def _columns(y, width):
     layers = sorted({vertex.layer for vertex in y})
     widths = {layer: max(WIDTHS[vertex.kind] for vertex in y if vertex.layer == layer) for layer in layers}
     gap = (width - 0.42 - 0.22 - sum(widths.values())) / (len(layers) - 1)
-    left, columns = 0.42, {}
-    for layer, wide in widths.items():
-        columns[layer] = (left + wide / 2, wide / 2)
-        left += wide + gap
-    return {vertex: columns[vertex.layer] for vertex in y}
+    lefts = dict(zip(layers, accumulate((wide + gap for wide in widths.values()), initial=0.42), strict=False))
+    return {v: (lefts[v.layer] + widths[v.layer] / 2, widths[v.layer] / 2) for v in y}
 
 
-def _draw_box(ax, x, y, width, height, colour):
-    look = {"facecolor": colour, "edgecolor": INK, "linewidth": 0.6, "zorder": 3}
-    draw_box(ax, (x - width / 2, y - height / 2), width, height, 0.04, **look)
-
-
-def _draw_segment(ax, left, right, x, y, last):
+def _draw_segment(ax, left, right, x, y, last, colour):
     """A curve between two columns that leaves and arrives level; through its column a passing line runs level too."""
     reach = {"state": 0.105, "op": WIDTHS["op"] / 2, "out": 0.09}
     start = x[left][0] + reach.get(left.kind, x[left][1])
@@ -129,5 +111,5 @@ def _draw_segment(ax, left, right, x, y, last):
     if right.kind == "wire":
         points.append((x[right][0] + x[right][1], arrival))
     to_output = right.kind == "out" or (right.kind == "wire" and right.layer >= last.get(right.index, 0))
-    look = TO_OUTPUT | {"zorder": 1} if to_output else {"color": _colour(left), "linewidth": 1.1, "zorder": 2}
-    ax.add_patch(PathPatch(Path(points, codes[: len(points)]), fill=False, **look))
+    look = TO_OUTPUT | {"zorder": 1} if to_output else {"color": colour, "linewidth": 1.1, "zorder": 2}
+    ax.add_patch(patches.PathPatch(Path(points, codes[: len(points)]), fill=False, **look))

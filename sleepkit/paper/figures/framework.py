@@ -8,8 +8,6 @@ from sleepkit.paper.figures.style import INK, PAGE, TRAIN, VALID, add_note, draw
 SEARCH, PRUNE = ("#EAF3F8", "#2A6F97"), ("#FBF1E3", "#B4540A")  # panel, ink of stage 1 and of stage 2
 OPERATIONS = ("#3B8BC4", "#E39B3A", "#6AA67A", "#9A6FB8")
 GONE = "#D9D9D9"
-
-
 LABEL = {"fontsize": 7, "va": "center"}
 CENTRED = LABEL | {"ha": "center"}
 
@@ -37,18 +35,22 @@ def _search(ax):
     ink = SEARCH[1]
     _epochs(ax, 0.25, 3.02)
     _box(ax, 1.72, 2.95, 1.42, 1.2, "Search network", ink)
-    _mixture(ax, 1.86, 3.38, (0.30, 0.26, 0.24, 0.20))
+    _states(ax, ((1.86, 3.6), (3.0, 3.6)))  # joined by every candidate operation, as wide as its weight
+    for colour, bend, width in zip(OPERATIONS, (0.36, 0.12, -0.12, -0.36), (2.1, 1.82, 1.68, 1.4), strict=True):
+        _arrows(
+            ax, [(1.93, 3.6, 2.93, 3.6)], colour, arrowstyle="-", linewidth=width, connectionstyle=f"arc3,rad={bend}"
+        )
     ax.text(2.43, 3.15, r"$w = \mathrm{softmax}(\alpha / T)$", **CENTRED)
-    _box(ax, 3.68, 3.62, 1.62, 0.53, "Data pruning (BDP)", ink)
-    ax.text(4.49, 3.76, "by variance of error", **CENTRED)
-    _box(ax, 3.68, 2.95, 1.62, 0.53, "Operation pruning (DOP)", ink)
-    ax.text(4.49, 3.09, r"weight below $\mu\,/\,|O|$", **CENTRED)
+    _box(ax, 3.68, 3.62, 1.62, 0.53, "Data pruning (BDP)", ink, "by variance of error")
+    _box(ax, 3.68, 2.95, 1.62, 0.53, "Operation pruning (DOP)", ink, r"weight below $\mu\,/\,|O|$")
     _box(ax, 5.75, 2.95, 1.2, 1.2, "Genotype", ink)
-    _small_cell(ax, 5.87, 3.1)
+    states = np.array([(5.95, 3.72), (5.95, 3.22), (6.37, 3.6), (6.75, 3.32)])
+    for colour, ends in zip(OPERATIONS, ((0, 2), (1, 2), (2, 3), (1, 3)), strict=True):
+        ax.plot(*states[list(ends)].T, color=colour, linewidth=2, zorder=1)
+    _states(ax, states)
     ways = (1.42, 3.55, 1.70, 3.55), (3.16, 3.72, 3.66, 3.9), (4.49, 3.61, 4.49, 3.49), (3.66, 3.2, 3.16, 3.38)
-    _arrows(ax, ways, ink)
+    _arrows(ax, (*ways, (5.32, 3.55, 5.73, 3.55)), ink)
     ax.text(3.41, 3.55, "every\n5 epochs", color=ink, **CENTRED)
-    _arrows(ax, [(5.32, 3.55, 5.73, 3.55)], ink)
     steps = "the validation half teaches the weights of operations (α), the training half those of the network."
     ax.text(0.27, 2.68, f"By turns: {steps}", color="#555555", **LABEL)
 
@@ -60,8 +62,7 @@ def _epochs(ax, x, y):
     for label, colour, up, speed, strength in halves:
         top = y + up
         for shift in (0.08, 0.04, 0):
-            corner = (x + shift, top + shift - 0.05)
-            ax.add_patch(Rectangle(corner, 1.05, 0.34, facecolor="white", edgecolor=colour, linewidth=0.8))
+            ax.add_patch(Rectangle((x + shift, top + shift - 0.05), 1.05, 0.34, fc="white", ec=colour, linewidth=0.8))
         time = np.linspace(0, 1, 160)
         trace = strength * np.sin(2 * np.pi * speed * time) * (0.6 + 0.4 * np.sin(7 * time))
         trace += 0.02 * random.standard_normal(160)
@@ -86,56 +87,37 @@ def _filters(ax):
         _box(ax, columns[1], y, 1.38, 0.65, name, ink)
         ax.text(columns[1] + 0.08, y + 0.17, words, linespacing=1.1, **LABEL)
         _bars(ax, columns[1] + 0.93, y + 0.05, values)
-    _box(ax, columns[2], 0.67, 0.84, 0.92, "Importance", ink)
-    ax.text(columns[2] + 0.42, 1.33, "weighted sum", **CENTRED)
+    _box(ax, columns[2], 0.67, 0.84, 0.92, "Importance", ink, "weighted sum", 0.66)
     _bars(ax, columns[2] + 0.24, 0.75, importance, gone)
     _box(ax, columns[3], 0.42, 0.78, 1.42, "Prune", ink)
     _kernels(ax, columns[3] + 0.1, 0.56, kernels, gone)
-    _box(ax, columns[4], 0.42, 1.2, 1.42, "Fine-tune", ink)
+    _box(ax, columns[4], 0.42, 1.2, 1.42, "Fine-tune", ink, "half the filters", 0.15)
     _kernels(ax, columns[4] + 0.12, 0.78, np.delete(kernels, gone, axis=0))
-    ax.text(columns[4] + 0.6, 0.57, "half the filters", **CENTRED)
-    _arrows(ax, ((1.32, 1.3, 1.60, 1.5), (1.32, 0.95, 1.60, 0.75)), ink)
-    _arrows(ax, ((3.02, 1.5, 3.40, 1.25), (3.02, 0.75, 3.40, 1.0)), ink)
+    ways = (1.32, 1.3, 1.60, 1.5), (1.32, 0.95, 1.60, 0.75), (3.02, 1.5, 3.40, 1.25), (3.02, 0.75, 3.40, 1.0)
+    _arrows(ax, (*ways, (4.28, 1.13, 4.60, 1.13), (5.42, 1.13, 5.73, 1.13)), ink)
     for x, y, word in ((3.24, 1.5, r"$\lambda$"), (3.12, 0.66, r"$1-\lambda$")):
         ax.text(x, y, word, ha="left", va="center", fontsize=8, color=ink)
-    _arrows(ax, ((4.28, 1.13, 4.60, 1.13), (5.42, 1.13, 5.73, 1.13)), ink)
     ax.plot((6.35, 6.35, 0.775, 0.775), (2.94, 2.35, 2.35, 2.0), color="#666666", linewidth=1, solid_joinstyle="round")
     _arrows(ax, [(0.775, 2.1, 0.775, 1.86)], "#666666")
     ax.text(0.87, 2.02, "train from scratch", color="#555555", **LABEL)
 
 
-def _box(ax, x, y, width, height, title, ink):
+def _box(ax, x, y, width, height, title, ink, words="", up=0.14):
     draw_box(ax, (x, y), width, height, 0.05, linewidth=0.8, facecolor="white", edgecolor=ink)
     ax.text(x + width / 2, y + height - 0.13, title, ha="center", va="center", fontsize=7.5, weight="bold")
+    ax.text(x + width / 2, y + up, words, **CENTRED)
 
 
-def _arrows(ax, ways, colour):
+def _arrows(ax, ways, colour, **look):
     """ways : (x, y) of the start and of the end of each arrow."""
-    look = {"arrowstyle": "-|>", "mutation_scale": 8, "linewidth": 1, "color": colour, "shrinkA": 0, "shrinkB": 0}
+    look = {"arrowstyle": "-|>", "mutation_scale": 8, "linewidth": 1, "shrinkA": 0, "shrinkB": 0} | look
     for way in ways:
-        ax.add_patch(FancyArrowPatch(way[:2], way[2:], **look))
+        ax.add_patch(FancyArrowPatch(way[:2], way[2:], color=colour, **look))
 
 
 def _states(ax, centres):
     for centre in centres:
         ax.add_patch(Circle(centre, 0.07, facecolor="white", edgecolor=INK, linewidth=0.8, zorder=3))
-
-
-def _mixture(ax, x, y, weights):
-    """Two states joined by every candidate operation, as wide as its weight."""
-    _states(ax, ((x, y + 0.22), (x + 1.14, y + 0.22)))
-    for colour, bend, weight in zip(OPERATIONS, (0.36, 0.12, -0.12, -0.36), weights, strict=True):
-        look = {"arrowstyle": "-", "color": colour, "linewidth": 7 * weight, "shrinkA": 0, "shrinkB": 0}
-        start, end = (x + 0.07, y + 0.22), (x + 1.07, y + 0.22)
-        ax.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", **look))
-
-
-def _small_cell(ax, x, y):
-    """What is left: two operations a node."""
-    states = np.array([(0.08, 0.62), (0.08, 0.12), (0.5, 0.5), (0.88, 0.22)]) + (x, y)
-    for colour, ends in zip(OPERATIONS, ((0, 2), (1, 2), (2, 3), (1, 3)), strict=True):
-        ax.plot(*states[list(ends)].T, color=colour, linewidth=2, zorder=1)
-    _states(ax, states)
 
 
 def _kernels(ax, x, y, kernels, gone=()):

@@ -16,8 +16,7 @@ def label_marks(ax, x, y, sd, words):
 
     x, y, sd : (n,) places of all marks in data units and half the lengths of their vertical bars, nan without one
     words : n words, "" for a mark without one
-    The axes must have their final limits and place in the figure.
-    """
+    The axes must have their final limits and place in the figure."""
     unit = ax.figure.dpi / 72  # pixels in a point
     bar = np.nan_to_num(sd)
     centre, low, high = (ax.transData.transform(np.column_stack([x, y + side * bar])) / unit for side in (0, -1, 1))

@@ -2,15 +2,17 @@
 
 The method is Sugiyama's: every vertex gets a layer, long connections get a place of their own in each layer they
 pass, the layers are ordered for few crossings, and the heights follow their neighbours at a minimum distance.
-Random restarts nearly halve the crossings (over 40 cells 100, where one start leaves 186).
-"""
+Random restarts nearly halve the crossings (over 40 cells 100, where one start leaves 186)."""
 
 from collections import defaultdict
 from functools import lru_cache
-from itertools import chain, combinations, groupby
+from itertools import combinations, groupby, pairwise
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
+
+RESTARTS = 19  # beside the start in the order of the vertices; their random seed is fixed
 
 
 class Vertex(NamedTuple):
@@ -25,12 +27,24 @@ def layered(entries, height=0.24, wire=0.13):
 
     entries : tuple of (operation, source), two per node
     height, wire : inches that a box and a passing line need
-    returns a dict Vertex -> y in inches, and a list of the (Vertex, Vertex) of neighbouring layers that are joined
-    """
+    returns a dict Vertex -> y in inches, and a list of the (Vertex, Vertex) of neighbouring layers that are joined"""
     segments = _segments(entries)
     vertices = sorted({vertex for segment in segments for vertex in segment}, key=lambda vertex: (vertex.layer, vertex))
-    order = _ordered([list(layer) for _, layer in groupby(vertices, key=lambda vertex: vertex.layer)], segments)
-    return _heights(order, segments, {"wire": wire}, height), segments
+    order = [list(layer) for _, layer in groupby(vertices, key=lambda vertex: vertex.layer)]
+    random = np.random.default_rng(0)
+    shuffled = [[[layer[i] for i in random.permutation(len(layer))] for layer in order] for _ in range(RESTARTS)]
+    reached = [_improved(start, segments) for start in (order, *shuffled)]
+    order = min(reached, key=lambda order: crossings(order, segments))
+    return _heights(order, segments, height, wire), segments
+
+
+def _joined(segments):
+    """A dict of every Vertex -> those that it is joined to."""
+    joined = defaultdict(list)
+    for left, right in segments:
+        joined[left].append(right)
+        joined[right].append(left)
+    return joined
 
 
 def _segments(entries):
@@ -52,53 +66,28 @@ def _segments(entries):
 def crossings(order, segments):
     """Number of pairs of segments that cross, given the order of the vertices within each layer."""
     place = {vertex: position for layer in order for position, vertex in enumerate(layer)}
-    between = defaultdict(list)
-    for left, right in segments:
-        between[left.layer].append((place[left], place[right]))
-    pairs = chain.from_iterable(combinations(ends, 2) for ends in between.values())
-    return sum((a[0] - b[0]) * (a[1] - b[1]) < 0 for a, b in pairs)
-
-
-def _ordered(order, segments, starts=20):
-    """The order of fewest crossings that is reached from the given order and from random ones (with a fixed seed)."""
-    random = np.random.default_rng(0)
-    shuffled = [[[layer[i] for i in random.permutation(len(layer))] for layer in order] for _ in range(starts - 1)]
-    reached = [_improved(start, segments) for start in (order, *shuffled)]
-    return min(reached, key=lambda order: crossings(order, segments))
+    ends = sorted((left.layer, place[left], place[right]) for left, right in segments)
+    return sum(a[0] == b[0] and a[1] < b[1] and a[2] > b[2] for a, b in combinations(ends, 2))
 
 
 def _improved(order, segments, sweeps=12):
     """Barycentre sweeps forth and back, then swaps of neighbours; the best order seen wins."""
-    before, after = defaultdict(list), defaultdict(list)
-    for left, right in segments:
-        before[right].append(left)
-        after[left].append(right)
+    joined = _joined(segments)
     best, fewest = order, crossings(order, segments)
     for sweep in range(sweeps):
         order = [list(layer) for layer in order]
-        forth = sweep % 2 == 0
-        for layer in range(1, len(order)) if forth else range(len(order) - 2, -1, -1):
-            near = {vertex: i for i, vertex in enumerate(order[layer - 1 if forth else layer + 1])}
-            joined = before if forth else after
-            here = {vertex: i for i, vertex in enumerate(order[layer])}
-
-            def centre(vertex, near=near, joined=joined, here=here):
-                places = [near[other] for other in joined[vertex]]
-                return sum(places) / len(places) if places else here[vertex]
-
-            order[layer].sort(key=centre)
-        order = _swapped(order, segments)
+        for fixed, layer in pairwise(order if sweep % 2 == 0 else order[::-1]):
+            near = {vertex: i for i, vertex in enumerate(fixed)}
+            centres = {v: fmean([near[o] for o in joined[v] if o in near] or [i]) for i, v in enumerate(layer)}
+            layer.sort(key=centres.get)
+        order = _swapped(order, joined)
         if crossings(order, segments) < fewest:
             best, fewest = order, crossings(order, segments)
     return best
 
 
-def _swapped(order, segments):
+def _swapped(order, joined):
     """Swap neighbours in `order` wherever their own connections cross less the other way round."""
-    joined = defaultdict(list)
-    for left, right in segments:
-        joined[left].append(right)
-        joined[right].append(left)
     place = {vertex: position for layer in order for position, vertex in enumerate(layer)}
     for layer in order:
         # (layer, place) of the vertices that each one is joined to; those layers stand still meanwhile
@@ -111,24 +100,19 @@ def _swapped(order, segments):
     return order
 
 
-def _heights(order, segments, needs, height, rounds=40):
+def _heights(order, segments, height, wire, rounds=40):
     """Heights that follow the neighbours' mean; passing lines pull more, so that they run straight."""
-    pulls = defaultdict(list)
-    for left, right in segments:
-        pull = 4 if "wire" in (left.kind, right.kind) else 1
-        pulls[left].append((right, pull))
-        pulls[right].append((left, pull))
-    y = {}
-    for layer in order:
-        room = [needs.get(vertex.kind, height) for vertex in layer]
+    joined, y = _joined(segments), {}
+    pulls = {v: [4 if "wire" in (v.kind, other.kind) else 1 for other in others] for v, others in joined.items()}
+    rooms = [(layer, np.array([wire if vertex.kind == "wire" else height for vertex in layer])) for layer in order]
+    for layer, room in rooms:
         y |= dict(zip(layer, sum(room) / 2 - np.cumsum(room), strict=True))
     for turn in range(rounds):
-        for layer in order if turn % 2 == 0 else order[::-1]:
-            wanted = [np.average([y[o] for o, _ in pulls[v]], weights=[p for _, p in pulls[v]]) for v in layer]
-            room = np.array([needs.get(vertex.kind, height) for vertex in layer])
+        for layer, room in rooms if turn % 2 == 0 else rooms[::-1]:
+            wanted = [np.average([y[other] for other in joined[v]], weights=pulls[v]) for v in layer]
             gaps = np.concatenate([[0], (room[:-1] + room[1:]) / 2]).cumsum()
-            y |= dict(zip(layer, _falling(np.array(wanted) + gaps) - gaps, strict=True))
-    return {vertex: float(y[vertex]) for layer in order for vertex in layer}
+            y |= dict(zip(layer, _falling(wanted + gaps) - gaps, strict=True))
+    return {vertex: float(height) for vertex, height in y.items()}
 
 
 def _falling(values):

@@ -3,9 +3,8 @@
 from itertools import product
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib import colors, ticker
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from sleepkit.epochs import STAGES
 from sleepkit.evaluation.protocols import EPOCHWISE, SUBJECTWISE
@@ -15,7 +14,7 @@ from sleepkit.paper.published import PROTOCOL, published_confusion
 from sleepkit.pruning.methods import METHODS
 from sleepkit.results import of_stage_2
 
-SHADES = LinearSegmentedColormap.from_list("shades", ["#FFFFFF", "#9CC3DC", "#1F5A8A"])
+SHADES = colors.LinearSegmentedColormap.from_list("shades", ["#FFFFFF", "#9CC3DC", "#1F5A8A"])
 COLUMNS = 3  # matrices side by side, so that counts of five digits read at 7 pt
 STAGE_NAMES = {"full": "Stage 1, full", "pruned": "Stage 2, pruned"}
 PANELS = tuple(product((("edf20", "EDF-20"), ("edf78", "EDF-78")), ((False, "stage 1"), (True, "stage 2"))))
@@ -29,16 +28,16 @@ def plot_confusion(dataset, found, note=""):
     """Confusion matrices as counts and row percentages: the published ones over those of this run.
 
     dataset : "edf20" or "edf78"
-    found : data frame as confusion.csv, or None; rows with context are left out, the counts of several seeds add up
-    """
-    blocks = [(f"Published · {PROTOCOL}", _published_matrices(dataset))]
+    found : data frame as confusion.csv, or None; rows with context are left out, the counts of several seeds add up"""
+    known = []
+    for model, name in STAGE_NAMES.items():
+        known.append([(f"{name}, L = {n}", published_confusion(f"{dataset}_L{n}_{model}")) for n in (7, 9, 11)])
+    blocks = [(f"Published · {PROTOCOL}", known)]
     if found is not None:
         found = found[(found.context == "none") & (found.dataset == dataset)]
         for (protocol, genotype), rows in found.groupby(["protocol", "genotype"]):
             blocks.append((f"This run · {genotype} · {protocol}, {_seeds(rows)}", _found_matrices(rows)))
-    lines = [
-        [panels[i : i + COLUMNS] for panels in stages for i in range(0, len(panels), COLUMNS)] for _, stages in blocks
-    ]
+    lines = [[p[i : i + COLUMNS] for p in stages for i in range(0, len(p), COLUMNS)] for _, stages in blocks]
     heights = [2.35 * len(rows) + 0.25 for rows in lines]
     figure = new_figure(PAGE, sum(heights) + 0.25)
     figure.get_layout_engine().set(w_pad=0.06)
@@ -67,12 +66,10 @@ def draw_confusion(ax, matrix, name=""):
     values = scores(matrix)
     line = f"ACC {100 * values['acc']:.1f}  MF1 {100 * values['mf1']:.1f}  κ {values['kappa']:.3f}"
     ax.set_title(f"{name}\n{line}", fontsize=7.5, linespacing=1.3)
-    ax.set_xticks(range(len(STAGES)), STAGES)
-    ax.set_yticks(range(len(STAGES)), STAGES)
-    ax.set_xlabel("predicted stage")
+    places = range(len(STAGES))
+    ax.set(xticks=places, xticklabels=STAGES, yticks=places, yticklabels=STAGES, xlabel="predicted stage")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    return ax
 
 
 def matrix_of(rows):
@@ -81,25 +78,13 @@ def matrix_of(rows):
     return table.reindex(index=STAGES, columns=STAGES, fill_value=0).to_numpy()
 
 
-def _published_matrices(dataset):
-    return [
-        [(f"{name}, L = {cells}", published_confusion(f"{dataset}_L{cells}_{model}")) for cells in (7, 9, 11)]
-        for model, name in STAGE_NAMES.items()
-    ]
-
-
 def _found_matrices(rows):
     """Panels of stage 1 and of stage 2, each a line; a few of them share one line."""
-    stages = []
-    for second in (False, True):
-        panels = []
-        for (cells, channels, ratio), network in rows[of_stage_2(rows) == second].groupby(
-            ["cells", "channels", "pruned"]
-        ):
-            removed = f" (−{100 * ratio:.0f} %)" if ratio else ", not pruned"
-            name = f"Stage 2{removed}" if second else STAGE_NAMES["full"]
-            panels.append((f"{name}, L = {cells}, C = {channels}", matrix_of(network)))
-        stages.append(panels)
+    stages = [], []
+    for (second, cells, channels, ratio), network in rows.groupby([of_stage_2(rows), "cells", "channels", "pruned"]):
+        removed = f" (−{100 * ratio:.0f} %)" if ratio else ", not pruned"
+        name = f"Stage 2{removed}" if second else STAGE_NAMES["full"]
+        stages[int(second)].append((f"{name}, L = {cells}, C = {channels}", matrix_of(network)))
     return stages if sum(map(len, stages)) > COLUMNS else [sum(stages, [])]
 
 
@@ -110,12 +95,10 @@ def _seeds(rows):
         seeds = ", ".join(map(str, sorted(part.seed.unique())))
         found[f"L = {cells}", "pruned" if pruned else "full"] = f"{'seeds' if ',' in seeds else 'seed'} {seeds}"
     for length in (0, 1, 2):
-        words = {}
-        for key, seeds in found.items():
-            words.setdefault(", ".join(key[:length]), set()).add(seeds)
-        if all(len(seeds) == 1 for seeds in words.values()):
+        told = list(dict.fromkeys((", ".join(key[:length]), seeds) for key, seeds in found.items()))
+        if len(dict(told)) == len(told):
             break
-    return "; ".join(f"{key}: {seeds}" if key else seeds for key, (seeds,) in words.items())
+    return "; ".join(f"{key}: {seeds}" if key else seeds for key, seeds in told)
 
 
 @styled
@@ -124,8 +107,7 @@ def plot_training(found, published, note=""):
 
     found : data frame as training_curves.csv of all notebooks, or None. Distilled networks, whose training side has
         other targets and so another loss, are left out
-    published : data frame dataset, layers, model, fold, epoch, train_loss, val_loss, val_acc; held out is the test fold
-    """
+    published : data frame dataset, layers, model, fold, epoch, train_loss, val_loss, val_acc of the test fold"""
     names = {"layers": "cells", "val_loss": "valid_loss", "val_acc": "valid_acc"}
     known = {"genotype": published.dataset, "pruned": published.model == "pruned", "protocol": EPOCHWISE.name}
     known = published.rename(columns=names).assign(**known, channels=0, seed=0)
@@ -148,7 +130,7 @@ def plot_training(found, published, note=""):
             draw_curves(*lines, curves[(curves.dataset == dataset) & (curves.pruned == pruned)], colours)
             lines[0].set_title(f"{name}, {stage}", weight="normal", fontsize=7.5, pad=3)
             lines[1].set_xlabel("training epoch")
-            lines[1].xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
+            lines[1].xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True, min_n_ticks=1))
         for ax, label in zip(axes[:, 0], ("cross-entropy", "accuracy, %"), strict=True):
             ax.set_ylabel(label)
         part.align_ylabels(axes[:, 0])
@@ -168,7 +150,6 @@ def draw_curves(loss, accuracy, curves, colours):
         loss.plot(fold.epoch, fold.train_loss, linestyle=SIDES["training side"], **look, **marks)
         loss.plot(fold.epoch, fold.valid_loss, **look, **marks)
         accuracy.plot(fold.epoch, 100 * fold.valid_acc, **look, **marks)
-    if not runs.ngroups:
-        for ax in (loss, accuracy):
-            say_empty(ax, "no network", PUBLISHED)
-            ax.axis("off")
+    for ax in () if runs.ngroups else (loss, accuracy):
+        say_empty(ax, "no network", PUBLISHED)
+        ax.axis("off")

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from sleepkit.epochs import IDS_PER_NIGHT, STAGES
-from sleepkit.paper.figures.style import HYPNOGRAM, INK, PAGE, STAGE_COLOURS, add_note, label_row, new_figure, styled
+from sleepkit.paper.figures.style import HYPNOGRAM, INK, PAGE, STAGE_COLOURS, UPRIGHT, add_note, new_figure, styled
 
 EPOCH_HOURS = 30 / 3600  # an epoch stands for 30 s of sleep, however much of it the network sees
 HIGHEST = 30  # Hz of a spectrogram; what sleep is staged by lies below
@@ -16,8 +16,7 @@ def plot_night(predictions, night=None, note=""):
     """Expert hypnogram, predicted per epoch and with context, and the class probabilities over the night.
 
     predictions : dict of arrays as predictions.npz: night, y, id (n,); prob, prob_context (n, 5)
-    night : its name; None takes the first one
-    """
+    night : its name; None takes the first one"""
     known = sorted(set(predictions["night"].tolist()))
     night = known[0] if night is None else night
     if night not in known:
@@ -28,7 +27,6 @@ def plot_night(predictions, night=None, note=""):
     hours = (place - place[0]) * EPOCH_HOURS
     y, probabilities = predictions["y"][rows], predictions["prob"][rows].astype(float)
     alone, context = probabilities.argmax(axis=1), predictions["prob_context"][rows].argmax(axis=1)
-
     figure = new_figure(PAGE, 5.0)
     axes = figure.subplots(4, 1, sharex=True, height_ratios=(1, 1, 1, 1.1))
     draw_hypnogram(axes[0], hours, y)
@@ -39,9 +37,8 @@ def plot_night(predictions, night=None, note=""):
         share = f"{100 * np.mean(stages == y):.1f} % of {len(y):,} epochs as the expert"
         ax.set_title(f"{name}: {share}; ticks mark the others")
     draw_hypnodensity(axes[3], hours, probabilities)
-    axes[3].set_title("d  Class probabilities, each epoch alone")
-    axes[3].set(xlabel="time since the first epoch, h", xlim=(0, hours[-1] + EPOCH_HOURS))
-    _stage_key(axes[3])
+    axes[3].set(title="d  Class probabilities, each epoch alone", xlabel="time since the first epoch, h")
+    axes[3].set_xlim(0, hours[-1] + EPOCH_HOURS)
     figure.align_ylabels(axes)
     return add_note(figure, note)
 
@@ -52,8 +49,7 @@ def plot_scored(epochs, x, fs, expert=None, title="", note=""):
 
     epochs : data frame with onset (s), stage ("?" where not scored), W ... REM
     x : (n, samples) µV, the signal of each epoch, or its beginning, at `fs` Hz
-    expert : (n,) stages by an expert, negative where there is none
-    """
+    expert : (n,) stages by an expert, negative where there is none"""
     hours = epochs["onset"].to_numpy() / 3600
     scored = epochs["stage"].isin(STAGES).to_numpy()
     stages = np.array([STAGES.index(stage) for stage in epochs["stage"][scored]], dtype=int)
@@ -78,7 +74,6 @@ def plot_scored(epochs, x, fs, expert=None, title="", note=""):
     image = _draw_spectrogram(spectrum, hours, x, fs)
     spectrum.set(xlabel="time since the start of the recording, h", xlim=(0, hours[-1] + EPOCH_HOURS))
     figure.colorbar(image, ax=spectrum, label="dB re 1 µV²/Hz", aspect=12, pad=0.01)
-    _stage_key(density)
     figure.suptitle(title, x=0.01, ha="left")
     figure.align_ylabels(axes)
     return add_note(figure, note)
@@ -88,8 +83,7 @@ def plot_scored(epochs, x, fs, expert=None, title="", note=""):
 def plot_recording(epochs, night=None, note=""):
     """The hypnogram of one night and, for every stage, the epoch of median amplitude.
 
-    epochs : EpochSet (x in µV);  night : its name, None takes the first one
-    """
+    epochs : EpochSet (x in µV);  night : its name, None takes the first one"""
     night = epochs.night[0] if night is None else night
     chosen = epochs.subset(epochs.night == night)
     hours = (chosen.id % IDS_PER_NIGHT) * EPOCH_HOURS
@@ -105,7 +99,7 @@ def plot_recording(epochs, night=None, note=""):
             median = np.argsort(x.std(axis=1))[len(x) // 2]
             ax.plot(seconds, x[median], color=STAGE_COLOURS[stage], linewidth=0.8)
         ax.set(ylim=(-100, 100), yticks=(-75, 0, 75), xlim=(0, seconds[-1]), xticks=[])
-        label_row(ax, stage)
+        ax.set_ylabel(stage, **UPRIGHT)
     traces[0].set_title("b  An epoch of each stage, µV")
     end = len(seconds) / chosen.fs
     traces[-1].set(xlabel="time within the epoch, s", xticks=np.linspace(0, end, 6), xlim=(0, end))
@@ -117,8 +111,7 @@ def draw_hypnogram(ax, hours, stages, wrong=None):
     """A hypnogram into `ax`, W at the top over REM, N1, N2 and N3; REM is a thick red line.
 
     hours : (n,) start of each epoch; stages : (n,) position in STAGES; an epoch that is missing leaves a gap
-    wrong : (n,) bool, epochs to mark by a tick under the hypnogram
-    """
+    wrong : (n,) bool, epochs to mark by a tick under the hypnogram"""
     height = np.array([-HYPNOGRAM.index(stage) for stage in STAGES])[stages]
     for rows in _unbroken(hours):
         ax.stairs(height[rows], [*hours[rows], hours[rows[-1]] + EPOCH_HOURS], baseline=None, color=INK, linewidth=0.7)
@@ -126,8 +119,7 @@ def draw_hypnogram(ax, hours, stages, wrong=None):
     ax.hlines(height[rem], hours[rem], hours[rem] + EPOCH_HOURS, color=STAGE_COLOURS["REM"], linewidth=3, zorder=3)
     if wrong is not None:
         ax.vlines(hours[wrong] + EPOCH_HOURS / 2, -4.95, -4.6, color="#888888", linewidth=0.4)
-    ax.set_yticks(range(0, -len(HYPNOGRAM), -1), HYPNOGRAM)
-    ax.set_ylim(-5.05, 0.4)
+    ax.set(yticks=range(0, -len(HYPNOGRAM), -1), yticklabels=HYPNOGRAM, ylim=(-5.05, 0.4))
 
 
 def draw_hypnodensity(ax, hours, probabilities):
@@ -140,6 +132,8 @@ def draw_hypnodensity(ax, hours, probabilities):
         look = {"colors": [STAGE_COLOURS[stage] for stage in order], "linewidth": 0, "rasterized": True}
         ax.stackplot(ends, *stack, step="post", **look)
     ax.set(ylim=(0, 1), ylabel="probability", yticks=(0, 0.5, 1))
+    handles = [Patch(color=STAGE_COLOURS[stage], label=stage) for stage in HYPNOGRAM]
+    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1, labelspacing=0.35)
 
 
 def _unbroken(hours):
@@ -148,30 +142,20 @@ def _unbroken(hours):
     return [rows for rows in parts if len(rows)]  # no epoch at all is one empty part
 
 
-def _stage_key(ax):
-    handles = [Patch(color=STAGE_COLOURS[stage], label=stage) for stage in HYPNOGRAM]
-    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=1, labelspacing=0.35)
-
-
 def _draw_spectrogram(ax, hours, x, fs):
-    """Power of each epoch up to HIGHEST Hz in dB; the colours span the 5th to the 95th percentile."""
-    frequencies, power = _spectra(x, fs)
-    shown = (frequencies > 0) & (frequencies <= HIGHEST)
-    level = 10 * np.log10(power[:, shown].T + 1e-6)
-    low, high = np.percentile(level, (5, 95))
-    extent = (hours[0], hours[-1] + EPOCH_HOURS, frequencies[shown][0], frequencies[shown][-1])
-    colours = {"cmap": "viridis", "vmin": low, "vmax": max(high, low + 1)}
-    smooth = "nearest" if len(x) < 400 else "auto"  # few epochs stay apart, many are averaged to the width of the page
-    image = ax.imshow(level, aspect="auto", origin="lower", extent=extent, interpolation=smooth, **colours)
-    ax.set(ylabel="Hz", title="Spectrogram of the signal")
-    return image
-
-
-def _spectra(x, fs):
-    """Frequencies (m,) in Hz and power (n, m) in µV²/Hz: mean over Hann windows that overlap by half (Welch 1967)."""
+    """Power of each epoch up to HIGHEST Hz in dB re 1 µV²/Hz: mean over Hann windows that overlap by half (Welch 1967);
+    the colours span the 5th to the 95th percentile."""
     length = min(round(SEGMENT * fs), x.shape[1])
     taper = np.hanning(length)
     segments = np.lib.stride_tricks.sliding_window_view(x, length, axis=1)[:, :: max(1, length // 2)]
     power = np.abs(np.fft.rfft((segments - segments.mean(axis=2, keepdims=True)) * taper, axis=2)) ** 2
     scale = 2 / (fs * (taper**2).sum() * segments.shape[1])
-    return np.fft.rfftfreq(length, 1 / fs), power.sum(axis=1) * scale
+    frequencies = np.fft.rfftfreq(length, 1 / fs)
+    shown = (frequencies > 0) & (frequencies <= HIGHEST)
+    level = 10 * np.log10((power.sum(axis=1) * scale)[:, shown].T + 1e-6)
+    low, high = np.percentile(level, (5, 95))
+    extent = (hours[0], hours[-1] + EPOCH_HOURS, frequencies[shown][0], frequencies[shown][-1])
+    colours = {"cmap": "viridis", "vmin": low, "vmax": max(high, low + 1)}
+    smooth = "nearest" if len(x) < 400 else "auto"  # few epochs stay apart, many are averaged to the width of the page
+    ax.set(ylabel="Hz", title="Spectrogram of the signal")
+    return ax.imshow(level, aspect="auto", origin="lower", extent=extent, interpolation=smooth, **colours)

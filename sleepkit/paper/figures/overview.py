@@ -18,8 +18,7 @@ CHARACTER = 0.058  # inches, of a caption's letters
 def plot_overview(title, pictures):
     """Thumbnails of pictures in rows of equal height, each under its caption; of a very long one the upper part.
 
-    pictures : dict caption -> path of a PNG; those that are not there are left out, without any the figure is None
-    """
+    pictures : dict caption -> path of a PNG; those that are not there are left out, without any the figure is None"""
     shown = [(caption, path.stem, _thumbnail(path)) for caption, path in pictures.items() if path.exists()]
     if not shown:
         return None
@@ -47,8 +46,7 @@ def plot_overview(title, pictures):
 
 def save_overview(title, pictures, path):
     """Write the sheet of `plot_overview`, where there is a picture; returns whether there is."""
-    figure = plot_overview(title, pictures)
-    if figure is not None:
+    if figure := plot_overview(title, pictures):
         save_png(figure, path, LARGEST)
     return figure is not None
 

@@ -1,5 +1,7 @@
 """Figures 12, 13, 16 and 17: which filters leave, whether it matters which, how confident and costly the rest is."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
@@ -30,8 +32,7 @@ QUANTITIES = (  # column, its unit in the figure's, title, label, decimals
 def plot_importance(scores, note=""):
     """Capacity against independence of every filter, kept and removed, full convolutions beside depthwise ones.
 
-    scores : data frame layer, capacity (bit), independence, kept
-    """
+    scores : data frame layer, capacity (bit), independence, kept"""
     figure = new_figure(PAGE, 2.9)
     depthwise = scores.layer.str.endswith("depthwise")
     parts = (("a", "full convolutions", scores[~depthwise]), ("b", "depthwise filters", scores[depthwise]))
@@ -52,10 +53,8 @@ def plot_importance(scores, note=""):
 def plot_sweep(sweep, note=""):
     """Accuracy and macro-F1 against the share of filters removed, mean and sd over seeds, a line per method.
 
-    sweep : data frame as sweep.csv: method (of METHODS), ratio (0 to 0.9), seed, acc, mf1, n
-    """
-    unknown = sorted(set(sweep.method) - set(METHODS))
-    if unknown:
+    sweep : data frame as sweep.csv: method (of METHODS), ratio (0 to 0.9), seed, acc, mf1, n"""
+    if unknown := sorted(set(sweep.method) - set(METHODS)):
         raise ValueError(f"sweep.csv: unknown method {', '.join(unknown)}; known are {', '.join(METHODS)}")
     shown = [method for method in METHODS if method in set(sweep.method)]
     figure = new_figure(PAGE, 3.3)
@@ -73,9 +72,8 @@ def plot_sweep(sweep, note=""):
         ax.grid(axis="y", linewidth=0.3, color="#E4E4E4")
     seeds = sweep.seed.nunique()
     bars = f"bars: ± 1 sd over {seeds} seeds" if seeds > 1 else "one seed"
-    title = f"{bars}; scored on {sweep.n.iloc[0]:,} test epochs"
-    key = axes[0].get_legend_handles_labels()
-    figure.legend(*key, loc="outside upper left", ncols=2, title=title, alignment="left")
+    look = {"title": f"{bars}; scored on {sweep.n.iloc[0]:,} test epochs", "alignment": "left", "ncols": 2}
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", **look)
     return add_note(figure, note)
 
 
@@ -85,12 +83,10 @@ def plot_calibration(calibration, note=""):
     temperature scaling.
 
     calibration : data frame as calibration.csv; ece and temperature are the same in all rows of a network
-    Bars are what a bin's predictions achieve, dots stand at their mean confidence; the strip below counts them.
-    """
+    Bars are what a bin's predictions achieve, dots stand at their mean confidence; the strip below counts them."""
     figure = new_figure(PAGE, 3.0)
-    panels = [(network, scaled) for network in NETWORKS for scaled in (0, 1)]
-    axes = figure.subplots(2, len(panels), sharex=True, sharey="row", height_ratios=(3.2, 1))
-    for (upper, lower), letter, (network, scaled) in zip(axes.T, "abcd", panels, strict=True):
+    axes = figure.subplots(2, 2 * len(NETWORKS), sharex=True, sharey="row", height_ratios=(3.2, 1))
+    for (upper, lower), letter, (network, scaled) in zip(axes.T, "abcd", product(NETWORKS, (0, 1)), strict=True):
         rows = calibration[(calibration.network == network) & (calibration.temperature_scaled == scaled)]
         draw_reliability(upper, lower, rows, NETWORKS[network])
         state = f"T = {rows.temperature.iloc[0]:.2f}" if scaled and len(rows) else "as trained"
@@ -108,10 +104,10 @@ def draw_reliability(upper, lower, rows, colour):
     """One network's bins: accuracy in `upper` against the diagonal, their share of all epochs in `lower`."""
     upper.plot((0, 1), (0, 1), color="#888888", linewidth=0.7, linestyle=(0, (3, 1.5)), zorder=1)
     filled = rows[rows.n > 0]
-    widths = filled.high - filled.low
-    upper.bar(filled.low, filled.accuracy, widths, align="edge", color=colour, alpha=0.35, edgecolor="white", zorder=2)
+    look = {"width": filled.high - filled.low, "align": "edge", "color": colour, "edgecolor": "white"}
+    upper.bar(filled.low, filled.accuracy, alpha=0.35, zorder=2, **look)
     upper.plot(filled.confidence, filled.accuracy, "o", color=colour, markersize=3, zorder=3)
-    lower.bar(filled.low, filled.n / max(rows.n.sum(), 1), widths, align="edge", color=colour, edgecolor="white")
+    lower.bar(filled.low, filled.n / max(rows.n.sum(), 1), **look)
     upper.set(xlim=(0, 1), ylim=(0, 1), yticks=np.linspace(0, 1, 5))
     upper.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
 
@@ -120,8 +116,7 @@ def draw_reliability(upper, lower, rows, colour):
 def plot_latency(cost, note=""):
     """Latency, file size and peak memory, a bar per network and runtime, a row of panels per length of an epoch.
 
-    cost : data frame as cost.csv
-    """
+    cost : data frame as cost.csv"""
     kinds = {"runtime": pd.Categorical(cost.runtime, RUNTIMES), "network": pd.Categorical(cost.network, NETWORKS)}
     lengths = list(cost.assign(**kinds).sort_values(["samples", "runtime", "network"]).groupby("samples"))
     bars = max(len(rows) for _, rows in lengths)

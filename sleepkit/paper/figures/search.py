@@ -1,10 +1,7 @@
 """Figures 6 to 8: how the search went, how the weights of the operations sharpen, what data pruning (BDP) removes."""
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib import colors, lines, patches, ticker
 
 from sleepkit.epochs import IDS_PER_NIGHT, STAGES
 from sleepkit.genotype import OPERATION_NAMES, edges, nodes_with
@@ -22,11 +19,10 @@ CURVES = {
 }
 MARKS = {"marker": "o", "markersize": 2.4}
 ROUND = {"color": "#C9A227", "linewidth": 0.8, "linestyle": (0, (1, 1))}
-SHADES = LinearSegmentedColormap.from_list("weights", ["#FFFFFF", "#BFD9EA", "#3B8BC4", "#153E75"])
+SHADES = colors.LinearSegmentedColormap.from_list("weights", ["#FFFFFF", "#BFD9EA", "#3B8BC4", "#153E75"])
 REMOVED, LEAVING = "#C6C6C6", "#B4540A"
 CELLS = (("normal", "Normal cell"), ("reduce", "Reduction cell"))
-RING = {"marker": "o", "markersize": 5.5, "markerfacecolor": "none", "markeredgecolor": "#F2B134"}
-RING |= {"markeredgewidth": 1.1}
+RING = {"marker": "o", "markersize": 5.5, "markerfacecolor": "none", "mec": "#F2B134", "markeredgewidth": 1.1}
 ROW = 0.118  # inches a row of the heat map needs for a label of 7 pt
 LEFT = {  # half -> what leaves it, which of them are examples
     "train": ("Training half: the steadiest leave", "One of each stage with the lowest VoE"),
@@ -42,8 +38,7 @@ def plot_search(history, published, samples, note=""):
 
     history : data frame, one row per search epoch (history.csv), or None: then the published curves alone
     published : data frame epoch, train_loss, train_acc, val_loss, val_acc
-    samples : data frame epoch, n_train, n_valid: the published sizes of the halves from those epochs on
-    """
+    samples : data frame epoch, n_train, n_valid: the published sizes of the halves from those epochs on"""
     rows = [["loss", "acc", "samples"]]
     if history is not None:
         rows = [["loss"] * 3 + ["acc"] * 3, ["samples"] * 2 + ["operations"] * 2 + ["temperature"] * 2]
@@ -52,7 +47,7 @@ def plot_search(history, published, samples, note=""):
     for letter, (name, ax) in zip("abcde", panels.items(), strict=False):
         title, label = CURVES[name]
         ax.set(title=f"{letter}  {title}", xlabel="search epoch", ylabel=label)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
+        ax.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
     for half, column, _, _, line in HALVES:
         look = {"color": PUBLISHED, "linewidth": 0.7, "linestyle": line}
         for name in ("loss", "acc"):
@@ -64,7 +59,7 @@ def plot_search(history, published, samples, note=""):
     if history is not None:
         _draw_found(panels, history)
     for name in ("acc", "samples"):
-        panels[name].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+        panels[name].yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0, symbol=""))
     figure.legend(handles=_search_key(history), loc="outside upper left", ncols=3, columnspacing=1.6)
     return style.add_note(figure, note)
 
@@ -94,10 +89,10 @@ def _search_key(history):
     for half, _, name, colour, line in HALVES:
         if history is not None:
             label = f"{name}, {history[f'n_{half}'].iloc[0]:,} samples"
-            found.append(Line2D([], [], color=colour, linestyle=line, label=label, **MARKS))
+            found.append(lines.Line2D([], [], color=colour, linestyle=line, label=label, **MARKS))
             name = name.split()[0]
-        known.append(Line2D([], [], color=PUBLISHED, linewidth=0.7, linestyle=line, label=f"published, {name}"))
-    return [*found, *[Line2D([], [], label="pruning round", **ROUND)] * bool(found), *known]
+        known.append(lines.Line2D([], [], color=PUBLISHED, linewidth=0.7, linestyle=line, label=f"published, {name}"))
+    return [*found, *[lines.Line2D([], [], label="pruning round", **ROUND)] * bool(found), *known]
 
 
 @styled
@@ -108,8 +103,7 @@ def plot_sharpening(weights, removed, history, genotype=None, note=""):
     weights : dict of arrays as weights.npz: epoch, temperature (T,), normal, reduce (T, edges, 10)
     removed : data frame as removed_operations.csv;  history : data frame as history.csv
     genotype : the Genotype that the search ended with; its operations are ringed in the last map
-    Grey are operations that an earlier round removed, crossed those that this round removes.
-    """
+    Grey are operations that an earlier round removed, crossed those that this round removes."""
     epochs = weights["epoch"].tolist()
     shown = sorted({epochs[0], *pruning_epochs(history).tolist(), epochs[-1]})
     strongest = max(weights[kind].max() for kind, _ in CELLS)
@@ -123,7 +117,7 @@ def plot_sharpening(weights, removed, history, genotype=None, note=""):
             image = draw_weights(ax, weights[kind][now], before, here, strongest)
             removes = f", {len(here)} removed" if len(here) else ""
             left = f"{weights[kind][now].size - len(before)} operations{removes}"
-            style.add_facts(ax, f"epoch {epoch}, T = {weights['temperature'][now]:.2f}: {left}")
+            ax.set_title(f"epoch {epoch}, T = {weights['temperature'][now]:.2f}: {left}", **style.FACTS)
     for upper, lower, letter, (kind, name) in zip(axes[0], axes[-1], "ab", CELLS, strict=True):
         style.add_heading(upper, f"{letter}  {name}")
         if genotype is not None:
@@ -132,11 +126,10 @@ def plot_sharpening(weights, removed, history, genotype=None, note=""):
     bar = figure.colorbar(image, ax=axes, shrink=min(1, 2 / len(shown)), aspect=22, pad=0.015)
     bar.set_label("weight of the operation, softmax(α/T)")
     bar.outline.set_linewidth(0.4)
-    key = [Patch(facecolor=REMOVED, label="removed in an earlier round")]
-    cross = {"linestyle": "", "marker": "x", "markersize": 4, "color": LEAVING}
-    key.append(Line2D([], [], label="removed in this round", **cross))
+    cross = {"linestyle": "", "marker": "x", "markersize": 4, "color": LEAVING, "label": "removed in this round"}
+    key = [patches.Patch(facecolor=REMOVED, label="removed in an earlier round"), lines.Line2D([], [], **cross)]
     if genotype is not None:
-        key.append(Line2D([], [], linestyle="", **RING, label="in the genotype that the search ends with"))
+        key.append(lines.Line2D([], [], linestyle="", **RING, label="in the genotype that the search ends with"))
     figure.legend(handles=key, loc="outside upper left", ncols=3, columnspacing=1.6)
     return style.add_note(figure, note)
 
@@ -147,8 +140,8 @@ def draw_weights(ax, weights, before, here, strongest):
     gone[before.edge, before.operation.map(OPERATION_NAMES.index)] = True
     look = {"cmap": SHADES.with_extremes(bad=REMOVED), "vmin": 0, "vmax": strongest, "interpolation": "nearest"}
     image = ax.imshow(np.ma.masked_array(weights, gone).T, aspect="auto", **look)
-    columns = here.operation.map(OPERATION_NAMES.index)
-    ax.scatter(here.edge, columns, marker="x", s=9, color=LEAVING, linewidth=0.8, zorder=3)
+    rows = here.operation.map(OPERATION_NAMES.index)
+    ax.scatter(here.edge, rows, marker="x", s=9, color=LEAVING, linewidth=0.8, zorder=3)
     into = np.array([node for node, _ in edges(nodes_with(len(weights)))])
     ax.vlines(np.flatnonzero(np.diff(into)) + 0.5, -0.5, len(OPERATION_NAMES) - 0.5, color=INK, linewidth=0.6)
     nodes = np.unique(into)
@@ -161,9 +154,9 @@ def draw_weights(ax, weights, before, here, strongest):
 
 def _ring(ax, cell):
     """Mark the operations that a cell of the genotype consists of."""
-    places = {edge: number for number, edge in enumerate(edges(len(cell) // 2))}
     for entry, (operation, source) in enumerate(cell):
-        ax.plot(places[entry // 2, source], OPERATION_NAMES.index(operation), **RING)
+        place = edges(len(cell) // 2).index((entry // 2, source))
+        ax.plot(place, OPERATION_NAMES.index(operation), **RING)
 
 
 @styled
@@ -171,15 +164,14 @@ def plot_removed(voe, examples, note=""):
     """Variance of error of kept and removed samples per stage and half, over traces of removed samples.
 
     voe : dict of arrays as voe.npz: half, voe, removed, y (n,), a row per sample and pruning round
-    examples : dict of arrays as examples.npz: id, stage, half, voe (k,), x (k, samples) µV, fs, Hz
-    """
+    examples : dict of arrays as examples.npz: id, stage, half, voe (k,), x (k, samples) µV, fs, Hz"""
     figure = style.new_figure(PAGE, 7.4)
     upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.1))
     draw_distributions(upper.subplots(len(HYPNOGRAM), 2, sharex=True), voe)
     draw_examples(lower.subplots(len(HYPNOGRAM), 2, sharex=True, sharey="row"), examples)
-    key = [Patch(facecolor="#777777", label="kept in the round (colour of its stage)")]
-    key.append(Line2D([], [], color=INK, linewidth=1.0, label="removed in the round"))
-    figure.legend(handles=key, loc="outside upper left", ncols=2, columnspacing=1.6)
+    kept = patches.Patch(facecolor="#777777", label="kept in the round (colour of its stage)")
+    gone = lines.Line2D([], [], color=INK, linewidth=1.0, label="removed in the round")
+    figure.legend(handles=[kept, gone], loc="outside upper left", ncols=2, columnspacing=1.6)
     return style.add_note(figure, note)
 
 
@@ -197,13 +189,13 @@ def draw_distributions(axes, voe):
             ax.stairs(removed / max(removed.max(), 1), bins, color=INK, linewidth=1.0)
             ax.set(ylim=(0, 1.12), yticks=[], xlim=(bins[0], bins[-1]))
             ax.spines["left"].set_visible(False)
-            style.add_facts(ax, f"{removed.sum():,} of {mine.sum():,} removed")
+            ax.set_title(f"{removed.sum():,} of {mine.sum():,} removed", **style.FACTS)
             if column == 0:
-                style.label_row(ax, stage)
+                ax.set_ylabel(stage, **style.UPRIGHT)
         style.add_heading(axes[0, column], f"{'ab'[column]}  {title}")
         axes[-1, column].set_xlabel("variance of error (VoE), one value per sample and round")
-        axes[-1, column].xaxis.set_major_locator(MaxNLocator(5, integer=True, prune="both"))
-        axes[-1, column].xaxis.set_major_formatter(FuncFormatter(lambda power, _: f"$10^{{{power:.0f}}}$"))
+        axes[-1, column].xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True, prune="both"))
+        axes[-1, column].xaxis.set_major_formatter(ticker.FuncFormatter(lambda power, _: f"$10^{{{power:.0f}}}$"))
 
 
 def draw_examples(axes, examples):
@@ -217,11 +209,11 @@ def draw_examples(axes, examples):
                 ax.plot(seconds, examples["x"][row].astype(float), color=STAGE_COLOURS[stage], linewidth=0.6)
                 night, number = divmod(int(examples["id"][row]), IDS_PER_NIGHT)
                 place = f"subject {night // 10}, night {night % 10}, epoch {number}"
-                style.add_facts(ax, f"{place}; VoE {examples['voe'][row]:.1e}")
+                ax.set_title(f"{place}; VoE {examples['voe'][row]:.1e}", **style.FACTS)
             if not ax.lines:
                 style.say_empty(ax, "none removed", "#777777")
             ax.set(ylim=(-1.05 * largest, 1.05 * largest), xlim=(0, len(seconds) / float(examples["fs"])))
-        style.label_row(line[0], stage)
+        line[0].set_ylabel(stage, **style.UPRIGHT)
     for column, (_, which) in enumerate(LEFT.values()):
         style.add_heading(axes[0, column], f"{'cd'[column]}  {which}, µV")
         axes[-1, column].set_xlabel("time within the epoch, s")

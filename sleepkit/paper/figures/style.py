@@ -24,6 +24,8 @@ PUBLISHED = "#8C8C8C"
 DPI = (120, 100, 80, 60)  # dots per inch of a PNG: the first with which it is small enough
 LARGEST = 200e3  # bytes of a PNG
 INK, FAINT = "#222222", "#BFBFBF"
+UPRIGHT = {"rotation": 0, "ha": "right", "va": "center"}  # label of a row of panels, on the left of its first one
+FACTS = {"fontsize": 7, "weight": "normal", "loc": "right", "pad": 2}  # title in small print over an axis' right end
 
 # Decorates whatever draws or saves, so that a reader's own settings of matplotlib neither matter nor change.
 styled = style.context(Path(__file__).with_name("sleepkit.mplstyle"), after_reset=True)
@@ -47,16 +49,6 @@ def add_note(figure, note):
 def add_heading(ax, text):
     """A panel's bold heading, one line above the axes' titles."""
     ax.annotate(text, (0, 1), (0, 12), "axes fraction", "offset points", fontsize=8, weight="bold")
-
-
-def label_row(ax, stage):
-    """The stage of a row of panels, upright on the left of its first one."""
-    ax.set_ylabel(stage, rotation=0, ha="right", va="center")
-
-
-def add_facts(ax, text):
-    """A line of small print over the right end of an axis."""
-    ax.set_title(text, fontsize=7, weight="normal", loc="right", pad=2)
 
 
 def draw_box(ax, corner, width, height, rounding, **look):
@@ -84,8 +76,7 @@ def save_png(figure, path, largest=LARGEST):
 
 @styled
 def save(figure, stem):
-    """Write a figure as <stem>.png and <stem>.svg without date and version, so that the same numbers give the same
-    bytes; return both paths."""
+    """Write <stem>.png and <stem>.svg, without date and version: same numbers, same bytes; return both paths."""
     png, svg = (stem.with_suffix(f".{ending}") for ending in ("png", "svg"))
     arranges = figure.get_layout_engine()
     save_png(figure, png)

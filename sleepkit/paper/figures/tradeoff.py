@@ -25,8 +25,7 @@ def plot_tradeoff(crossval, parameters, note=""):
     """Accuracy against parameters and multiplications (MACs) per epoch, a row per data set.
 
     crossval, parameters : data frames as crossval.csv and parameters.csv of all notebooks, or None
-    A mark is a network without context, mean and sd over seeds. A list on the right ranks the other methods.
-    """
+    A mark is a network without context, mean and sd over seeds. A list on the right ranks the other methods."""
     figure = new_figure(PAGE, 6.3)
     places = []
     rows = zip(figure.subplots(2, 3, width_ratios=(1, 1, 1.12)), ("ab", "cd"), DATASETS.items(), strict=True)
@@ -46,8 +45,7 @@ def plot_tradeoff(crossval, parameters, note=""):
 
 
 def draw_points(ax, points, column, unit):
-    """Every network whose `column` is known into `ax`, as a mark with a bar of one sd; returns x, y, sd and words for
-    `label_marks`."""
+    """Every network of known `column` into `ax`, a mark with a bar of one sd; returns x, y, sd, words to label them."""
     points = points[points[column].notna() & points.acc.notna()]
     sizes = points[column] / unit
     for x, row in zip(sizes, points.itertuples(), strict=True):
@@ -67,8 +65,7 @@ def draw_points(ax, points, column, unit):
 def draw_ranking(ax, others):
     """The other methods as a numbered list with accuracy and the fill of their protocol."""
     ax.axis("off")
-    ax.set(xlim=(0, 1), ylim=(-max(len(others), 16) - 0.5, 0.5))
-    ax.set_title("Others, accuracy in %")
+    ax.set(xlim=(0, 1), ylim=(-max(len(others), 16) - 0.5, 0.5), title="Others, accuracy in %")
     for place, row in enumerate(others.itertuples(), start=1):
         ax.plot(0.02, -place, **_look("others", row.kind))
         value = "–" if pd.isna(row.acc) else f"{row.acc:.1f}"
