@@ -1,9 +1,10 @@
 """The ONNX graph of a trained network, written node by node: what onnxruntime computes instead of PyTorch.
+
 Written here, not traced: the signal may have any length, BatchNorm is part of a convolution, a shared ReLU or pool is
-computed once, narrow nodes side by side. Signals have a height of one: onnxruntime has fast paths for pictures."""
+computed once, narrow nodes side by side. Signals have a height of one: onnxruntime has fast paths for pictures only.
+"""
 
 import json
-from functools import reduce
 
 import numpy as np
 import onnx
@@ -18,10 +19,12 @@ INPUT, OUTPUT = "eeg", "logits"
 
 def network_graph(net, samples, normalisation=None, facts=None, block=None):
     """The network as an onnx.ModelProto: eeg (batch, 1, samples) float32 -> logits (batch, 5) float32.
+
     net : SleepNet, full or pruned; its running statistics are used (eval mode), whatever mode it is in
     samples : length that the network was trained on; the graph takes others unless `normalisation` is by sample
     normalisation : object with mean and sd in µV; the input is then µV; None where it is normalised already
-    facts : dict, kept in the file;  block : channels that a processor computes at once, 8 or 16; None: this one's"""
+    facts : dict, kept in the file;  block : channels that a processor computes at once, 8 or 16; None: this one's
+    """
     graph = Graph(block)
     x = graph.add("Identity", INPUT) if normalisation is None else _normalise(graph, INPUT, normalisation)
     x = Value(graph.add("Unsqueeze", x, graph.constant([2], np.int64)), np.arange(1), width=1, halved=0)
@@ -97,9 +100,11 @@ def _cell(graph, cell, before_last, last):
 def _layers(edges, n, fit):
     """Nodes of a cell that are computed side by side in one value: a list of {place of its first channel: node}, nodes
     after those that they read.
+
     A pool leaves channels where they are and takes all of a value: a node lies where what it pools lies, and nodes of
     one value pool the same. Where one pools from two places, each node has a value of its own.
-    edges : (operation, source), two of every node;  n : channels of every state;  fit : states that share a block"""
+    edges : (operation, source), two of every node;  n : channels of every state;  fit : states that share a block
+    """
     layers, pools = [], []
     value, place = [0, 1], [0, 0]  # of every state: the two inputs are values 0 and 1, layers those from 2 on
     for node in range(len(edges) // 2):
@@ -122,28 +127,33 @@ def _layers(edges, n, fit):
 
 
 def _layer(graph, edges, layer, states, steps, width):
-    """The value that holds a layer's nodes; convolutions of one value and geometry are joined, pools are shared."""
+    """The value that holds the nodes of a layer. Their convolutions of one value and one geometry are one convolution;
+    what they pool is added once, since all pool the same."""
     joined = {}
     for first, node in layer.items():
         for number in (2 * node, 2 * node + 1):
             operation, source = edges[number]
             if not operation.keeps_channels:
-                own = (steps.get(number) or _step(graph, states[source], operation)).whole
+                step = steps.get(number) or _step(graph, states[source], operation)
+                own = step.whole
                 asked = (own.x.name, own.weight.shape[2], *own[3:])  # with stride, zeros and dilation
                 empty = own._replace(weight=np.zeros((width, *own.weight.shape[1:])), bias=np.zeros(width))
                 joint, rows = joined.setdefault(asked, empty), slice(first, first + len(own.weight))
                 joint.weight[rows] += own.weight
                 joint.bias[rows] += own.bias
     node = min(layer.values())
-    own = edges[2 * node : 2 * node + 2]
-    pooled = [_pooled(graph, states[source], operation) for operation, source in own if operation.keeps_channels]
+    kept = [(operation, source) for operation, source in edges[2 * node : 2 * node + 2] if operation.keeps_channels]
+    pooled = [_pooled(graph, states[source], operation) for operation, source in kept]
     # In this order onnxruntime adds while it convolves as often as it can.
-    parts = [*pooled, *(graph.convolve(step) for step in joined.values())]
-    return reduce(lambda total, part: graph.value(graph.add("Add", total.name, part.name), *total[1:]), parts)
+    total, *others = [*pooled, *(graph.convolve(step) for step in joined.values())]
+    for other in others:
+        total = graph.value(graph.add("Add", total.name, other.name), *total[1:])
+    return total
 
 
 def _side_by_side(graph, x, operations):
-    """Last convolutions of operations of one kind (those before go into the graph as one); x has the state for each."""
+    """The last convolutions of operations that all are separable or all are dilated; those before them are put into the
+    graph as one. x : the state, a copy for every operation."""
     steps = []
     for modules in zip(*(operation.pairs for operation in operations), strict=True):
         if steps:
@@ -152,8 +162,9 @@ def _side_by_side(graph, x, operations):
             x = graph.convolve(wholes[0]._replace(weight=weight, bias=bias))
         convs = [module.depthwise for module in modules]
         taps = max(conv.kernel_size[0] for conv in convs)
-        beyond = [((0, 0), (0, 0), 2 * ((taps - conv.kernel_size[0]) // 2,)) for conv in convs]  # zeros up to `taps`
-        weight = np.concatenate([np.pad(_array(conv.weight), n) for conv, n in zip(convs, beyond, strict=True)])
+        beyond = [(taps - conv.kernel_size[0]) // 2 for conv in convs]  # zeros on either side, so that all have `taps`
+        padded = zip(convs, beyond, strict=True)
+        weight = np.concatenate([np.pad(_array(conv.weight), ((0, 0), (0, 0), (n, n))) for conv, n in padded])
         stride, _, dilation = convs[0].geometry
         x = graph.change("Relu", x)._replace(places=x.places[: len(weight)])
         x = graph.convolve_into(x, Step(x, weight, None, stride, dilation * (taps // 2), dilation), groups=x.width)
@@ -179,9 +190,10 @@ def _folded(x, weight, bn, geometry=()):
 
 
 def _pooled(graph, x, operation):
-    kind, stride = operation.kind, operation.stride
-    how = {"kernel_shape": [1, 3], "strides": [1, stride], "pads": [0, 1, 0, 1]}
-    return x if kind == "Identity" else graph.change(kind, x, stride, **how)
+    if operation.kind == "Identity":
+        return x
+    stride = operation.stride
+    return graph.change(operation.kind, x, stride, kernel_shape=[1, 3], strides=[1, stride], pads=[0, 1, 0, 1])
 
 
 def _array(tensor):
