@@ -70,13 +70,7 @@ device = "cpu"
 from sleepkit.evaluation.protocols import manifest, subject_folds
 from sleepkit.evaluation.training import TrainSettings
 from sleepkit.experiments import (
-    Networks,
-    Run,
-    evaluation_checks,
-    load_epochs,
-    nested_report,
-    search_architecture,
-    search_checks,
+    Networks, Run, evaluation_checks, load_epochs, nested_report, search_architecture, search_checks,
     train_networks,
 )
 from sleepkit.paper import answer, figures, settings_table

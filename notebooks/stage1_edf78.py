@@ -60,13 +60,7 @@ device = "cpu"
 from sleepkit.evaluation.protocols import manifest, subject_folds
 from sleepkit.evaluation.training import TrainSettings
 from sleepkit.experiments import (
-    Networks,
-    Run,
-    evaluation_checks,
-    load_epochs,
-    search_architecture,
-    search_checks,
-    train_networks,
+    Networks, Run, evaluation_checks, load_epochs, search_architecture, search_checks, train_networks,
 )
 from sleepkit.paper import answer, figures, settings_table
 from sleepkit.paper.published import SEARCH_SAMPLES, published, published_genotype

@@ -53,23 +53,9 @@ device = "cpu"
 
 # %%
 from sleepkit.experiments import (
-    Ablation,
-    Pruning,
-    Run,
-    Sweep,
-    ablate,
-    accuracy_claim,
-    calibrate,
-    filter_importance,
-    full_and_pruned,
-    inference_cost,
-    load_networks,
-    paired_differences,
-    prune_and_finetune,
-    prune_other_dataset,
-    pruning_checks,
-    regrowth,
-    sweep_ratios,
+    Ablation, Pruning, Run, Sweep, ablate, accuracy_claim, calibrate, filter_importance, full_and_pruned,
+    inference_cost, load_networks, paired_differences, prune_and_finetune, prune_other_dataset, pruning_checks,
+    regrowth, sweep_ratios,
 )
 from sleepkit.paper import answer, figures, settings_table, tables
 from sleepkit.paper.display import show_table
