@@ -1,5 +1,6 @@
 """A small stage 1 and what stage 2 makes of it, for the tests of this room."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -22,12 +23,31 @@ from sleepkit.results import NetworkKey
 TRAINING = TrainSettings(lr=0.01, batch=32, epochs=3)
 
 
-@pytest.fixture(scope="package")
-def made(tmp_path_factory):
+@contextmanager
+def at_home_in(root):
+    """Results and runs are written below `root` and not in the repository."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "ROOT", root)
+        patch.setenv("SLEEPKIT_RUNS", str(root / "runs"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(trained):
+    """What was trained, and the folders where it lies, for the tests of a module."""
+    with at_home_in(trained.root):
+        yield trained
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
     """Stage 1's networks, two seeds subject-wise and one epoch-wise, and the rows of what stage 2 makes of them."""
-    root, patch = tmp_path_factory.mktemp("root"), pytest.MonkeyPatch()
-    patch.setattr(paths, "ROOT", root)
-    patch.setenv("SLEEPKIT_RUNS", str(root / "runs"))
+    root = tmp_path_factory.mktemp("root")
+    with at_home_in(root):
+        return _trained(root)
+
+
+def _trained(root):
     epochs, run = toy(6, samples=60), Run(profile="toy")
     save_nights(epochs, root / "runs" / "toy" / "nights")
     kept, plans = epochs.subset(np.arange(len(epochs)) % 9 > 0), []
@@ -43,7 +63,6 @@ def made(tmp_path_factory):
     networks = load_networks(run)
     pruning = Pruning(finetune_epochs=2, variants=("released", "distilled", "ensemble"))
     rows = prune_and_finetune(networks, pruning, run)
-    yield SimpleNamespace(
+    return SimpleNamespace(
         root=root, epochs=epochs, kept=kept, networks=networks, pruning=pruning, run=run, rows=rows, training=TRAINING
     )
-    patch.undo()

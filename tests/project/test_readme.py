@@ -41,6 +41,7 @@ NOT_RUN = {
     "python -m sleepkit fetch --dataset edf20": DOWNLOAD,
     "make reproduce": MAKE,
     "make reproduce PROFILE=first5s-mini": MAKE,
+    "make figures PROFILE=first5s-mini": MAKE,
     "make reproduce PROFILE=paper": MAKE,
     "make reproduce PROFILE=first5s": MAKE,
     "make reproduce PROFILE=first5s-cpu": MAKE,
