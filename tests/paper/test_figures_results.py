@@ -36,7 +36,7 @@ def test_training_has_a_line_per_fold_and_side(found, rows):
     words = assert_readable(figure)
     panels = np.array(figure.axes).reshape(rows, 4)
     for i, dataset in enumerate(("edf20", "edf78")):
-        for j, _model in enumerate(("full", "pruned")):
+        for j, model in enumerate(("full", "pruned")):  # noqa: B007  the query reads it
             mine = published("training_curves").query("dataset == @dataset and model == @model")
             folds = mine.groupby(["layers", "fold"])
             loss, accuracy = panels[:2, 2 * i + j]
