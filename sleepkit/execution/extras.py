@@ -1,6 +1,7 @@
-"""Optional packages: where one is missing, the message says which extra of the distribution brings it."""
+"""Imports on demand; where an optional package is missing, the message says which extra brings it."""
 
 from contextlib import contextmanager
+from importlib import import_module
 
 DISTRIBUTION = "sleepkit-companion"  # on PyPI, `sleepkit` is another project
 EXTRAS = {
@@ -29,3 +30,18 @@ def extras():
                 cure = f"pip install '{DISTRIBUTION}[{extra}]'"
                 raise MissingExtra(f"this needs {package}, which is not installed: {cure}", name=package) from error
         raise
+
+
+def lazy(package, homes):
+    """The `__getattr__` of a package (PEP 562): what a name needs is imported when the name is first asked for.
+
+    homes : dict name -> the module below the package that defines it
+    """
+
+    def getter(name):
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        with extras():
+            return getattr(import_module(f"{package}.{homes[name]}"), name)
+
+    return getter

@@ -1,5 +1,5 @@
-"""Independent jobs, in this process, in others, or on a Slurm cluster (through submitit).
-A job is a module's function and one item of paths and settings; it writes files: what is done is not done again."""
+"""Independent jobs, in this process, in others, or on a Slurm cluster (through submitit). A job is a module's function
+and one item of paths and settings; it writes files: what is done is not done again."""
 
 import os
 import pickle

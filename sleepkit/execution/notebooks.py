@@ -1,6 +1,6 @@
-"""The five notebooks, run through papermill.
-`notebooks/NAME.py` (jupytext, py:percent) is the source of a notebook, `runs/<profile>/NAME.ipynb` what `run` leaves.
-papermill takes a second to import, hence inside the functions: whether a notebook is stale is known at once."""
+"""The five notebooks, run through papermill. `notebooks/NAME.py` (jupytext, py:percent) is the source of a notebook,
+`runs/<profile>/NAME.ipynb` what `run` leaves. papermill takes a second to import, hence inside the functions: whether a
+notebook is stale is known at once."""
 
 import ast
 import contextlib

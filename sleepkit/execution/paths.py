@@ -61,7 +61,7 @@ def written(path):
     """Yield a temporary path, of the same ending, that replaces `path` when the block ends well, else is removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")  # numpy and matplotlib go by the ending
     try:
         yield temporary
         os.replace(temporary, path)

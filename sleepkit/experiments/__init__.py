@@ -1,6 +1,6 @@
 """What the notebooks' cells call."""
 
-from importlib import import_module
+from sleepkit.execution.extras import lazy
 
 HOMES = {
     "settings": "Ablation Networks Pruning Run Sweep",
@@ -13,9 +13,4 @@ HOMES = {
     "checks": "accuracy_claim evaluation_checks preparation_checks pruning_checks search_checks",
 }
 
-
-def __getattr__(name):
-    for module, names in HOMES.items():
-        if name in names.split():
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(__name__, {name: module for module, names in HOMES.items() for name in names.split()})

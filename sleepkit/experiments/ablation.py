@@ -40,9 +40,9 @@ def ablate(networks, ablation, pruning, run):
     listed = json.loads((run.work(run.stage1) / "networks.json").read_text())["search"]
     search = changed(SearchSettings(**listed), ablation.search, "ablation_search")
     data = first.data if run.where == "inline" else share(first.data, work / "ablation")
-    rest = data, first.folds[0], pruning, run, run.deadline()
-    seeded = first.key, first.training, search
-    todo = [AblationJob(*(replace(part, seed=seed) for part in seeded), *rest) for seed in ablation.seeds]
+    same = {"data": data, "fold": first.folds[0], "pruning": pruning, "run": run, "deadline": run.deadline()}
+    seeded = {"key": first.key, "training": first.training, "search": search}
+    todo = [AblationJob(**same, **{k: replace(v, seed=seed) for k, v in seeded.items()}) for seed in ablation.seeds]
     parts = jobs.map(ablate_seed, todo, run.where, work / "jobs", gpus=run.gpus, label="ablation")
     frame = pd.DataFrame([row for part in parts for row in part], columns=COLUMNS["ablation.csv"])
     write_table(frame, folder / "ablation.csv")

@@ -92,8 +92,9 @@ def train_networks(epochs, found, *, search, training, networks, run):
 
 def data_of(protocol, epochs, kept):
     """The epochs that a protocol uses: all, or epoch-wise those that data pruning left (`kept` of a search)."""
-    left = np.concatenate([kept["train"], kept["valid"]])
-    return epochs if protocol.by_subject else epochs.subset(np.isin(epochs.id, left))
+    if protocol.by_subject:
+        return epochs
+    return epochs.subset(np.isin(epochs.id, np.concatenate([kept["train"], kept["valid"]])))
 
 
 def list_networks(networks, work, **facts):

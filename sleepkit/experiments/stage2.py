@@ -55,8 +55,9 @@ def _listed(run, stage, notebook):
     for key, files, training, content in entries:
         own = data[key.protocol]
         if own.content != content:
-            what = "networks were trained on other epochs than these: prepared or searched anew since. Run the notebook"
-            raise ValueError(f"{path}: its {key.protocol} {what} {run.stage1} of profile {run.profile} again")
+            what = "networks were trained on other epochs than these: prepared or searched anew since"
+            again = f"Run the notebook {run.stage1} of profile {run.profile} again"
+            raise ValueError(f"{path}: its {key.protocol} {what}. {again}")
         if PROTOCOLS[key.protocol].by_subject:
             folds = [Fold.of_subjects(int(number), side, own) for number, side in sides.items()]
         else:
@@ -153,9 +154,17 @@ def pruning_plan(network, method, pruning, run, only=(), teachers=()):
         facts |= {"soft": SOFT, "teachers": sorted(map(_run_of, teachers))}
     start = partial(pruned_network, network.networks, ratio, pruning.balance, method, network.key.seed)
     folds = network.folds if network.protocol.by_subject else stage2_folds(network.key, network.data)
-    folder, rest = run.work(run.stage2) / "folds", {"only": tuple(only or network.networks), "targets": targets}
-    made = {"start": start, "training": training, "folder": folder, "facts": facts}
-    return Plan(key=key, data=network.data, folds=tuple(folds), **made, **rest)
+    return Plan(
+        key=key,
+        data=network.data,
+        folds=tuple(folds),
+        start=start,
+        training=training,
+        folder=run.work(run.stage2) / "folds",
+        facts=facts,
+        only=tuple(only or network.networks),
+        targets=targets,
+    )
 
 
 def finetuning(training, pruning):

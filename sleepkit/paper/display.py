@@ -40,8 +40,7 @@ def show_table(key, run):
 
 def show_differences(profile):
     """Draw figures/<profile>/differences: what pruning and a peer change in accuracy, paired by subject; or None."""
-    rows = find(profile, "stage2_prune/differences.csv")
-    if rows is None:
+    if (rows := find(profile, "stage2_prune/differences.csv")) is None:
         return None
     drawn = figures.plot_differences(rows, f"Profile {profile}")
     return Image(figures.save(drawn, paths.figures(profile) / "differences")[0].read_bytes(), format="png")

@@ -1,9 +1,6 @@
 """The three levels of pruning: data (BDP), operations (DOP), filters (capacity and independence)."""
 
+from sleepkit.execution.extras import lazy
 
-def __getattr__(name):  # lazily: the table of methods does without torch
-    if name not in ("prune_filters", "released_mask"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from sleepkit.pruning import filters
-
-    return getattr(filters, name)
+_FILTERS = "l1_scores", "prune_filters", "random_scores", "released_mask"
+__getattr__ = lazy(__name__, dict.fromkeys(_FILTERS, "filters"))  # lazily: the table of methods does without torch

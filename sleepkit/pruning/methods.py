@@ -3,24 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sleepkit import pruning  # its functions import torch, which figures do without
+
 
 def by_importance(net, ratio, balance, seed):
     """The trained network without its least important filters."""
-    from sleepkit.pruning import filters  # imports torch, which figures do without
-
-    return filters.prune_filters(net, ratio, balance)
+    return pruning.prune_filters(net, ratio, balance)
 
 
 def at_random(net, ratio, balance, seed):
-    from sleepkit.pruning import filters
-
-    return filters.prune_filters(net, ratio, scores=filters.random_scores(net, seed))
+    return pruning.prune_filters(net, ratio, scores=pruning.random_scores(net, seed))
 
 
 def by_l1(net, ratio, balance, seed):
-    from sleepkit.pruning import filters
-
-    return filters.prune_filters(net, ratio, scores=filters.l1_scores(net))
+    return pruning.prune_filters(net, ratio, scores=pruning.l1_scores(net))
 
 
 def as_wide(net, ratio, balance, seed):
@@ -30,9 +26,7 @@ def as_wide(net, ratio, balance, seed):
 
 def masked(net, ratio, balance, seed):
     """What the authors' code did: an untrained network whose weights are masked once."""
-    from sleepkit.pruning import filters
-
-    return filters.released_mask(type(net)(net.genotype, net.channels, len(net.cells)), ratio)
+    return pruning.released_mask(type(net)(net.genotype, net.channels, len(net.cells)), ratio)
 
 
 @dataclass(frozen=True)

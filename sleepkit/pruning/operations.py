@@ -39,6 +39,6 @@ def _discretise_cell(weights):
     best = np.take_along_axis(weights, columns[:, None], axis=1)[:, 0]
     for node in range(nodes):
         rows = [row for row, (target, _) in enumerate(edges(nodes)) if target == node]  # in the order of their sources
-        for source in np.argsort(-best[rows], kind="stable")[:2]:
-            cell.append((OPERATION_NAMES[columns[rows[source]]], source))
+        strongest = np.argsort(-best[rows], kind="stable")[:2]
+        cell += [(OPERATION_NAMES[columns[rows[source]]], source) for source in strongest]
     return tuple(cell)

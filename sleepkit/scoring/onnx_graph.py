@@ -1,5 +1,5 @@
-"""An ONNX graph under construction, whose channels fill the vectors that the processor computes with.
-On x86 onnxruntime keeps values in blocks of channels: a convolution of 4 filters takes as long as one of 16. Several
+"""An ONNX graph under construction, whose channels fill the vectors that the processor computes with. On x86
+onnxruntime keeps values in blocks of channels: a convolution of 4 filters takes as long as one of 16. Several
 convolutions share a block where they can, and zeros fill the rest; else channels would change layout at every step."""
 
 from typing import NamedTuple

@@ -102,8 +102,10 @@ def _best(values, head):
 
 
 def _cell(value, sd, decimals, signed):
-    if isinstance(value, str) or pd.isna(value):
-        return value if isinstance(value, str) else "–"
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return "–"
     sign = "+" if signed and value else ""
     whole = float(value).is_integer() and not isinstance(value, float)
     text = f"{value:{sign},}" if whole else f"{value:{sign}.{decimals}f}"

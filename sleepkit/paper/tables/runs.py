@@ -99,7 +99,8 @@ def _found_column(keys, crossval, by_stage, parameters):
     rows = _of(parameters, {key: keys[key] for key in ("genotype", "channels", "cells", "pruned")})
     if rows.empty:
         raise ValueError(f"parameters.csv has no row for the network {keys} of crossval.csv; run its notebook again")
-    sizes = (*[int(rows.params.iloc[0])] * 2, rows.macs.iloc[0] / 1e6)
+    params = int(rows.params.iloc[0])
+    sizes = (params, params, rows.macs.iloc[0] / 1e6)
     heads = {"protocol": keys["protocol"], "seeds": pooled.seed.nunique(), "epochs scored": int(pooled.n.iloc[0])}
     return _column(heads, pooled[SCORES].mean(), folds, classes, sizes)
 
@@ -140,5 +141,6 @@ def _of(frame, keys):
 
 
 def _setting(value):
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return f"{value:g}" if isinstance(value, float) else text
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -27,8 +27,11 @@ BACKGROUND = np.array([
 ]) / 100
 # How far a stage's spectrum wanders in a night, log power: all, below 4 Hz, theta, alpha, sigma, above 16, above 30 Hz
 WANDER = np.array([
-    [.45, .45, .40, .50, .50, .60, .80], [.35, .30, .35, .50, .50, .50, .60],
-    [.30, .25, .30, .40, .40, .35, .35], [.25, .15, .20, .35, .40, .35, .35], [.25, .25, .25, .35, .35, .35, .35],
+    [.45, .45, .40, .50, .50, .60, .80],
+    [.35, .30, .35, .50, .50, .50, .60],
+    [.30, .25, .30, .40, .40, .35, .35],
+    [.25, .15, .20, .35, .40, .35, .35],
+    [.25, .25, .25, .35, .35, .35, .35],
 ])
 LIGHTER, DEEPER = np.array([[0, 0, 1, 2, 1], [1, 2, 3, 3, 4]])  # the stages towards which ambiguous epochs lean
 
@@ -105,7 +108,8 @@ def stage_weights(rng, stages, frames):
 
 
 def _noise(rng, logpower, color):
-    """Overlapped frames of noise, (frames + 1, HOP) float32 µV: `logpower` (frames, FRAME // 2 + 1) is ln(µV²/Hz)."""
+    """Overlapped frames of noise, (frames + 1, HOP) float32 µV: `logpower` (frames, FRAME // 2 + 1) is ln(µV²/Hz), and
+    `color` (FRAME // 2 + 1,) a factor of the amplitude."""
     window = np.sin(np.pi * (np.arange(FRAME) + 0.5) / FRAME).astype(np.float32)  # sqrt-Hann, which keeps the power
     scale = (np.sqrt(FS * FRAME / 4) * color).astype(np.float32)  # E|X|² = PSD fs N / 2, half of it real
     scale[[0, -1]] = 0
