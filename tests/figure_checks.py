@@ -2,7 +2,7 @@
 
 from matplotlib.text import Text
 
-from sleepkit.paper.figures.style import COLUMN, PAGE
+from sleepkit.paper.figures.style import PAGE
 
 NOTE = "Data: a test. Protocol: subjectwise, 4 folds. Seed 0. " * 4
 
@@ -27,7 +27,7 @@ def texts_drawn(figure):
 
 def assert_readable(figure):
     """At column or page width, all letters at least 7 pt, none outside the figure, no text over another."""
-    assert figure.get_figwidth() in (COLUMN, PAGE) and figure.get_figheight() <= 11
+    assert figure.get_figwidth() == PAGE and figure.get_figheight() <= 11
     drawn = texts_drawn(figure)
     width, height = figure.bbox.size
     assert drawn

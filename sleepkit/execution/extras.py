@@ -35,8 +35,7 @@ def extras():
 def lazy(package, homes):
     """The `__getattr__` of a package (PEP 562): what a name needs is imported when the name is first asked for.
 
-    homes : dict name -> the module below the package that defines it
-    """
+    homes : dict name -> the module below the package that defines it"""
 
     def getter(name):
         if name not in homes:

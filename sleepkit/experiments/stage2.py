@@ -55,9 +55,8 @@ def _listed(run, stage, notebook):
     for key, files, training, content in entries:
         own = data[key.protocol]
         if own.content != content:
-            what = "networks were trained on other epochs than these: prepared or searched anew since"
-            again = f"Run the notebook {run.stage1} of profile {run.profile} again"
-            raise ValueError(f"{path}: its {key.protocol} {what}. {again}")
+            what = f"{key.protocol} networks were trained on other epochs than these: prepared or searched anew since"
+            raise ValueError(f"{path}: its {what}. Run the notebook {run.stage1} of profile {run.profile} again")
         if PROTOCOLS[key.protocol].by_subject:
             folds = [Fold.of_subjects(int(number), side, own) for number, side in sides.items()]
         else:

@@ -6,7 +6,7 @@ from sleepkit.execution import paths
 from sleepkit.metrics import scores
 from sleepkit.paper import figures, tables
 from sleepkit.paper.items import ITEMS, item
-from sleepkit.paper.provenance import provenance, published_alone
+from sleepkit.paper.provenance import provenance, published_alone, seen_by_search
 from sleepkit.paper.published import published, published_confusion
 from sleepkit.results import checks, command, find, gather, merge_crossval
 
@@ -39,10 +39,13 @@ def show_table(key, run):
 
 
 def show_differences(profile):
-    """Draw figures/<profile>/differences: what pruning and a peer change in accuracy, paired by subject; or None."""
+    """Draw figures/<profile>/differences, of the network that was compared most often; None without results."""
     if (rows := find(profile, "stage2_prune/differences.csv")) is None:
         return None
-    drawn = figures.plot_differences(rows, f"Profile {profile}")
+    network = rows.value_counts(["genotype", "channels", "cells"]).index[0]
+    rows = rows.set_index(["genotype", "channels", "cells"]).loc[[network]].reset_index()
+    note = seen_by_search(rows.genotype, find(profile, "preparation.json")["simulated"])
+    drawn = figures.plot_differences(rows, f"Profile {profile}. {note}")
     return Image(figures.save(drawn, paths.figures(profile) / "differences")[0].read_bytes(), format="png")
 
 

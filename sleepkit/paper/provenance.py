@@ -22,6 +22,12 @@ def searched_on_all(genotypes, simulated):
     return sorted(f"{dataset}-{origin}" for dataset, origin in parts if origin in seen)
 
 
+def seen_by_search(genotypes, simulated):
+    """A sentence that names those of the genotypes that `searched_on_all` returns; empty without any."""
+    seen = searched_on_all(genotypes, simulated)
+    return f"Architecture has seen the test subjects: {', '.join(seen)}." if seen else ""
+
+
 def provenance(profile, item):
     """The line at the foot of an item; empty where nobody's numbers are shown."""
     if not item.datasets:
@@ -44,8 +50,7 @@ def provenance(profile, item):
     of_network = networks.groupby([name for name in NETWORK if name != "seed"]).seed.nunique()
     some = " (not all for every network)" if of_network.min() < networks.seed.nunique() else ""
     text = f"{text}; {protocols} folds, training seed {_listed(networks.seed)}{some}."
-    seen = searched_on_all(networks[networks.protocol == SUBJECTWISE.name].genotype, simulated)
-    return text + (f" Architecture has seen the test subjects: {', '.join(seen)}." if seen else "")
+    return f"{text} {seen_by_search(networks[networks.protocol == SUBJECTWISE.name].genotype, simulated)}".rstrip()
 
 
 def _runs(profile, item):

@@ -2,5 +2,4 @@
 
 from sleepkit.execution.extras import lazy
 
-_FILTERS = "l1_scores", "prune_filters", "random_scores", "released_mask"
-__getattr__ = lazy(__name__, dict.fromkeys(_FILTERS, "filters"))  # lazily: the table of methods does without torch
+__getattr__ = lazy(__name__, dict.fromkeys("l1_scores prune_filters random_scores released_mask".split(), "filters"))

@@ -281,4 +281,4 @@ def test_differences_are_drawn_where_they_were_measured(tmp_path, monkeypatch):
     (ax,) = figure.axes
     assert ax.containers[0].lines[0].get_xdata().tolist() == [-1.0]
     assert "−1.0 (−2.0 to +0.5)" in [text.get_text() for text in ax.texts]
-    assert any("9 people" in text.get_text() and "seeds: 2;" in text.get_text() for text in figure.texts)
+    assert any("9 people" in text.get_text() and "seeds: 2; 95" in text.get_text() for text in figure.texts)

@@ -7,13 +7,13 @@ PANELS = {
     "Against AttnSleep": (
         ("full - AttnSleep", "full network"),
         ("pruned - AttnSleep", "half of the filters removed"),
-        ("ensemble - AttnSleep", "the same, distilled"),
+        ("ensemble - AttnSleep", "the same, distilled from three full ones"),
         ("ensemble - AttnSleep, context", "the same, both with context"),
     ),
     "Against the full network": (
         ("pruned - full", "half of the filters removed"),
         ("distilled - full", "distilled from it, four more epochs"),
-        ("distilled - full distilled", "the same, full network trained as long"),
+        ("distilled - full distilled", "the same, the full one trained as long"),
         ("ensemble - full", "distilled from three full networks"),
     ),
 }
@@ -21,15 +21,10 @@ PANELS = {
 
 @styled
 def plot_differences(differences, note):
-    """Differences of accuracy with 95 % intervals over subjects, of the network that has most: a row a comparison.
+    """Differences of accuracy with 95 % intervals over subjects, a row a comparison.
 
-    differences : data frame as differences.csv
-    note : whose network, the beginning of the note at the foot
-    returns a matplotlib figure at page width
-    """
-    network = differences.value_counts(["genotype", "channels", "cells"]).index[0]
-    rows = differences.set_index(["genotype", "channels", "cells"]).loc[[network]]
-    rows = rows[rows.metric == "acc"].set_index("comparison")
+    differences : data frame as differences.csv, of one network;  note : end of the note at the foot"""
+    rows = differences[differences.metric == "acc"].set_index("comparison")
     panels = {title: [row for row in compared if row[0] in rows.index] for title, compared in PANELS.items()}
     panels = {title: shown for title, shown in panels.items() if shown}
     figure = new_figure(PAGE, 0.7 + 0.29 * sum(map(len, panels.values())))
@@ -47,6 +42,6 @@ def plot_differences(differences, note):
         ax.grid(axis="x", linewidth=0.3, color="#E4E4E4")
     axes[-1].set_xlabel("difference of accuracy, points")
     known = rows.loc[[name for shown in panels.values() for name, _ in shown]]
-    seeds = " or ".join(str(n) for n in sorted(set(known.seeds)))
-    people = f"{known.subjects.max()} people none of whom the network had met"
-    return add_note(figure, f"{note}: {people}; training seeds: {seeds}; 95 % bootstrap interval over people.")
+    seeds = " or ".join(map(str, sorted(set(known.seeds))))
+    text = f"{known.subjects.max()} people, in folds that keep them apart; number of training seeds: {seeds}"
+    return add_note(figure, f"{text}; 95 % bootstrap intervals over people. {note}")

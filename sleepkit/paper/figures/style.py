@@ -11,7 +11,6 @@ from matplotlib.patches import FancyBboxPatch
 from sleepkit.execution.paths import written
 from sleepkit.paper.pictures import light_png, light_svg
 
-COLUMN = 3.5  # inches: one column of a journal
 PAGE = 7.2  # inches: the whole width of its page
 
 # Told apart in grey, and by readers with any of the three colour deficiencies (a test measures it).
