@@ -7,6 +7,7 @@ DONE     := $(or $(SLEEPKIT_RUNS),runs)/$(PROFILE)
 START    := $(shell date +%s)
 VENV     := .venv/bin/python
 NOTEBOOK := @$(VENV) -m sleepkit run --profile $(PROFILE)
+SITE     := $(PROFILE:demo=first5s-cpu)
 
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
 $(error there is no profile "$(PROFILE)"; there are: $(PROFILES). Each is a folder notebooks/profiles/NAME, demo the notebooks' own defaults)
@@ -43,8 +44,9 @@ golden: .venv/stamp # notebooks/*.ipynb anew from notebooks/*.py
 	$(VENV) tests/project/golden.py
 figures: .venv/stamp # the figures notebook alone, from the result files that there are
 	$(NOTEBOOK) figures
-html: stale-figures # one static site of notebooks, tables and figures -> runs/$(PROFILE)/html/
-	@$(VENV) -c "from sleepkit.paper.html import build; build('$(DONE)', 'figures/$(PROFILE)', '$(DONE)/html')"
+html: .venv/stamp # a static site: the demo's notebooks, and the real run (or PROFILE) -> runs/$(SITE)/html/
+	@$(VENV) -m sleepkit run --profile $(SITE) --if-stale figures
+	@$(VENV) -c "from sleepkit.paper.html import site; site('$(SITE)')"
 clean: # runs/$(PROFILE), and the results and figures that git ignores
 	rm -rf "$(DONE)" results/demo results/smoke figures/demo figures/smoke
 lock: # requirements.lock anew from pyproject.toml in a fresh environment; torch stays at the version that the lock names

@@ -27,13 +27,10 @@
 profile = "demo"
 
 # %%
-import pandas as pd
-
-from sleepkit.paper import show
+from sleepkit.paper import as_table, show
 from sleepkit.paper.display import figure_checks, show_differences, write_index
 from sleepkit.paper.items import ITEMS
 
-pd.set_option("display.max_rows", None)  # tables are shown whole
 print(f"profile {profile}: {len(ITEMS)} items")
 
 # %% [markdown]
@@ -184,7 +181,7 @@ print(write_index(profile).read_text().split("\n\n")[0])
 
 # %%
 verdict = figure_checks(profile)
-verdict
+as_table(verdict)
 
 # %%
 assert verdict.holds.all(), verdict[~verdict.holds].to_string()

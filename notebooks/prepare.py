@@ -43,13 +43,13 @@ seed = 0                           # of the simulation
 # %%
 from sleepkit.epochs import EpochSet
 from sleepkit.experiments import Preparation, obtain_recordings, preparation_checks, prepare_nights, stage_counts
-from sleepkit.paper import answer, settings_table
+from sleepkit.paper import answer, as_table, settings_table
 from sleepkit.paper.figures import plot_recording
 from sleepkit.results import read
 
 settings = Preparation(profile=profile, source=source, channel=channel, seconds=seconds, wake_margin_minutes=wake_margin_minutes,
                        subjects=subjects, hours=hours, seed=seed)
-settings_table(settings)
+as_table(settings_table(settings))
 
 # %% [markdown]
 # ## Nights
@@ -61,10 +61,10 @@ settings_table(settings)
 # %%
 folder = obtain_recordings(settings)
 table = prepare_nights(folder, settings)
-table.drop(columns=["status", "problem"])
+as_table(table.drop(columns=["status", "problem"]))
 
 # %%
-read(profile, "nights.csv").groupby("dataset").n_epochs.agg(nights="size", epochs="sum")
+as_table(read(profile, "nights.csv").groupby("dataset").n_epochs.agg(nights="size", epochs="sum").reset_index())
 
 # %% [markdown]
 # EDF-20 is part of EDF-78, so a night may count for both. `movement` and `unscored` were dropped, `trimmed` is wake beyond the margin. (Official hypnograms run to 24 h and end in
@@ -77,7 +77,7 @@ read(profile, "nights.csv").groupby("dataset").n_epochs.agg(nights="size", epoch
 # beside accuracy everywhere.
 
 # %%
-stage_counts(table)
+as_table(stage_counts(table))
 
 # %%
 epochs = EpochSet.load(settings.nights, list(table.night[table.status != "failed"]))
@@ -95,14 +95,14 @@ plot_recording(epochs, note="Simulated nights." if settings.simulated else "Slee
 # Published, this run, and the committed run on real nights (profile `first5s-cpu`: first 5 s of every epoch, 42,308 epochs of 20 people).
 
 # %% tags=["nbval-ignore-output"]
-answer("prepare", profile)
+as_table(answer("prepare", profile))
 
 # %% [markdown]
 # ## Checks
 
 # %%
 verdict = preparation_checks(table, epochs, settings)
-verdict
+as_table(verdict)
 
 # %%
 assert verdict.holds.all(), verdict[~verdict.holds].to_string()

@@ -72,11 +72,14 @@ PROTOCOLS = {protocol.name: protocol for protocol in (SUBJECTWISE, EPOCHWISE)}
 
 def subject_folds(subject, k, validation_subjects=3):
     """`k` folds with no subject on two sides. EDF-20's twenty in ten are AttnSleep's pairs; others are permuted.
-    subject : (n,) int;  validation_subjects : those of training that validate, drawn with the fold's number as seed"""
+    subject : (n,) int
+    validation_subjects : those of training that validate, drawn with the fold's number as seed, but at most a third"""
     present = np.unique(subject)
-    if len(present) < k or len(present) - -(-len(present) // k) <= validation_subjects:
-        needed = f"{k} folds with {validation_subjects} validation subjects and one to train on"
-        raise ValueError(f"{len(present)} subjects cannot fill {needed}; use fewer folds or validation subjects")
+    others = len(present) - -(-len(present) // k)  # than the largest test side
+    if len(present) < k or others < 2:
+        needed = f"{k} folds, each with subjects to test, to validate and to train on"
+        raise ValueError(f"{len(present)} subjects cannot fill {needed}; use fewer folds or more subjects")
+    validation_subjects = min(validation_subjects, max(1, others // 3))
     of_edf20 = k == 10 and np.array_equal(present, np.arange(20))
     groups = EDF20_PAIRS if of_edf20 else np.array_split(np.random.default_rng(42).permutation(present), k)
     folds = []

@@ -10,7 +10,7 @@ HOMES = {
     "sweep": "regrowth sweep_ratios",
     "ablation": "ablate",
     "compare": "calibrate inference_cost paired_differences",
-    "checks": "accuracy_claim evaluation_checks preparation_checks pruning_checks search_checks",
+    "checks": "evaluation_checks preparation_checks pruning_checks search_checks",
 }
 
 __getattr__ = lazy(__name__, {name: module for module, names in HOMES.items() for name in names.split()})

@@ -2,5 +2,5 @@
 
 from sleepkit.execution.extras import lazy
 
-_HOMES = {"answer": "answers", "settings_table": "answers", "published_genotype": "published", "show": "display"}
-__getattr__ = lazy(__name__, _HOMES)
+_HOMES = {"answers": "answer settings_table", "published": "published_genotype", "display": "as_table preview show"}
+__getattr__ = lazy(__name__, {name: module for module, names in _HOMES.items() for name in names.split()})

@@ -10,6 +10,11 @@ from sleepkit.paper.published import PREPARED_COUNTS, published, published_confu
 from sleepkit.results import find, gather
 
 REAL = "first5s-cpu"  # the profile whose results on real nights are committed
+ACCURACY = {
+    "acc": "accuracy on new people, %",
+    "mf1": "macro-F1 on new people, %",
+    "kappa": "kappa on new people (0 is chance)",
+}
 NEXT_TO_NONE = 0.5  # points of accuracy; the paper reports 0.1 to 0.2
 
 
@@ -23,7 +28,7 @@ def settings_table(*settings, paper=None):
             rows[f"{type(one).__name__}: {field.name}"] = {"paper": default, "this run": getattr(one, field.name)}
     for name, value in (paper or {}).items():
         rows[name]["paper"] = value
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("setting").map(str)
+    return pd.DataFrame.from_dict(rows, orient="index").map(str).reset_index(names="setting")
 
 
 def answer(notebook, run):
@@ -50,22 +55,23 @@ def _epochs(profile, dataset):
 
 def _accuracy(profile, dataset):
     theirs, rows = scores(published_confusion(f"{dataset}_L7_full")), []
-    for name, words in (("acc", "accuracy on new people, %"), ("mf1", "macro-F1 on new people, %")):
-        known, ours = 100 * theirs[name], _of_first_network(profile, dataset, name)
-        below = "–" if ours is None else f"{known - ours:.1f} points below, by a protocol that keeps people apart"
-        real = _shown(_of_first_network(REAL, dataset, name))
-        rows.append((words, f"{known:.1f}, epochwise", _shown(ours), real, below))
+    for name, words in ACCURACY.items():
+        known, ours, real = theirs[name], *(_of_first_network(one, dataset, name) for one in (profile, REAL))
+        size, decimals = (1, 3) if name == "kappa" else (100, 1)
+        below = "–" if ours is None else f"{size * (known - ours):.{decimals}f}"
+        known, ours, real = ("–" if value is None else f"{size * value:.{decimals}f}" for value in (known, ours, real))
+        rows.append((words, f"{known}, epochwise", ours, real, f"{below} below, by a protocol that keeps people apart"))
     return rows
 
 
 def _of_first_network(profile, dataset, score):
-    """Per cent, mean over seeds, of the shallowest full network, each epoch for itself; None where there is none."""
+    """Mean over seeds of the shallowest full network, each epoch for itself; None where there is none."""
     rows = gather(profile, "crossval.csv")
     if rows is None:
         return None
     rows = rows[(rows.fold == "pooled") & (rows.context == "none") & (rows.protocol == SUBJECTWISE.name)]
     rows = rows[(rows.dataset == dataset) & (rows.pruned == 0) & (rows.variant == "") & (rows.origin != "nested")]
-    return None if rows.empty else 100 * rows[rows.cells == rows.cells.min()][score].mean()
+    return None if rows.empty else rows[rows.cells == rows.cells.min()][score].mean()
 
 
 def _pruning(profile, dataset):

@@ -8,6 +8,7 @@ from sleepkit.paper import figures, tables
 from sleepkit.paper.items import ITEMS, item
 from sleepkit.paper.provenance import provenance, published_alone, seen_by_search
 from sleepkit.paper.published import published, published_confusion
+from sleepkit.paper.tables.formats import HEADS, factor
 from sleepkit.results import checks, command, find, gather, merge_crossval
 
 ALONE = "published numbers alone"
@@ -28,14 +29,22 @@ def show(key, run):
     else:
         remarks = entry.remarks(profile, drawn)
         saved = tables.save(drawn, entry.stem(profile), entry.title, " ".join(filter(None, [note, *remarks])))
-        print(*remarks, sep="\n", end="\n" * bool(remarks))
+        drawn = Markdown("\n\n".join([tables.markdown(drawn), *remarks]))
     print(f"{key}: {', '.join(file.name for file in saved)}")
     return drawn
 
 
-def show_table(key, run):
-    """The table of an item ("tab04") from the results of a profile as its readers see it, not saved."""
-    return Markdown(tables.markdown(item(key).draw(getattr(run, "profile", run))))
+def preview(key, run):
+    """An item as `show` draws it, from the result files that a profile has so far; nothing is saved."""
+    profile, entry = getattr(run, "profile", run), item(key)
+    drawn = entry.draw(profile, provenance(profile, entry))
+    return drawn if entry.is_figure else as_table(drawn)
+
+
+def as_table(frame):
+    """A data frame as its readers see it: scores in per cent, rounded, a dash for what is missing."""
+    scores = {key: factor(key) * frame[key] for key in HEADS if key in frame}
+    return Markdown(tables.markdown(frame.assign(**scores).rename(columns=HEADS)))
 
 
 def show_differences(profile):

@@ -15,14 +15,27 @@ from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from pygments.formatters import HtmlFormatter
 
-from sleepkit.execution.notebooks import NAMES
-from sleepkit.execution.paths import written
+from sleepkit.execution import paths
+from sleepkit.execution.notebooks import FOLDER, NAMES
 from sleepkit.paper import figures
 from sleepkit.paper.items import item
 from sleepkit.paper.pictures import light_png
 
 PAGE, STYLE = (Path(__file__).with_name(name).read_text("utf-8") for name in ("site.html", "site.css"))
 LINK = re.compile(r"\]\(([^)#:]+)\)")  # in Markdown, to a file
+START = """# sleepkit: a paper that runs
+
+The runnable companion of *EEG-Based Sleep Stage Classification via Differentiable Architecture Search and Multi-Level
+Pruning* (V.-D. Khuat and W. Lim): published number and measured one next to each other.
+
+"""
+NOTEBOOKS = """## The notebooks
+
+Those of the demo run on *simulated* nights: their numbers show that every step works, not how well it works on people.
+Each opens with what the paper claims and ends with what came out.
+
+"""
+LABELS = {"index": "start", "results": "real nights"}
 
 
 class Renderer(IPythonRenderer):
@@ -38,56 +51,96 @@ class Renderer(IPythonRenderer):
         return mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
 
     def link(self, text, url, title=None):
-        return super().link(text, re.sub(r"^([^:#]+)\.md$", r"\1.html", url), title)
+        if ":" in url or url.startswith("#"):
+            return super().link(text, url, title)
+        return super().link(text, re.sub(r"\.md$", ".html", Path(url).name), title)
 
     def codespan(self, text):
         return f'<a href="{text}.html">{super().codespan(text)}</a>' if text in NAMES else super().codespan(text)
 
     def image(self, text, url, title=None):
         (width, height), _ = light_png(Path(self.path, url))
-        return super().image(text, url, title).replace("<img", f'<img width="{width}" height="{height}"', 1)
+        shown = super().image(text, Path(url).name, title)
+        return shown.replace("<img", f'<img width="{width}" height="{height}"', 1)
 
 
-def build(notebooks, drawn, output):
+def site(profile):
+    """Build runs/<profile>/html/ and return the path of its start page: the demo's five notebooks (as they were last
+    run, else as they are stored), those of the profile that were run, its results in words, its tables and figures."""
+    demo = {name: paths.runs("demo") / f"{name}.ipynb" for name in NAMES}
+    pages = {name: path if path.exists() else FOLDER / path.name for name, path in demo.items()}
+    if profile != "demo":
+        own = {name: paths.runs(profile) / f"{name}.ipynb" for name in NAMES}
+        pages |= {f"{name}_{profile}": path for name, path in own.items() if path.exists()}
+    return build(pages, paths.figures(profile), paths.runs(profile) / "html", paths.results(profile) / "README.md")
+
+
+def build(notebooks, drawn, output, report):
     """Write the site into the folder `output` and return the path of its start page; ValueError for a notebook or file
     that is missing, not executed or damaged, and for a bad formula.
-    notebooks : folder of the five executed notebooks;  drawn : folder of a profile's tables and figures"""
+    notebooks : dict name of a page -> path of an executed notebook;  drawn : folder of a profile's tables and figures
+    report : path of its results in words, whose first list answers on the start page; it need not exist"""
     drawn, output = Path(drawn), Path(output)
     index = _existing(drawn / "index.md", f"`make figures PROFILE={drawn.name}` writes it").read_text("utf-8")
-    pages, files, summaries = {}, {}, []
+    pages, files = {}, {}
     for name in sorted(set(LINK.findall(index))):
         path = _existing(drawn / name, f"{drawn}/index.md lists it; `make figures PROFILE={drawn.name}` draws it")
         if path.suffix == ".md":
             pages[path.stem] = heading(text := path.read_text("utf-8")) or name, markdown(text, drawn)
         else:
             files[name] = light_png(path)[1] if path.suffix == ".png" else path.read_bytes()
-    exporter = HTMLExporter(template_name="basic", filters={"markdown2html": markdown})
-    exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
-    for name in NAMES:
-        notebook = read_executed(Path(notebooks) / f"{name}.ipynb")
-        title, claim = opening(notebook)
-        summaries.append(f"**[{title}]({name}.html).** {claim}")
-        files |= extract_pictures(notebook, name)
-        pages[name] = title, exporter.from_notebook_node(notebook)[0]
-    start = "# The five notebooks\n\n" + "\n\n".join(summaries) + "\n\n" + re.sub("^# ", "## ", index)
-    pages["index"] = "Tables and figures", markdown(start, drawn)
+    summaries = []
+    for name, path in notebooks.items():
+        pages[name], opened, pictures = _notebook_page(name, read_executed(Path(path)))
+        summaries.append(opened if name in NAMES else f"- On real nights: [{pages[name][0]}]({name}.html)")
+        files |= pictures
+    answers = ""
+    if report.exists():
+        pages["results"], answers, pictures = _report_page(report, {*pages, "index"})
+        files |= pictures
+    start = START + answers + NOTEBOOKS + "\n".join(summaries) + "\n\n" + re.sub("^# ", "## ", index)
+    pages["index"] = heading(START), markdown(start, drawn)
+    shown = [page for page in ("index", "results", *notebooks) if page in pages]
     for name, (title, body) in pages.items():
-        files[f"{name}.html"] = PAGE.format(title=html.escape(title), links=navigation(name), body=body).encode()
+        page = PAGE.format(title=html.escape(title), links=navigation(name, shown), body=body)
+        files[f"{name}.html"] = page.encode()
     files["style.css"] = (STYLE + HtmlFormatter().get_style_defs(".highlight")).encode()
     for name, content in files.items():
-        with written(output / name) as temporary:
+        with paths.written(output / name) as temporary:
             temporary.write_bytes(content)
     print(f"{len(pages)} pages, {sum(map(len, files.values())) / 1e6:.1f} MB: {output / 'index.html'}")
     return output / "index.html"
 
 
-def navigation(current):
-    """Links to the start page and the notebooks; that of the page `current` is marked."""
-    texts, marks = (
-        {"index": "start"} | {name: name.replace("_", " ") for name in NAMES},
-        {current: " aria-current=page"},
+def _notebook_page(name, notebook):
+    """((title, HTML), title and claim as an entry of a list, {file name: bytes} of its pictures) of a notebook."""
+    title, claim = opening(notebook)
+    pictures = extract_pictures(notebook, name)
+    exporter = HTMLExporter(template_name="basic", filters={"markdown2html": markdown})
+    exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
+    return (title, exporter.from_notebook_node(notebook)[0]), f"- [{title}]({name}.html) {claim}", pictures
+
+
+def _report_page(report, pages):
+    """((title, HTML), its first list, {file name: bytes} of its pictures) of a profile's results in words; links to
+    pages that the site does not have are left out."""
+
+    def kept(link):
+        return link[0] if Path(link[2]).stem in pages else link[1]
+
+    text = re.sub(r"(?<!!)\[([^]]+)\]\(([^)#:]+\.md)\)", kept, report.read_text("utf-8"))
+    paths_of = [Path(report.parent, name) for name in LINK.findall(text) if name.endswith(".png")]
+    answers = next(part for part in text.split("\n\n") if part.startswith("- "))
+    answers = f"## What was found on real nights\n\n{answers}\n\n[Question by question](results.html)\n\n"
+    return (heading(text), markdown(text, report.parent)), answers, {path.name: light_png(path)[1] for path in paths_of}
+
+
+def navigation(current, names):
+    """Links to the pages `names`; that of the page `current` is marked."""
+    mark = {current: " aria-current=page"}
+    return "\n".join(
+        f'<a href="{name}.html"{mark.get(name, "")}>{LABELS.get(name, name.replace("_", " "))}</a>' for name in names
     )
-    return "\n".join(f'<a href="{name}.html"{marks.get(name, "")}>{text}</a>' for name, text in texts.items())
 
 
 def read_executed(path):
@@ -104,8 +157,8 @@ def read_executed(path):
 def opening(notebook):
     """Title and claim of a notebook, from its first cell."""
     text = notebook.cells[0].source
-    claim = re.search(r"\*\*(?:The paper's claim|What this does)\.\*\* (.+?)(\n\n|$)", text, re.DOTALL)
-    return heading(text), claim[1] if claim else ""
+    claim = re.search(r"\*\*(The paper's claim|What this does)\.\*\* (.+?)(\n\n|$)", text, re.DOTALL)
+    return heading(text), f"*{claim[1]}:* {claim[2]}" if claim else ""
 
 
 def heading(text):

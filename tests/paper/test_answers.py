@@ -23,6 +23,7 @@ def test_the_real_run_answers_as_its_result_files_say():
         "and variant == '' and origin != 'nested'"
     )
     assert accuracy.loc["accuracy on new people, %", "this run"] == f"{100 * rows.acc.mean():.1f}"
+    assert accuracy.loc["kappa on new people (0 is chance)", "this run"] == f"{rows.kappa.mean():.3f}"
     lost, left = answer("stage2", CPU)["this run"]
     assert lost == "1.0 (0.3 to 1.6)" and left == f"{100 * 24_153 / 83_789:.1f}"
     assert answer("stage2", CPU).verdict[0] == "more than the paper says"
@@ -53,7 +54,6 @@ def test_half_a_point_is_next_to_none(tmp_path, monkeypatch, difference, words):
 
 def test_settings_stand_next_to_the_papers():
     table = settings_table(Pruning(finetune_epochs=4), TrainSettings())
-    assert table.loc["Pruning: finetune_epochs"].tolist() == ["25", "4"]
-    assert (
-        table.filter(like="TrainSettings", axis=0).paper == table.filter(like="TrainSettings", axis=0)["this run"]
-    ).all()
+    assert table.set_index("setting").loc["Pruning: finetune_epochs"].tolist() == ["25", "4"]
+    training = table[table.setting.str.startswith("TrainSettings")]
+    assert len(training) and (training.paper == training["this run"]).all()

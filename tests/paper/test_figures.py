@@ -368,15 +368,16 @@ def test_the_index_lists_all_28_items_present_or_missing(profile):
     assert "![" not in write_index(profile).read_text(), "no figure, no overview"
     save(plot_framework(), items.item("fig01").stem(profile))
     tables.save(tables.table_departures(), items.item("tab11").stem(profile), "Departures")
-    paths.run_time(profile, "figures").parent.mkdir(parents=True)
-    paths.run_time(profile, "figures").write_text("41.6\n")
+    paths.run_time(profile, "prepare").parent.mkdir(parents=True)
+    paths.run_time(profile, "prepare").write_text("41.6\n")
+    tables.save(tables.table_departures(), items.item("tab01").stem(profile), "Epochs")
     lines = write_index(profile).read_text().splitlines()
     rows = {line.split(" | ")[0][2:]: line for line in lines if line.startswith(("| fig", "| tab"))}
     assert list(rows) == [f"fig{n:02d}" for n in range(1, 18)] + [f"tab{n:02d}" for n in range(1, 12)]
-    assert "[fig01_framework.svg](fig01_framework.svg)" in rows["fig01"] and "42 s" in rows["fig01"]
+    assert "[fig01_framework.svg](fig01_framework.svg)" in rows["fig01"] and "42 s" in rows["tab01"]
     assert all(f"[tab11_departures.{ending}]" in rows["tab11"] for ending in ("csv", "md", "tex"))
     assert "missing" in rows["fig06"] and "make reproduce PROFILE=demo" in rows["fig06"]
-    assert sum("missing" in row for row in rows.values()) == 26 and "2 of 28" in lines[2]
+    assert sum("missing" in row for row in rows.values()) == 25 and "3 of 28" in lines[2]
     assert (
         lines[4] == "![All figures of the profile](overview.png)" and (paths.figures(profile) / "overview.png").exists()
     )

@@ -17,6 +17,7 @@ from sleepkit.paper import items
 from sleepkit.paper.html import alternative_text, build, markdown
 
 GOLDEN, FIGURES = paths.ROOT / "notebooks", paths.figures("first5s-cpu")
+REPORT = paths.results("first5s-cpu") / "README.md"
 CHROMIUM = Path("/usr/bin/chromium")
 LIMIT = 15e6  # bytes of a whole site
 SILENT = ("style", "code", "pre", "math")  # what is in these is not prose
@@ -66,10 +67,15 @@ def unresolved(path):
     return wrong
 
 
+def stored(folder):
+    return {name: folder / f"{name}.ipynb" for name in NAMES}
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """Folder of the site of the golden notebooks."""
-    return build(GOLDEN, FIGURES, tmp_path_factory.mktemp("site") / "html").parent
+    """Folder of the site of the golden notebooks, and of the figures notebook once more as that of another run."""
+    notebooks = stored(GOLDEN) | {"figures_first5s-cpu": GOLDEN / "figures.ipynb"}
+    return build(notebooks, FIGURES, tmp_path_factory.mktemp("site") / "html", REPORT).parent
 
 
 @pytest.fixture
@@ -98,13 +104,14 @@ def small(tmp_path):
 
 def test_there_is_a_page_for_every_notebook_and_table(site):
     tables = {path.stem for path in FIGURES.glob("tab*.md")}
-    assert tables and {path.stem for path in site.glob("*.html")} == {"index", *NAMES, *tables}
+    shown = ("index", "results", *NAMES, "figures_first5s-cpu")
+    assert tables and {path.stem for path in site.glob("*.html")} == {*shown, *tables}
     for path in site.glob("*.html"):
         page = Page(path)
-        assert {f"{name}.html" for name in ("index", *NAMES)} <= set(targets(page))
+        assert {f"{name}.html" for name in shown} <= set(targets(page))
         assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
         current = [a["href"] for a in page.all("a") if "aria-current" in a]
-        assert current == ([path.name] if path.stem in ("index", *NAMES) else [])
+        assert current == ([path.name] if path.stem in shown else [])
 
 
 def test_every_link_resolves_and_every_file_is_linked(site):
@@ -154,15 +161,27 @@ def test_every_code_cell_and_table_is_there(site):
     for name in NAMES:
         notebook = nbformat.read(GOLDEN / f"{name}.ipynb", as_version=4)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-        frames = sum("text/html" in out.get("data", {}) for cell in code for out in cell.outputs)
+        kinds = ("text/html", "text/markdown")
+        frames = sum(any(kind in out.get("data", {}) for kind in kinds) for cell in code for out in cell.outputs)
         page = Page(site / f"{name}.html")
         classes = [attributes.get("class") or "" for attributes in page.all("div")]
         assert sum("code_cell" in value for value in classes) == len(code)
         assert len(page.all("table")) >= frames > 0
 
 
+def test_the_start_page_answers_names_the_paper_and_tells_claims_and_simulated_nights(site):
+    page, text = Page(site / "index.html"), (site / "index.html").read_text()
+    assert "EEG-Based Sleep Stage Classification via Differentiable Architecture Search" in page.prose
+    answers = [line for line in REPORT.read_text().splitlines() if line.startswith("- ")]
+    for answer in answers:
+        assert answer.split("** ")[1].split(":")[0].strip() in page.prose
+    assert len(answers) == 4 and page.prose.index("real nights") < page.prose.index("simulated") < text.index("overview")
+    assert page.prose.count("The paper’s claim:") + page.prose.count("The paper's claim:") == 4
+    assert 'href="results.html"' in text and 'src="differences.png"' in (site / "results.html").read_text()
+
+
 def test_start_page_shows_the_sheet_and_the_index(small, tmp_path, capsys):
-    start = build(*small, tmp_path / "html")
+    start = build(stored(small[0]), small[1], tmp_path / "html", tmp_path / "none.md")
     page = Page(start)
     assert page.all("img") == [
         {"width": "90", "height": "60", "src": "overview.png", "alt": "All figures of the profile"}
@@ -237,7 +256,7 @@ def strip_notebook(notebooks, drawn):
 def test_what_is_missing_or_damaged_is_named_and_nothing_is_written(spoil, words, small, tmp_path):
     spoil(*small)
     with pytest.raises(ValueError) as refused:
-        build(*small, tmp_path / "html")
+        build(stored(small[0]), small[1], tmp_path / "html", tmp_path / "none.md")
     assert words in str(refused.value)
     assert not (tmp_path / "html").exists()
 
@@ -296,6 +315,8 @@ def test_chromium_follows_the_links(browser, site):
         page.click(f"nav a[href='{name}.html']")
         assert page.url.endswith(f"/{name}.html") and page.locator("h1").count() == 1
         assert page.locator("nav a[aria-current]").inner_text() == name.replace("_", " ")
+    page.click("nav a[href='results.html']")
+    assert page.locator("nav a[aria-current]").inner_text() == "real nights"
     page.click("nav a[href='index.html']")
     page.click("td a[href='tab01_epochs.html']")
     assert page.locator("table tr").count() > 2

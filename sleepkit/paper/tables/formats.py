@@ -73,7 +73,7 @@ def latex(table, label, caption, note=""):
 def _shown(table):
     """(heads, whether numeric, rows of (text, bold)) as a reader sees them."""
     columns = [column for column in table.columns if not column.endswith(" sd")]
-    numeric = [pd.api.types.is_numeric_dtype(table[column]) for column in columns]
+    numeric = [pd.api.types.is_numeric_dtype(table[column]) and table[column].dtype != bool for column in columns]
     records = table.to_dict("records")
     by_row = "measure" in table.columns  # then a row is a measure and each network a column
     if by_row:
@@ -104,6 +104,8 @@ def _best(values, head):
 def _cell(value, sd, decimals, signed):
     if isinstance(value, str):
         return value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if pd.isna(value):
         return "–"
     sign = "+" if signed and value else ""
