@@ -32,9 +32,9 @@ test: lint # and unit tests, small runs of the notebooks, the golden notebooks
 lint: .venv/stamp
 	$(VENV) -m ruff check . && $(VENV) -m ruff format --check .
 test-units: .venv/stamp
-	$(VENV) -m pytest --ignore=tests/execution/test_notebooks.py
+	$(VENV) -m pytest
 test-notebooks: .venv/stamp
-	$(VENV) -m pytest --nbval notebooks tests/execution/test_notebooks.py
+	$(VENV) -m pytest --nbval notebooks tests/execution/test_runs.py
 fuzz: .venv/stamp # 20,000 damaged recordings and hypnograms: a quarter of an hour
 	$(VENV) -m pytest -m slow -s tests/project/test_fuzz.py
 

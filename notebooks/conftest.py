@@ -15,9 +15,9 @@ os.environ.update(kernel_environment(os.path.join(FOLDER, "kernel")))
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Unit tests (if any) first, then prepare before the notebooks that read what it wrote, and so on."""
+    """Prepare before the notebooks that read what it wrote, and so on, then the tests that read what all of them left."""
     names = [f"{name}.ipynb" for name in NAMES]
-    items.sort(key=lambda item: names.index(item.path.name) if item.path.name in names else -1)
+    items.sort(key=lambda item: names.index(item.path.name) if item.path.name in names else len(names))
     for item in items:
         if item.path.name in names:
             item.add_marker(pytest.mark.filterwarnings("default"))  # a warning inside a notebook is not ours to fail on

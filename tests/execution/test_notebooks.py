@@ -1,22 +1,16 @@
-"""Notebooks: refused parameters, whole files only, golden runs that match their sources, and one small run of each."""
+"""Notebooks: refused parameters, whole files only, golden runs that match their sources, a small run."""
 
 import ast
-import json
 import os
 import re
-import shutil
 import sys
 
 import nbformat
-import pandas as pd
 import papermill
 import pytest
 from golden import golden
 
-from sleepkit import results
-from sleepkit.epochs import STAGES
 from sleepkit.execution import notebooks, paths
-from sleepkit.genotype import Genotype
 
 # papermill, zmq and the kernels warn about each other; warnings as errors are for our own code
 pytestmark = pytest.mark.filterwarnings("default")
@@ -264,93 +258,8 @@ def test_every_profile_is_accepted(path):
     notebooks.check_parameters(path.stem, chosen, notebooks.default_parameters(notebooks.source(path.stem)))
 
 
-# ---- one small run of each, in their order, from nothing
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """Runs a notebook of the profile `smoke` and those before it, each once; returns the executed notebook's path."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("SLEEPKIT_RUNS", str(tmp_path_factory.mktemp("runs")))
-    for folder in (paths.results("smoke"), paths.figures("smoke")):
-        shutil.rmtree(folder, ignore_errors=True)
-    done = {}
-
-    def up_to(name):
-        for each in notebooks.NAMES[: notebooks.NAMES.index(name) + 1]:
-            done[each] = done.get(each) or notebooks.run(each, profile="smoke")
-        return done[name]
-
-    yield up_to
-    patch.undo()
-
-
-def read(*parts):
-    path = paths.results("smoke").joinpath(*parts)
-    return json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else pd.read_csv(path)
-
-
-def test_smoke_prepare(smoke):
-    shown = outputs(smoke("prepare"))
-    nights = read("nights.csv")
-    assert (nights[list(STAGES)].sum(axis=1) == nights.n_epochs).all()
-    totals = nights.groupby("dataset").n_epochs.sum()
-    assert list(totals.index) == ["edf20", "edf78"]
-    for total in totals:
-        assert total > 0
-        assert f"{total:,}" in shown or str(total) in shown
-
-
-@pytest.mark.parametrize("name", ["stage1_edf20", "stage1_edf78"])
-def test_smoke_stage1(smoke, name):
-    smoke(name)
-    history = read(name, "history.csv")
-    assert list(history.epoch) == list(range(1, len(history) + 1))
-    assert history.valid_acc.between(0, 1).all()
-    # what is removed at the end of an epoch is missing from the next
-    for half in ("train", "valid"):
-        lost = history[f"n_{half}"].diff().dropna()
-        assert list(lost) == list(-history[f"removed_{half}"][:-1])
-    assert history.removed_train.sum() > 0 and history.removed_operations.sum() > 0
-    assert list(history.operations.diff().dropna()) == list(-history.removed_operations[:-1])
-    Genotype.from_json((paths.results("smoke") / name / "genotype.json").read_text(encoding="utf-8"))  # or ValueError
-    assert_crossval_agrees_with_confusion(name)
-
-
-def test_smoke_stage2(smoke):
-    smoke("stage2_prune")
-    size = pd.concat([read("stage1_edf20", "parameters.csv"), read("stage2_prune", "parameters.csv")])
-    keys = ["genotype", "channels", "cells"]
-    both = size[size.pruned == 0].merge(size[size.pruned > 0], on=keys, suffixes=("_full", "_pruned"))
-    assert len(both) > 0
-    assert (both.params_pruned < both.params_full).all() and (both.macs_pruned < both.macs_full).all()
-    assert_crossval_agrees_with_confusion("stage2_prune")
-    assert_crossval_agrees_with_confusion("stage2_prune_edf78")
-    assert read("stage2_prune_edf78", "crossval.csv").genotype.str.startswith("edf78").all()
-    assert len(read("stage2_prune", "ablation.csv")) == 11
-    searched = json.loads((paths.results("smoke") / "stage2_prune" / "ablation.json").read_text())["search"]
-    assert (searched["channels"], searched["epochs"]) == (2, 2), "stage 1's search but for ablation_search"
-
-
-def test_smoke_figures(smoke):
-    smoke("figures")
-    folder = paths.figures("smoke")
-    index = (folder / "index.md").read_text(encoding="utf-8")
-    items = {path.stem for path in folder.iterdir() if path.name.startswith(("fig", "tab"))}
-    assert {"fig01", "fig06", "fig15", "tab01", "tab08"} <= {item[:5] for item in items}
-    assert all(item in index for item in items)
-    merged = read("crossval.csv")
-    assert len(merged) == sum(len(read(name, "crossval.csv")) for name in results.FOLDERS)
-
-
-def assert_crossval_agrees_with_confusion(name):
-    """The accuracy of a pooled row is the share on the diagonal of its confusion matrix, and n its sum."""
-    crossval, confusion = read(name, "crossval.csv"), read(name, "confusion.csv")
-    keys = [key for key in confusion.columns if key not in ("true", "predicted", "n")]
-    pooled = crossval[crossval.fold == "pooled"].set_index(keys).sort_index()
-    folds = crossval[crossval.fold != "pooled"].groupby(keys, dropna=False).n.sum()
-    assert len(pooled) > 0
-    for key, matrix in confusion.groupby(keys, dropna=False):
-        row = pooled.loc[key]
-        assert row.n == matrix.n.sum() == folds[key]
-        assert row.acc == pytest.approx(matrix.n[matrix.true == matrix.predicted].sum() / row.n, abs=1e-4)
+def test_a_small_run_through_papermill(tmp_path, monkeypatch):
+    """With the parameters of a profile, and one more."""
+    monkeypatch.setenv("SLEEPKIT_RUNS", str(tmp_path / "runs"))
+    shown = outputs(notebooks.run("prepare", profile="smoke", parameters={"hours": 0.6, "subjects": [0, 20]}))
+    assert (tmp_path / "runs" / "smoke" / "nights").is_dir() and "2 nights" in shown

@@ -27,6 +27,7 @@ from sleepkit.search.supernet import SuperNet
 TOY = SearchSettings(
     channels=2, cells=3, nodes=4, epochs=4, batch=16, alpha_lr=0.3, prune_every=2, prune_until=4, data_fraction=0.1
 )
+BRIEF = replace(TOY, epochs=3, batch=32)  # one step of each kind an epoch, one round after the second
 
 
 def toy_epochs(n=61, samples=64, seed=0):
@@ -63,6 +64,12 @@ def folder_of_whole(tmp_path_factory):
 def whole(folder_of_whole):
     """A run that nothing interrupted."""
     return run_search(toy_epochs(), TOY, folder_of_whole)
+
+
+@pytest.fixture(scope="module")
+def brief(tmp_path_factory):
+    """A shorter one, for all that interrupts a run or repeats it."""
+    return run_search(toy_epochs(), BRIEF, tmp_path_factory.mktemp("brief"))
 
 
 # What a run is
@@ -299,7 +306,7 @@ def test_removed_operations_are_gone_from_the_weights(whole):
 
 
 def test_both_levels_of_pruning_can_be_switched_off(tmp_path):
-    settings = replace(TOY, epochs=2)
+    settings = replace(BRIEF, epochs=2, alpha_lr=0.6)
     data_off = run_search(toy_epochs(), replace(settings, data_pruning=False), tmp_path / "data")
     operations_off = run_search(toy_epochs(), replace(settings, operation_pruning=False), tmp_path / "operations")
     assert len(data_off.removed_samples) == len(data_off.voe) == 0
@@ -315,8 +322,8 @@ def test_both_levels_of_pruning_can_be_switched_off(tmp_path):
 
 SCRIPT = """
 import sys
-from tests.search.test_bilevel import TOY, outcome, run_search, toy_epochs
-print(outcome(run_search(toy_epochs(), TOY, sys.argv[1])))
+from tests.search.test_bilevel import BRIEF, outcome, run_search, toy_epochs
+print(outcome(run_search(toy_epochs(), BRIEF, sys.argv[1])))
 """
 
 
@@ -325,7 +332,7 @@ def outcome(found):
     return f"{found.genotype.to_json()} {history} {found.kept['train'].tolist()} {found.kept['valid'].tolist()}"
 
 
-def test_same_seed_same_result_in_a_process_with_another_hash_seed(whole, tmp_path):
+def test_same_seed_same_result_in_a_process_with_another_hash_seed(brief, tmp_path):
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
     environment = os.environ | {
         "PYTHONHASHSEED": seed,
@@ -334,20 +341,20 @@ def test_same_seed_same_result_in_a_process_with_another_hash_seed(whole, tmp_pa
     }
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     printed = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == outcome(whole)
+    assert printed.strip() == outcome(brief)
 
 
-def test_another_seed_gives_another_run(whole, tmp_path):
-    other = run_search(toy_epochs(), replace(TOY, seed=1, epochs=1), tmp_path)
-    assert other.history["train_loss"][0] != whole.history["train_loss"][0]
+def test_another_seed_gives_another_run(brief, tmp_path):
+    other = run_search(toy_epochs(), replace(BRIEF, seed=1, epochs=1), tmp_path)
+    assert other.history["train_loss"][0] != brief.history["train_loss"][0]
 
 
 class Killed(BaseException):
     """As sudden as kill -9 seen from inside: nothing in the search may catch it."""
 
 
-@pytest.mark.parametrize("step", [6, 15])
-def test_killed_in_the_middle_and_started_again(whole, tmp_path, monkeypatch, step):
+@pytest.mark.parametrize("step", [3, 6])
+def test_killed_in_the_middle_and_started_again(brief, tmp_path, monkeypatch, step):
     """Killed in the second and in the last epoch, after no and after one round; at most that epoch is done again."""
     errors, calls = search.prediction_errors, []
 
@@ -359,24 +366,24 @@ def test_killed_in_the_middle_and_started_again(whole, tmp_path, monkeypatch, st
 
     monkeypatch.setattr(search, "prediction_errors", counted)
     with pytest.raises(Killed):
-        run_search(toy_epochs(), TOY, tmp_path)
+        run_search(toy_epochs(), BRIEF, tmp_path)
     done = len(calls)
-    same(run_search(toy_epochs(), TOY, tmp_path), whole)
-    assert len(calls) - done == 16 - 4 * ((step - 1) // 4)  # four error measurements an epoch
+    same(run_search(toy_epochs(), BRIEF, tmp_path), brief)
+    assert len(calls) - done == 6 - 2 * ((step - 1) // 2)  # two error measurements an epoch
 
 
-def test_a_deadline_stops_between_epochs_and_the_next_call_goes_on(whole, tmp_path, monkeypatch):
+def test_a_deadline_stops_between_epochs_and_the_next_call_goes_on(brief, tmp_path, monkeypatch):
     with pytest.raises(TimeOver, match="max_minutes are over; what is done is kept, run again"):
-        run_search(toy_epochs(), TOY, tmp_path, Deadline.after(0))
+        run_search(toy_epochs(), BRIEF, tmp_path, Deadline.after(0))
     assert not (tmp_path / "search.pt").exists()
     check = Deadline.check
-    for _ in range(3):
+    for _ in range(2):
         checks = iter((Deadline(), Deadline.after(0)))  # the first epoch may be searched, the next may not
         monkeypatch.setattr(Deadline, "check", lambda self, checks=checks: check(next(checks)))
         with pytest.raises(TimeOver):
-            run_search(toy_epochs(), TOY, tmp_path, Deadline())
+            run_search(toy_epochs(), BRIEF, tmp_path, Deadline())
     monkeypatch.undo()
-    same(run_search(toy_epochs(), TOY, tmp_path), whole)
+    same(run_search(toy_epochs(), BRIEF, tmp_path), brief)
 
 
 def test_a_finished_search_is_not_repeated(whole, folder_of_whole, monkeypatch):
@@ -385,10 +392,10 @@ def test_a_finished_search_is_not_repeated(whole, folder_of_whole, monkeypatch):
 
 
 def test_a_checkpoint_of_another_configuration_or_other_data_is_refused(tmp_path):
-    run_search(toy_epochs(), replace(TOY, epochs=1), tmp_path)
+    run_search(toy_epochs(), replace(BRIEF, epochs=1), tmp_path)
     before = (tmp_path / "search.pt").read_bytes()
-    others = [(toy_epochs(), replace(TOY, epochs=1, seed=7)), (toy_epochs(seed=1), replace(TOY, epochs=1))]
-    others += [(toy_epochs(n=60), replace(TOY, epochs=1))]
+    others = [(toy_epochs(), replace(BRIEF, epochs=1, seed=7)), (toy_epochs(seed=1), replace(BRIEF, epochs=1))]
+    others += [(toy_epochs(n=60), replace(BRIEF, epochs=1))]
     for epochs, settings in others:
         with pytest.raises(ValueError, match=r"search\.pt: checkpoint of another configuration"):
             run_search(epochs, settings, tmp_path)
@@ -396,7 +403,7 @@ def test_a_checkpoint_of_another_configuration_or_other_data_is_refused(tmp_path
 
 
 def test_a_damaged_checkpoint_is_named_and_set_aside(tmp_path, capsys):
-    settings = replace(TOY, epochs=1)
+    settings = replace(BRIEF, epochs=1)
     first = run_search(toy_epochs(), settings, tmp_path)
     path = tmp_path / "search.pt"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -415,18 +422,18 @@ def test_nan_in_the_signal_stops_at_once(tmp_path):
     assert not (tmp_path / "search.pt").exists()
 
 
-def test_a_nan_loss_names_epoch_and_step_and_keeps_what_was_before(whole, tmp_path, monkeypatch):
+def test_a_nan_loss_names_epoch_and_step_and_keeps_what_was_before(brief, tmp_path, monkeypatch):
     anneal = search.temperature
     monkeypatch.setattr(search, "temperature", lambda epoch: math.nan if epoch == 2 else anneal(epoch))
-    with pytest.raises(FloatingPointError, match="search epoch 3, step 1 of 2"):
-        run_search(toy_epochs(), TOY, tmp_path)
+    with pytest.raises(FloatingPointError, match="search epoch 3, step 1 of 1"):
+        run_search(toy_epochs(), BRIEF, tmp_path)
     restore, seen = search._restore, []
     monkeypatch.setattr(
         search, "_restore", lambda run, state: restore(run, state) or seen.append(pd.DataFrame(run.history))
     )
     with pytest.raises(TimeOver):
-        run_search(toy_epochs(), TOY, tmp_path, Deadline.after(0))
-    plain = [frame.drop(columns="seconds") for frame in (seen[0], whole.history.iloc[:2])]
+        run_search(toy_epochs(), BRIEF, tmp_path, Deadline.after(0))
+    plain = [frame.drop(columns="seconds") for frame in (seen[0], brief.history.iloc[:2])]
     pd.testing.assert_frame_equal(*plain, check_exact=True)
 
 
@@ -436,25 +443,25 @@ def test_weights_broken_by_an_epochs_last_step_do_not_reach_the_checkpoint(tmp_p
     def breaking(objective, optimiser):
         descend(objective, optimiser)
         calls.append(1)
-        if len(calls) == 8:  # the last step of the second epoch
+        if len(calls) == 4:  # the last step of the second epoch
             with torch.no_grad():
                 optimiser.param_groups[0]["params"][0].fill_(math.nan)
 
     with monkeypatch.context() as patched:
         patched.setattr(search, "_descend", breaking)
         with pytest.raises(FloatingPointError, match="search epoch 2, after its last step"):
-            run_search(toy_epochs(), replace(TOY, epochs=2), tmp_path)
-    assert len(run_search(toy_epochs(), replace(TOY, epochs=2), tmp_path).history) == 2
+            run_search(toy_epochs(), replace(BRIEF, epochs=2), tmp_path)
+    assert len(run_search(toy_epochs(), replace(BRIEF, epochs=2), tmp_path).history) == 2
 
 
 # Size
 
 
-def test_a_mapped_signal_is_searched_alike(tmp_path, whole):
+def test_a_mapped_signal_is_searched_alike(tmp_path, brief):
     epochs = toy_epochs()
     np.save(tmp_path / "x.npy", epochs.x)
     mapped = replace(epochs, x=np.load(tmp_path / "x.npy", mmap_mode="c"))
-    same(run_search(mapped, TOY, tmp_path / "run"), whole)
+    same(run_search(mapped, BRIEF, tmp_path / "run"), brief)
 
 
 FULL_SIZE = """
