@@ -12,7 +12,7 @@ SITE     := $(PROFILE:demo=first5s-cpu)
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
 $(error there is no profile "$(PROFILE)"; there are: $(PROFILES). Each is a folder notebooks/profiles/NAME, demo the notebooks' own defaults)
 endif
-ifeq ($(MAKELEVEL)$(word 2,$(MAKECMDGOALS))$(shell grep -ls 'device: cuda' notebooks/profiles/$(PROFILE)/*.yaml),0)
+ifeq ($(MAKELEVEL)$(word 2,$(MAKECMDGOALS))$(shell command -v nvidia-smi 2>/dev/null),0)
 MAKEFLAGS += -j2
 endif
 
@@ -38,8 +38,8 @@ test-notebooks: .venv/stamp
 fuzz: .venv/stamp # 20,000 damaged recordings and hypnograms: a quarter of an hour
 	$(VENV) -m pytest -m slow -s tests/project/test_fuzz.py
 
-lab: .venv/stamp # the notebooks in the browser
-	$(VENV) -m jupyter lab notebooks
+lab: .venv/stamp # the notebooks in the browser, with a kernel `sleepkit` in .venv for them and for VS Code
+	$(VENV) -m ipykernel install --sys-prefix --name sleepkit && $(VENV) -m jupyter lab --MultiKernelManager.default_kernel_name=sleepkit notebooks
 golden: .venv/stamp # notebooks/*.ipynb anew from notebooks/*.py
 	$(VENV) tests/project/golden.py
 figures: .venv/stamp # the figures notebook alone, from the result files that there are

@@ -6,11 +6,14 @@ import tempfile
 
 import pytest
 
+from sleepkit.execution import paths, record
 from sleepkit.execution.notebooks import NAMES, kernel_environment
 
 FOLDER = tempfile.mkdtemp(prefix="sleepkit-nbval-")
 os.environ["SLEEPKIT_RUNS"] = os.path.join(FOLDER, "runs")  # what earlier runs left there would answer for this one
-os.environ.update(kernel_environment(os.path.join(FOLDER, "kernel")))
+os.environ.update(kernel_environment(os.path.join(FOLDER, "kernel")), SLEEPKIT_DEVICE="cpu")  # as in the golden runs
+for path in paths.results("demo").rglob(record.NAME):  # defaults may have changed since
+    path.unlink()
 
 
 @pytest.hookimpl(trylast=True)

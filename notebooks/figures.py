@@ -27,10 +27,12 @@
 profile = "demo"
 
 # %%
+from sleepkit.execution.notebooks import begin
 from sleepkit.paper import as_table, show
 from sleepkit.paper.display import figure_checks, show_differences, write_index
 from sleepkit.paper.items import ITEMS
 
+begin("figures", vars())
 print(f"profile {profile}: {len(ITEMS)} items")
 
 # %% [markdown]

@@ -42,6 +42,7 @@ seed = 0                           # of the simulation
 
 # %%
 from sleepkit.epochs import EpochSet
+from sleepkit.execution.notebooks import begin
 from sleepkit.experiments import Preparation, obtain_recordings, preparation_checks, prepare_nights, stage_counts
 from sleepkit.paper import answer, as_table, settings_table
 from sleepkit.paper.figures import plot_recording
@@ -49,6 +50,7 @@ from sleepkit.results import read
 
 settings = Preparation(profile=profile, source=source, channel=channel, seconds=seconds, wake_margin_minutes=wake_margin_minutes,
                        subjects=subjects, hours=hours, seed=seed)
+begin("prepare", vars())
 as_table(settings_table(settings))
 
 # %% [markdown]

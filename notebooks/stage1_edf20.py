@@ -62,11 +62,12 @@ seeds = [0]
 nested = {"epochs": 2, "batch": 64}  # of a search inside every fold: what differs from the search above; {} leaves these out
 where = "inline"              # where folds run: here, in "local" processes, or on a "slurm" cluster
 max_minutes = 0               # that search and training may take each; then run again to go on (0: no limit)
-device = "cpu"
+device = "auto"               # "cpu", "cuda" or "mps"; auto takes what is there
 
 # %%
 from sleepkit.evaluation.protocols import manifest, subject_folds
 from sleepkit.evaluation.training import TrainSettings
+from sleepkit.execution.notebooks import begin
 from sleepkit.experiments import (
     Networks, Run, evaluation_checks, load_epochs, nested_report, search_architecture, search_checks,
     train_networks,
@@ -83,6 +84,8 @@ search = SearchSettings(channels=search_channels, cells=search_cells, nodes=sear
 training = TrainSettings(schedule=schedule, batch=train_batch, epochs=train_epochs)
 networks = Networks(origins=origins, channels=network_channels, cells=network_cells, lr=lr, protocols=protocols, folds=folds,
                     seeds=seeds, nested=nested)
+begin("stage1_edf20", vars())
+print(f"Device: {run.device}")
 as_table(settings_table(search, training, networks))
 
 # %% [markdown]

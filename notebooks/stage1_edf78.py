@@ -49,11 +49,12 @@ folds = 4                     # subjectwise folds (EDF-78 in the field: 10)
 seeds = [0]
 where = "inline"              # where folds run: here, in "local" processes, or on a "slurm" cluster
 max_minutes = 0               # that search and training may take each; then run again to go on (0: no limit)
-device = "cpu"
+device = "auto"               # "cpu", "cuda" or "mps"; auto takes what is there
 
 # %%
 from sleepkit.evaluation.protocols import manifest, subject_folds
 from sleepkit.evaluation.training import TrainSettings
+from sleepkit.execution.notebooks import begin
 from sleepkit.experiments import (
     Networks, Run, evaluation_checks, load_epochs, search_architecture, search_checks, train_networks,
 )
@@ -70,6 +71,8 @@ training = TrainSettings(batch=train_batch, epochs=train_epochs, patience=10)
 networks = Networks(origins=origins, channels=network_channels, cells=network_cells, lr=[0.005], protocols=protocols, folds=folds,
                     seeds=seeds)
 paper = {"TrainSettings: patience": 10, "Networks: channels": 9, "Networks: lr": (0.005,)}
+begin("stage1_edf78", vars())
+print(f"Device: {run.device}")
 as_table(settings_table(search, training, networks, paper=paper))
 
 # %% [markdown]

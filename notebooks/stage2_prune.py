@@ -49,9 +49,10 @@ variants = []              # also trained on every fold, as rows of their own: "
 cost_repeats = 20          # timed answers of each network, runtime and length of epoch
 where = "inline"           # where folds run: here, in "local" processes, or on a "slurm" cluster
 max_minutes = 0            # that each computing cell may take; then run again to go on (0: no limit)
-device = "cpu"
+device = "auto"            # "cpu", "cuda" or "mps"; auto takes what is there
 
 # %%
+from sleepkit.execution.notebooks import begin
 from sleepkit.experiments import (
     Ablation, Pruning, Run, Sweep, ablate, calibrate, filter_importance, full_and_pruned,
     inference_cost, load_networks, paired_differences, prune_and_finetune, prune_other_dataset, pruning_checks,
@@ -64,6 +65,8 @@ run = Run(profile=profile, dataset=dataset, subjects=subjects, device=device, wh
 pruning = Pruning(ratio=ratio, balance=balance, finetune_epochs=finetune_epochs, variants=variants)
 ablation = Ablation(seeds=ablation_seeds, search=ablation_search)
 sweep = Sweep(ratios=ratios, methods=methods, folds=sweep_folds)
+begin("stage2_prune", vars())
+print(f"Device: {run.device}")
 as_table(settings_table(pruning, ablation, sweep))
 
 # %% [markdown]

@@ -83,7 +83,7 @@ def parser():
     add("profile", help="whose stage-1 and stage-2 notebooks have run with subjectwise folds")
     add("--output", default=paths.WEIGHTS, metavar="FOLDER", help="folder for the files")
     add("--cells", type=int, default=7, help="depth L of the network")
-    add("--device", default="cpu", help="where to train")
+    add("--device", default="auto", help="where to train: auto, cpu, cuda, mps")
     what = "stop after the training epoch in which they are over, to go on later (0: no limit)"
     add("--max-minutes", type=float, default=0, help=what)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sleepkit.epochs import STAGES
-from sleepkit.execution import paths
+from sleepkit.execution import notebooks, paths
 from sleepkit.genotype import Genotype
 from sleepkit.metrics import CELLS
 
@@ -86,7 +86,8 @@ class MissingResult(FileNotFoundError):
 
 def command(profile, notebook):
     """The command that runs one notebook of a profile."""
-    return f"python -m sleepkit run {notebook}" + f" --profile {profile}" * (profile != "demo")
+    option = "--profile" if profile in notebooks.named() else "-p profile"
+    return f"python -m sleepkit run {notebook}" + f" {option} {profile}" * (profile != "demo")
 
 
 def read(profile, name):
@@ -96,7 +97,8 @@ def read(profile, name):
     path = paths.results(profile) / name
     made = f"`{command(profile, _notebook_of(name))}`"
     if not path.exists():
-        raise MissingResult(f"{path} is missing; `make reproduce PROFILE={profile}` makes it, or {made} alone")
+        whole = f"`make reproduce PROFILE={profile}` makes it, or {made} alone"
+        raise MissingResult(f"{path} is missing; {whole if profile in notebooks.named() else f'{made} makes it'}")
     try:
         if path.suffix == ".npz":
             # numpy leaves a file open that turns out to be damaged; this one is closed whatever happens

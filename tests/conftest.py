@@ -3,6 +3,7 @@ import os
 # Before torch is imported: threads that share a small network wait for one another. Notebook kernels have one, too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("SLEEPKIT_QUIET", "1")
+os.environ.setdefault("SLEEPKIT_DEVICE", "cpu")
 
 from pathlib import Path
 

@@ -1,5 +1,6 @@
 """Cross-validation: a network is trained and tested on every fold, and what that leaves (method section 4)."""
 
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -14,15 +15,17 @@ import torch
 
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.evaluation.protocols import PROTOCOLS
-from sleepkit.evaluation.training import TrainSettings, fit, predict_logits
+from sleepkit.evaluation.training import TrainSettings, fit, predict_logits, train_epoch
 from sleepkit.execution import jobs
 from sleepkit.execution.checkpoint import Deadline, fingerprint
+from sleepkit.execution.outlook import FIRST, announce, spoken
 from sleepkit.execution.paths import written
 from sleepkit.metrics import confusion, scores, softmax
 from sleepkit.network.saved import load_network, save_network
 from sleepkit.network.size import count_macs, count_parameters
 from sleepkit.results import NetworkKey
 
+LONG = 10_000  # training steps from which on it is measured how long they take
 ENDINGS = (".npz", ".csv", ".json", ".safetensors")  # of the files of a finished fold
 
 
@@ -121,10 +124,34 @@ def cross_validate(plans, device="cpu", where="inline", deadline=Deadline()):
             alone = [replace(plan, data=data, folds=(fold,), only=()) for fold in missing]
             todo |= {(plan.run, one.folds[0].number): FoldJob(one, plan.run, device, deadline) for one in alone}
     gpus, folder = int(device.startswith("cuda")), Path(plans[0].folder) / "jobs"
-    jobs.map(run_fold, todo.values(), where, folder, gpus=gpus, label="folds")
+    jobs.map(run_fold, todo.values(), where, folder, gpus=gpus, label=outlook(list(todo.values()), where))
     networks = [{fold.number: plan.run / f"fold{fold.number}" for fold in plan.chosen} for plan in plans]
     done = zip(plans, networks, strict=True)
     return [CrossValidated(plan.key, plan.data, plan.chosen, paths, plan.training) for plan, paths in done]
+
+
+def outlook(todo, where):
+    """Label of the progress bar of these jobs. Where they have many steps, a few of the first job are timed, the label
+    has the time that all take at most, and where that is long it is printed before they begin."""
+    steps = sum(job.plan.training.epochs * -(-len(job.plan.folds[0].train) // job.plan.training.batch) for job in todo)
+    if steps < LONG or where == "slurm":  # whose jobs run elsewhere, as many at a time as there is room
+        return "folds"
+    seconds = steps * seconds_per_step(todo[0]) / (min(jobs.processors(), len(todo)) if where == "local" else 1)
+    announce(f"training: {len(todo)} folds, at most {steps:,} steps on {todo[0].device}", seconds)
+    return f"folds, {spoken(seconds)} at most"
+
+
+def seconds_per_step(job):
+    """How long a step of a job's training takes: FIRST steps of a network that is thrown away, after as many others."""
+    plan, (fold,) = job.plan, job.plan.folds
+    epochs, rows = shared(plan.data), fold.train[: FIRST * plan.training.batch]
+    net = plan.start(fold.number).to(job.device)
+    optimiser = torch.optim.Adam(net.parameters(), plan.training.lr, fused=True)
+    x, y = (torch.from_numpy(array[rows]).to(job.device) for array in (epochs.x, epochs.y))
+    for _ in range(2):
+        start = time.monotonic()
+        train_epoch(net, optimiser, x / x.std(), y, plan.training, 0)
+    return (time.monotonic() - start) / -(-len(rows) // plan.training.batch)
 
 
 @dataclass(frozen=True, eq=False)

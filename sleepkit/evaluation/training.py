@@ -104,7 +104,8 @@ def train_epoch(net, optimiser, x, y, settings, epoch):
     # Order and dropout depend on seed and epoch alone, so that a resumed fit repeats the uninterrupted one.
     torch.manual_seed(settings.seed * 10_007 + epoch)
     batches = torch.randperm(len(y)).to(x.device).split(settings.batch)
-    total = torch.zeros((), dtype=torch.float64, device=x.device)
+    exact = torch.float32 if x.device.type == "mps" else torch.float64  # which MPS has not
+    total = torch.zeros((), dtype=exact, device=x.device)
     net.train()
     for step, rows in enumerate(batches):
         optimiser.param_groups[0]["lr"] = settings.rate((epoch + step / len(batches)) / settings.epochs)

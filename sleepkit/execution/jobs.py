@@ -1,10 +1,12 @@
 """Independent jobs, in this process, in others, or on a Slurm cluster (through submitit). A job is a module's function
 and one item of paths and settings; it writes files: what is done is not done again."""
 
+import ctypes
 import os
 import pickle
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -81,6 +83,17 @@ def here():
     return {"PYTHONPATH": path, "SLEEPKIT_QUIET": "1"}
 
 
+def settle():
+    """Compute on one thread, unless OMP_NUM_THREADS says otherwise, and keep the memory that a training step frees."""
+    # Threads that share a small network wait for one another: two may take five times as long as one.
+    if os.environ.setdefault("OMP_NUM_THREADS", "1") == "1" and "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    # glibc would give a step's memory back and take it anew for the next: a tenth of the time of a step.
+    if hasattr(libc := ctypes.CDLL(None) if os.name == "posix" else None, "mallopt"):
+        for parameter in (-1, -3):  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+            libc.mallopt(parameter, 2**31 - 1)
+
+
 @contextmanager
 def environment(variables):
     """`os.environ` with these variables; as it was afterwards."""
@@ -108,12 +121,16 @@ def _executor(where, folder, gpus, minutes):
     return executor
 
 
+def processors():
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def _run_local(work, items, executor, jobs, bar):
     """submitit starts all local jobs at once; here a job starts when a processor is free. Returns that none is lost."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     running = set()
     while len(jobs) < len(items) or running:
-        while len(jobs) < len(items) and len(running) < processors:
+        while len(jobs) < len(items) and len(running) < processors():
             running.add(number := len(jobs))
             jobs[number] = executor.submit(work, items[number])
         time.sleep(0.05)

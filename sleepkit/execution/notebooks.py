@@ -6,14 +6,16 @@ import ast
 import contextlib
 import difflib
 import os
+import re
 import sys
 import tempfile
 import time
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
-from sleepkit.execution import WorkFailed
-from sleepkit.execution.jobs import environment, here
+from sleepkit.execution import WorkFailed, record
+from sleepkit.execution.jobs import environment, here, settle
 from sleepkit.execution.paths import PACKAGE, ROOT, figures, plain, results, run_time, runs, written
 
 NAMES = ("prepare", "stage1_edf20", "stage1_edf78", "stage2_prune", "figures")  # in the order of their work
@@ -26,6 +28,32 @@ class NotebookFailed(WorkFailed):
     """A cell raised an error, or the kernel died; the message says where the failed run is kept."""
 
 
+def begin(name, variables):
+    """What notebook `name` does first: compute on one thread, leave its parameters with its results, and say where
+    these go. variables : the notebook's own, `vars()`;  ValueError where two runs would mix (see `check_profile`)"""
+    settle()
+    parameters = {key: variables[key] for key in default_parameters(name)}
+    check_profile(name, parameters)
+    if name in record.BEFORE:
+        record.write(name, parameters)
+    profile = parameters["profile"]
+    folder = {"prepare": f"results/{profile}", "figures": f"figures/{profile}"}.get(name, f"results/{profile}/{name}")
+    print(f"Profile {profile}: results go to {folder}.", *record.apart(profile))
+
+
+def check_profile(name, parameters):
+    """Raise ValueError where a notebook would mix two runs: where the parameters are not those of the profile that they
+    name, or not those behind the results that it has. `figures` wants a profile that is known or has results."""
+    profile = plain(parameters["profile"])
+    if name != "figures":
+        defined = default_parameters(name) | profile_parameters(name, profile) if profile in named() else {}
+        return record.check(name, parameters, defined)
+    known = sorted({*named(), *(path.parent.name for path in results(profile).parent.glob("*/nights.csv"))})
+    if profile not in known:
+        what = f"no results{_near(profile, known)} (there are {', '.join(known)})"
+        raise ValueError(f"figures: profile {profile!r} has {what}")
+
+
 def run(name, profile=None, parameters_file=None, parameters=None):
     """Run one notebook through papermill and return the path of the executed copy, `runs/<profile>/NAME.ipynb`.
     profile : whose `notebooks/profiles/<profile>/NAME.yaml` is read; None or "demo": the notebook's own defaults
@@ -35,9 +63,10 @@ def run(name, profile=None, parameters_file=None, parameters=None):
     notebook = source(name)
     chosen = profile_parameters(name, profile) if profile else {}
     chosen |= (_read_yaml(parameters_file) if parameters_file else {}) | (parameters or {})
-    defaults = default_parameters(notebook)
+    defaults = default_parameters(name)
     check_parameters(name, chosen, defaults)
-    profile = plain((defaults | chosen)["profile"])
+    check_profile(name, defaults | chosen)
+    profile = (defaults | chosen)["profile"]
     output = runs(profile) / f"{name}.ipynb"
     for leftover in sorted(output.parent.glob(f".*-{name}.ipynb")):  # of a run that was killed
         leftover.unlink()
@@ -69,33 +98,45 @@ def is_stale(name, profile="demo"):
 
 def source(name):
     """The notebook of `notebooks/NAME.py`, without outputs. Raises ValueError when there is none of that name."""
-    if name not in NAMES:
-        raise ValueError(f"there is no notebook {name!r}; there are {', '.join(NAMES)}")
+    path = _path(name)
     import jupytext
     import nbformat
 
-    notebook = jupytext.read(FOLDER / f"{name}.py")
+    notebook = jupytext.read(path)
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
     return notebook
 
 
-def default_parameters(notebook):
-    """{name: value} of the cell tagged `parameters`, as papermill reads it; None for what is not a literal."""
-    from papermill.translators import PythonTranslator
-
-    cells, found = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])], {}
-    for parameter in (parameter for cell in cells for parameter in PythonTranslator.inspect(cell)):
-        found[parameter.name] = None
-        with contextlib.suppress(ValueError, SyntaxError):  # papermill cuts a text at its first #
-            found[parameter.name] = ast.literal_eval(parameter.default)
+def default_parameters(name):
+    """{name: value} of the cell tagged `parameters` of `notebooks/NAME.py`; None for what is not a literal."""
+    found, text = {}, _path(name).read_text(encoding="utf-8")
+    cell = re.search(r'^# %% tags=\["parameters"\]\n(.*?)^# %%', text, re.DOTALL | re.MULTILINE)[1]
+    for line in ast.parse(cell).body:
+        for target in getattr(line, "targets", None) or [line.target]:
+            found[target.id] = None
+            with contextlib.suppress(ValueError):
+                found[target.id] = ast.literal_eval(line.value)
     return found
+
+
+def _path(name):
+    if name not in NAMES:
+        raise ValueError(f"there is no notebook {name!r}; there are {', '.join(NAMES)}")
+    if not (path := FOLDER / f"{name}.py").exists():
+        raise ValueError(f"{path} is missing: notebooks run in the repository, installed by `pip install -e .`")
+    return path
+
+
+def named():
+    """The profiles that the repository defines: demo, the notebooks' defaults, and the folders of profiles/."""
+    return ["demo", *sorted({path.parent.name for path in (FOLDER / "profiles").glob("*/*.yaml")})]
 
 
 def profile_parameters(name, profile):
     """Parameters of a notebook in a profile. Raises ValueError when there is no such profile."""
-    known = ["demo", *sorted({path.parent.name for path in (FOLDER / "profiles").glob("*/*.yaml")})]
-    if profile not in known:
-        raise ValueError(f"there is no profile {profile!r}; there are {', '.join(known)}")
+    if profile not in named():
+        hint = "; for one of your own: -p profile NAME"
+        raise ValueError(f"there is no profile {profile!r}; there are {', '.join(named())}{hint}")
     path = FOLDER / "profiles" / profile / f"{name}.yaml"
     parameters = _read_yaml(path) if path.exists() else {}
     if parameters.setdefault("profile", profile) != profile:
@@ -108,8 +149,7 @@ def check_parameters(name, chosen, defaults):
     problems = []
     for key, value in chosen.items():
         if key not in defaults:
-            hint = "".join(f"; did you mean {near!r}?" for near in difflib.get_close_matches(key, defaults, n=1))
-            problems.append(f"{name} has no parameter {key!r}{hint} (it has {', '.join(defaults)})")
+            problems.append(f"{name} has no parameter {key!r}{_near(key, defaults)} (it has {', '.join(defaults)})")
         elif (default := defaults[key]) is not None and _kind(value) != _kind(default):
             words = f"{name}: {key} = {value!r} is {_kind(value)}, but its default {default!r} is {_kind(default)}"
             with contextlib.suppress(ArithmeticError):  # YAML takes 1e-3 for text
@@ -117,6 +157,10 @@ def check_parameters(name, chosen, defaults):
             problems.append(words)
     if problems:
         raise ValueError("\n".join(problems))
+
+
+def _near(name, known):
+    return "".join(f"; did you mean {near!r}?" for near in difflib.get_close_matches(name, known, n=1))
 
 
 def _kind(value):
@@ -131,10 +175,6 @@ def kernel_environment(folder):
     write_kernel_spec(Path(folder, "kernels", KERNEL["name"]), extra_arguments=["--log-level=ERROR"])
     path = os.pathsep.join(filter(None, (str(folder), os.environ.get("JUPYTER_PATH"))))
     variables = here() | {"JUPYTER_PATH": path, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-    # Threads that share a small network wait for one another: two may take five times as long as one.
-    # glibc would give a training step's memory back and take it anew for the next: a tenth of the time of a step.
-    wanted = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
-    variables |= {key: os.environ.get(key, value) for key, value in wanted.items()}
     ours = {key: os.environ[key] for key in ("SLEEPKIT_RUNS", "SLEEPKIT_DATA") if os.environ.get(key)}
     return variables | {key: str(Path(value).absolute()) for key, value in ours.items()}  # kernels work in `notebooks/`
 
@@ -146,7 +186,7 @@ def _run_whole(name, notebook, parameters, output):
     failed, start = output.with_suffix(".failed.ipynb"), time.time()
     with written(output) as temporary:
         try:
-            execute(notebook, temporary, parameters)
+            execute(notebook, temporary, parameters, None if name == "figures" else _told(name))
         except PapermillExecutionError as error:
             os.replace(temporary, failed)
             words = f"cell [{error.exec_count}] raised {error.ename}: {error.evalue}\nthe failed run is {failed}"
@@ -157,12 +197,22 @@ def _run_whole(name, notebook, parameters, output):
     failed.unlink(missing_ok=True)
 
 
-def execute(notebook, output, parameters):
-    """Run a notebook in `notebooks/`; papermill saves to `output` after every cell, also when one fails."""
+def _told(name):
+    """An open file that prints, under a notebook's name, what that prints: work of hours says so where one watches."""
+
+    def write(text):
+        print(*(f"{name}: {line}" for line in text.splitlines()), sep="\n", flush=True)
+
+    return SimpleNamespace(write=write, flush=lambda: None)
+
+
+def execute(notebook, output, parameters, told=None):
+    """Run a notebook in `notebooks/`; papermill saves to `output` after every cell, also when one fails.
+    told : open file for what the notebook prints, as it does"""
     import nbformat
     import papermill
 
-    how = {"cwd": FOLDER, "progress_bar": sys.stderr.isatty(), "coalesce_streams": True}
+    how = {"cwd": FOLDER, "progress_bar": sys.stderr.isatty(), "coalesce_streams": True, "stdout_file": told}
     with tempfile.TemporaryDirectory() as folder, environment(kernel_environment(folder)):
         nbformat.write(notebook, path := Path(folder, "source.ipynb"))
         papermill.execute_notebook(path, output, parameters, **how)

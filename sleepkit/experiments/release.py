@@ -29,7 +29,7 @@ SHIPPED_BLOCK = 16
 RELEASED = {"pruned": "importance", "distilled": "distilled"}  # name in the package -> method
 
 
-def release(profile, folder, *, cells=7, device="cpu", max_minutes=0):
+def release(profile, folder, *, cells=7, device="auto", max_minutes=0):
     """Train a profile's network of depth `cells`, full, pruned and, where stage 2 distilled it, distilled, on all
     subjects and write them to `folder`, with those of fold 0: NAME.safetensors, NAME.json and, of what was trained
     on everybody, NAME.onnx. An interrupted training is resumed. Returns the paths, without endings. Raises ValueError

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from sleepkit.evaluation.protocols import PROTOCOLS
 from sleepkit.execution import jobs, paths
 from sleepkit.execution.checkpoint import Deadline
+from sleepkit.experiments.device import choose
 from sleepkit.pruning.methods import METHODS, VARIANTS
 from sleepkit.search.settings import SearchSettings
 
@@ -16,18 +17,20 @@ class Run:
     """Which data, and where and how long work runs.
     dataset : "edf20" or "edf78": which of the prepared nights belong to it
     subjects : those of its subjects that take part; empty takes all
+    device : where the networks are computed, "auto" or what else `sleepkit.experiments.device.choose` takes
     where : where folds run, "inline", "local" or "slurm" (sleepkit.execution.jobs)
     max_minutes : that each computing call may take, then TimeOver, and the next call goes on; 0 sets no limit"""
 
     profile: str
     dataset: str = "edf20"
     subjects: tuple = ()
-    device: str = "cpu"
+    device: str = "auto"
     where: str = "inline"
     max_minutes: float = 0
 
     def __post_init__(self):
         jobs.require_place(self.where)
+        object.__setattr__(self, "device", choose(self.device))
         as_tuples(self)
 
     @property

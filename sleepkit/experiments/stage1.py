@@ -17,7 +17,7 @@ from sleepkit.epochs import EpochSet, parse_night
 from sleepkit.evaluation.crossval import Plan, cross_validate, share, shared
 from sleepkit.evaluation.protocols import PROTOCOLS, SUBJECTWISE, Fold, manifest
 from sleepkit.evaluation.scores import write_scores
-from sleepkit.execution import jobs, paths
+from sleepkit.execution import jobs, paths, record
 from sleepkit.execution.checkpoint import Deadline
 from sleepkit.experiments.settings import changed
 from sleepkit.network.sleepnet import new_network
@@ -78,7 +78,8 @@ def train_networks(epochs, found, *, search, training, networks, run):
         how = replace(training, lr=networks.lr_of(cells), select_by=PROTOCOLS[name].select_by)
         plans.append(full_plan(key, data[name], folds[name], choices[origin], how, run.work(run.stage1)))
     done = cross_validate(plans, **run.places())
-    list_networks(done, run.work(run.stage1), search=asdict(search))
+    made_with = record.hash_of(run.profile, run.stage1)
+    list_networks(done, run.work(run.stage1), search=asdict(search), made_with=made_with)
     rows = write_scores(done, run.results(run.stage1))
     if not networks.nested:
         return rows

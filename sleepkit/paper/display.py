@@ -2,7 +2,7 @@
 
 from IPython.display import Image, Markdown
 
-from sleepkit.execution import paths
+from sleepkit.execution import paths, record
 from sleepkit.metrics import scores
 from sleepkit.paper import figures, tables
 from sleepkit.paper.items import ITEMS, item
@@ -54,7 +54,7 @@ def show_differences(profile):
     network = rows.value_counts(["genotype", "channels", "cells"]).index[0]
     rows = rows.set_index(["genotype", "channels", "cells"]).loc[[network]].reset_index()
     note = seen_by_search(rows.genotype, find(profile, "preparation.json")["simulated"])
-    drawn = figures.plot_differences(rows, f"Profile {profile}. {note}")
+    drawn = figures.plot_differences(rows, " ".join([f"Profile {profile}.", note, *record.apart(profile)]))
     return Image(figures.save(drawn, paths.figures(profile) / "differences")[0].read_bytes(), format="png")
 
 
@@ -95,6 +95,7 @@ def write_index(profile):
 tables CSV, Markdown and LaTeX (booktabs).
 
 """
+    text += "".join(f"**{line}**\n\n" for line in record.apart(profile))
     text += "![All figures of the profile](overview.png)\n\n" if overview else ""
     text += "| item | title | files | numbers from | command | last run took |\n|---|---|---|---|---|---|\n"
     text += "".join("| " + " | ".join(row) + " |\n" for row in rows)

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from sleepkit.evaluation.protocols import SUBJECTWISE
+from sleepkit.execution import record
 from sleepkit.results import NETWORK, find, gather, of_stage_2, parts_of
 
 
@@ -29,11 +30,16 @@ def seen_by_search(genotypes, simulated):
 
 
 def provenance(profile, item):
-    """The line at the foot of an item; empty where nobody's numbers are shown."""
+    """The line at the foot of an item, which says so where not all of a profile's results belong together; empty where
+    nobody's numbers are shown."""
     if not item.datasets:
         return ""
     if published_alone(profile, item):
         return f"Published numbers; profile {profile} has no run of its own."
+    return " ".join([_of_run(profile, item), *record.apart(profile)])
+
+
+def _of_run(profile, item):
     runs, simulated = _runs(profile, item), find(profile, "preparation.json")["simulated"]
     text = f"This run: profile {profile}, {'simulated' if simulated else 'Sleep-EDF'} nights"
     own = find(profile, item.seeds) if item.seeds else None

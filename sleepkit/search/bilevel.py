@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from sleepkit.epochs import STAGES
 from sleepkit.execution.checkpoint import Deadline, fingerprint, load_checkpoint, save_checkpoint
+from sleepkit.execution.outlook import FIRST, announce, spoken
 from sleepkit.execution.paths import progress
 from sleepkit.genotype import OPERATION_NAMES, Genotype
 from sleepkit.pruning.data import class_limits, prediction_errors, select_samples, variance_of_error
@@ -57,6 +58,8 @@ class _Search:
     removed_operations: list = field(default_factory=list)
     weights: list = field(default_factory=list)
     voe: list = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)  # or was resumed
+    steps: int = 0  # since then
 
 
 def run_search(epochs, settings, folder, deadline=Deadline(), device="cpu"):
@@ -137,7 +140,8 @@ def _bilevel_pass(run, settings, epoch, bar):
     steps = max(map(len, batches.values()))
     # Errors come from the logits that the two steps compute anyway; a sample seen twice counts with its last error.
     errors = torch.full((len(y),), torch.nan, device=x.device)
-    total = torch.zeros(3, dtype=torch.float64, device=x.device)
+    exact = torch.float32 if x.device.type == "mps" else torch.float64  # which MPS has not
+    total = torch.zeros(3, dtype=exact, device=x.device)
     net.train()
     for step in range(steps):
         for half, optimiser in (("valid", run.adam), ("train", run.sgd)):
@@ -151,11 +155,15 @@ def _bilevel_pass(run, settings, epoch, bar):
             errors[rows] = prediction_errors(logits.detach(), labels)
         correct = (logits.detach().argmax(1) == labels).sum()
         n = torch.tensor(len(labels), device=x.device)
-        total += torch.stack([loss.detach() * n, correct, n]).double()
+        total += torch.stack([loss.detach() * n, correct, n]).to(exact)
+        run.steps += 1
+        seconds = (time.monotonic() - run.began) / run.steps * ((settings.epochs - epoch) * steps - step - 1)
+        if run.steps == FIRST:
+            announce(f"search: {settings.epochs - epoch} epochs of {steps} steps on {x.device}", seconds)
         if step % 10 == 0:
             left = f"{sum(map(len, run.kept.values()))} samples, {net.operations_left()} operations"
             loss, acc, _ = total / total[2]
-            bar.set_postfix_str(f"step {step + 1}/{steps}, loss {loss:.3f}, acc {acc:.3f}, {left}")
+            bar.set_postfix_str(f"step {step + 1}/{steps}, loss {loss:.3f}, acc {acc:.3f}, {left}, {spoken(seconds)}")
     run.errors = np.column_stack([run.errors, errors.cpu().numpy()])
     return float(total[0] / total[2]), float(total[1] / total[2])
 
@@ -183,7 +191,7 @@ def _evaluate(run, settings):
     rows = torch.from_numpy(run.kept["valid"]).to(run.x.device)
     logits = torch.cat([run.net(run.x[part].unsqueeze(1)) for part in rows.split(4 * settings.batch)])
     y = run.y[rows]
-    return float(F.cross_entropy(logits, y)), float((logits.argmax(1) == y).double().mean())
+    return float(F.cross_entropy(logits, y)), int((logits.argmax(1) == y).sum()) / len(y)
 
 
 def _prune_data(run, epochs, settings, epoch, half):

@@ -35,7 +35,7 @@ assert turns < 3, "too many turns"
 DEFAULTS = {
     "profile": "demo",
     "rate": 0.001,
-    "note": None,  # papermill cuts it at its first #
+    "note": "a # b",
     "seeds": [0, 1],
     "shares": [0, 0.5],
     "quick": True,
@@ -64,9 +64,8 @@ def outputs(path):
 
 
 def test_default_parameters(tiny, tmp_path):
-    notebook = notebooks.source("figures")
-    assert notebooks.default_parameters(notebook) == DEFAULTS
-    nbformat.write(notebook, tmp_path / "tiny.ipynb")
+    assert notebooks.default_parameters("figures") == DEFAULTS
+    nbformat.write(notebooks.source("figures"), tmp_path / "tiny.ipynb")
     assert list(papermill.inspect_notebook(tmp_path / "tiny.ipynb")) == list(DEFAULTS)
 
 
@@ -229,8 +228,8 @@ def test_papermill_reads_every_parameter(name, tmp_path):
     """A comment with an equals sign makes it overlook the line."""
     nbformat.write(notebooks.source(name), tmp_path / "notebook.ipynb")
     read = list(papermill.inspect_notebook(tmp_path / "notebook.ipynb"))
-    assert read == list(notebooks.default_parameters(notebooks.source(name)))
-    assert None not in notebooks.default_parameters(notebooks.source(name)).values(), "a default that is not checked"
+    assert read == list(notebooks.default_parameters(name))
+    assert None not in notebooks.default_parameters(name).values(), "a default that is not checked"
 
 
 @pytest.mark.parametrize("name", notebooks.NAMES)
@@ -240,7 +239,7 @@ def test_notebook_keeps_to_its_shape(name):
     assert "**The paper's claim.**" in notebook.cells[0].source or name == "figures"
     tagged = [cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1
-    assert notebooks.default_parameters(notebook)["profile"] == "demo"
+    assert notebooks.default_parameters(name)["profile"] == "demo"
     for cell in code_cells(notebook):
         tree = ast.parse(cell.source)
         assert not [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))], cell.source
@@ -255,7 +254,7 @@ def test_notebook_keeps_to_its_shape(name):
 )
 def test_every_profile_is_accepted(path):
     chosen = notebooks.profile_parameters(path.stem, path.parent.name)
-    notebooks.check_parameters(path.stem, chosen, notebooks.default_parameters(notebooks.source(path.stem)))
+    notebooks.check_parameters(path.stem, chosen, notebooks.default_parameters(path.stem))
 
 
 def test_a_small_run_through_papermill(tmp_path, monkeypatch):

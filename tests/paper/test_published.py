@@ -93,7 +93,7 @@ def test_unknown_names_list_the_known_ones(call, known):
 def test_a_missing_result_names_the_command(profile):
     with pytest.raises(results.MissingResult, match="is missing; `make reproduce PROFILE=demo`.*run stage1_edf20`"):
         results.read(profile, "stage1_edf20/history.csv")
-    with pytest.raises(results.MissingResult, match="run prepare --profile mine"):
+    with pytest.raises(results.MissingResult, match="run prepare -p profile mine` makes it"):
         results.read("mine", "nights.csv")
     assert results.find(profile, "stage1_edf20/history.csv") is None
     assert results.gather(profile, "confusion.csv") is None

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 from PIL import Image
 
-from sleepkit.execution import notebooks
+from sleepkit.execution import notebooks, paths, record
 from sleepkit.execution.jobs import environment
 from sleepkit.execution.paths import written
 
@@ -22,7 +22,9 @@ LOOKS = ((1.0, 256), (1.0, 64), (1.0, 16), (0.75, 16), (0.7, 16), (0.65, 16), (0
 
 def golden():
     """Run and store all five, from an empty `runs` folder."""
-    with tempfile.TemporaryDirectory() as folder, environment({"SLEEPKIT_RUNS": folder}):
+    with tempfile.TemporaryDirectory() as folder, environment({"SLEEPKIT_RUNS": folder, "SLEEPKIT_DEVICE": "cpu"}):
+        for path in paths.results("demo").rglob(record.NAME):  # defaults may have changed since
+            path.unlink()
         for name in notebooks.NAMES:
             executed = Path(folder, f"{name}.ipynb")
             print(f"{name}: running", flush=True)

@@ -214,7 +214,7 @@ def test_a_command_that_is_not_run_is_spelled_right(command):
     elif NOT_RUN[command] != PATTERN:
         arguments = parsed(command)
         if arguments and arguments.command.__name__ == "run" and arguments.notebook != "all":
-            defaults = notebooks.default_parameters(notebooks.source(arguments.notebook))
+            defaults = notebooks.default_parameters(arguments.notebook)
             chosen = {name: yaml.safe_load(value) for name, value in arguments.parameters}
             notebooks.check_parameters(arguments.notebook, chosen, defaults)
 
