@@ -18,7 +18,7 @@ from sleepkit.evaluation.protocols import PROTOCOLS
 from sleepkit.evaluation.training import TrainSettings, fit, predict_logits, train_epoch
 from sleepkit.execution import jobs
 from sleepkit.execution.checkpoint import Deadline, fingerprint
-from sleepkit.execution.outlook import FIRST, announce, spoken
+from sleepkit.execution.outlook import FIRST, announce
 from sleepkit.execution.paths import written
 from sleepkit.metrics import confusion, scores, softmax
 from sleepkit.network.saved import load_network, save_network
@@ -124,21 +124,21 @@ def cross_validate(plans, device="cpu", where="inline", deadline=Deadline()):
             alone = [replace(plan, data=data, folds=(fold,), only=()) for fold in missing]
             todo |= {(plan.run, one.folds[0].number): FoldJob(one, plan.run, device, deadline) for one in alone}
     gpus, folder = int(device.startswith("cuda")), Path(plans[0].folder) / "jobs"
-    jobs.map(run_fold, todo.values(), where, folder, gpus=gpus, label=outlook(list(todo.values()), where))
+    jobs.map(run_fold, todo.values(), where, folder, gpus=gpus, label=outlook(list(todo.values())))
     networks = [{fold.number: plan.run / f"fold{fold.number}" for fold in plan.chosen} for plan in plans]
     done = zip(plans, networks, strict=True)
     return [CrossValidated(plan.key, plan.data, plan.chosen, paths, plan.training) for plan, paths in done]
 
 
-def outlook(todo, where):
+def outlook(todo):
     """Label of the progress bar of these jobs. Where they have many steps, a few of the first job are timed, the label
-    has the time that all take at most, and where that is long it is printed before they begin."""
+    has the time that all take at most, one at a time, and where that is long it is printed before they begin."""
     steps = sum(job.plan.training.epochs * -(-len(job.plan.folds[0].train) // job.plan.training.batch) for job in todo)
-    if steps < LONG or where == "slurm":  # whose jobs run elsewhere, as many at a time as there is room
+    if steps < LONG:
         return "folds"
-    seconds = steps * seconds_per_step(todo[0]) / (min(jobs.processors(), len(todo)) if where == "local" else 1)
-    announce(f"training: {len(todo)} folds, at most {steps:,} steps on {todo[0].device}", seconds)
-    return f"folds, {spoken(seconds)} at most"
+    hours = steps * seconds_per_step(todo[0]) / 3600
+    announce(f"training: {len(todo)} folds one at a time, at most {steps:,} steps on {todo[0].device}", hours)
+    return f"folds, at most {hours:.1f} h"
 
 
 def seconds_per_step(job):

@@ -121,16 +121,12 @@ def _executor(where, folder, gpus, minutes):
     return executor
 
 
-def processors():
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
 def _run_local(work, items, executor, jobs, bar):
     """submitit starts all local jobs at once; here a job starts when a processor is free. Returns that none is lost."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     running = set()
     while len(jobs) < len(items) or running:
-        while len(jobs) < len(items) and len(running) < processors():
+        while len(jobs) < len(items) and len(running) < processors:
             running.add(number := len(jobs))
             jobs[number] = executor.submit(work, items[number])
         time.sleep(0.05)

@@ -135,8 +135,7 @@ def named():
 def profile_parameters(name, profile):
     """Parameters of a notebook in a profile. Raises ValueError when there is no such profile."""
     if profile not in named():
-        hint = "; for one of your own: -p profile NAME"
-        raise ValueError(f"there is no profile {profile!r}; there are {', '.join(named())}{hint}")
+        raise ValueError(f"there is no profile {profile!r}; there are {', '.join(named())} (-p profile NAME: your own)")
     path = FOLDER / "profiles" / profile / f"{name}.yaml"
     parameters = _read_yaml(path) if path.exists() else {}
     if parameters.setdefault("profile", profile) != profile:

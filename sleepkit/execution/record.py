@@ -41,11 +41,9 @@ def check(notebook, parameters, defined):
         raise ValueError(" ".join(lines))
     results = [path for path in folder.glob("*") if path.is_file() and path.name != NAME]
     found, instead = read(profile, notebook), f"{CURE}. Or remove {folder} to put this run in its place"
-    if not found or not results:  # nothing that this run could mix with
-        return
-    if changed := differences(parameters, found["parameters"]):
+    if found and results and (changed := differences(parameters, found["parameters"])):
         raise ValueError(f"{folder} has results of other parameters: {changed}; {instead}")
-    if others := _changed(profile, found):
+    if found and results and (others := _changed(profile, found)):
         raise ValueError(f"{folder} has results made from another run of {others}; {instead}")
 
 

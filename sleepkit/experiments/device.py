@@ -25,11 +25,8 @@ def choose(device="auto"):
     if device == "auto":
         device = os.environ.get("SLEEPKIT_DEVICE") or ("cuda" if there["cuda"] else "")
         device = device or ("mps" if there["mps"] and computes("mps") else "cpu")
-    try:
-        kind, number = torch.device(device).type, torch.device(device).index or 0
-    except RuntimeError:
-        kind, number = None, 0
-    if number >= there.get(kind, 0):
+    kind, _, number = device.partition(":")
+    if not (number or "0").isdigit() or int(number or 0) >= there.get(kind, 0):
         found = ", ".join(f"{count} {name}" for name, count in there.items())
         raise ValueError(f"device={device!r}: not here; PyTorch {torch.__version__} finds {found}. {CURE}")
     return device

@@ -12,7 +12,7 @@ from sleepkit.evaluation.crossval import CrossValidated, Plan, cross_validate
 from sleepkit.evaluation.protocols import EPOCHWISE, PROTOCOLS, SIDES, SUBJECTWISE, Fold
 from sleepkit.evaluation.scores import pooled_confusion, write_scores
 from sleepkit.evaluation.training import TrainSettings, predict_logits
-from sleepkit.execution import paths, record
+from sleepkit.execution import record
 from sleepkit.experiments.stage1 import data_of, list_networks, load_epochs
 from sleepkit.metrics import scores, softmax
 from sleepkit.network.saved import load_network
@@ -52,8 +52,8 @@ def _listed(run, stage, notebook):
         what = f"not a list of networks as this version writes it ({error!r})"
         raise ValueError(f"{path}: {what}; {rerun} again, which skips what is trained") from error
     if listed.get("made_with") != record.hash_of(run.profile, notebook):
-        folder = paths.results(run.profile) / notebook
-        raise ValueError(f"{path}: its networks and {folder} are of two runs with other settings; {rerun} again")
+        what = f"its networks and results/{run.profile}/{notebook} are of runs with different settings"
+        raise ValueError(f"{path}: {what}; {rerun} again")
     epochs, networks = load_epochs(run), []
     data = {name: _epochs_of(PROTOCOLS[name], epochs, sides, run, path) for name in {e[0].protocol for e in entries}}
     for key, files, training, content in entries:
@@ -135,8 +135,7 @@ def prune_and_finetune(networks, pruning, run):
         if method != "ensemble" or len(family) > 1
     ]
     done = cross_validate(plans, **run.places())
-    made_with = record.hash_of(run.profile, "stage2_prune")
-    list_networks(done[: len(networks)], run.work(run.stage2), made_with=made_with)
+    list_networks(done[: len(networks)], run.work(run.stage2), made_with=record.hash_of(run.profile, "stage2_prune"))
     return write_scores(done, run.results(run.stage2))
 
 

@@ -30,8 +30,7 @@ def seen_by_search(genotypes, simulated):
 
 
 def provenance(profile, item):
-    """The line at the foot of an item, which says so where not all of a profile's results belong together; empty where
-    nobody's numbers are shown."""
+    """The line at the foot of an item, with a warning where results are of two runs; empty where nobody's are shown."""
     if not item.datasets:
         return ""
     if published_alone(profile, item):

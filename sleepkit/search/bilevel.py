@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from sleepkit.epochs import STAGES
 from sleepkit.execution.checkpoint import Deadline, fingerprint, load_checkpoint, save_checkpoint
-from sleepkit.execution.outlook import FIRST, announce, spoken
+from sleepkit.execution.outlook import FIRST, announce
 from sleepkit.execution.paths import progress
 from sleepkit.genotype import OPERATION_NAMES, Genotype
 from sleepkit.pruning.data import class_limits, prediction_errors, select_samples, variance_of_error
@@ -157,13 +157,13 @@ def _bilevel_pass(run, settings, epoch, bar):
         n = torch.tensor(len(labels), device=x.device)
         total += torch.stack([loss.detach() * n, correct, n]).to(exact)
         run.steps += 1
-        seconds = (time.monotonic() - run.began) / run.steps * ((settings.epochs - epoch) * steps - step - 1)
+        hours = (time.monotonic() - run.began) / run.steps * ((settings.epochs - epoch) * steps - step - 1) / 3600
         if run.steps == FIRST:
-            announce(f"search: {settings.epochs - epoch} epochs of {steps} steps on {x.device}", seconds)
+            announce(f"search: {settings.epochs - epoch} epochs of {steps} steps on {x.device}", hours)
         if step % 10 == 0:
             left = f"{sum(map(len, run.kept.values()))} samples, {net.operations_left()} operations"
             loss, acc, _ = total / total[2]
-            bar.set_postfix_str(f"step {step + 1}/{steps}, loss {loss:.3f}, acc {acc:.3f}, {left}, {spoken(seconds)}")
+            bar.set_postfix_str(f"step {step + 1}/{steps}, loss {loss:.3f}, acc {acc:.3f}, {left}, {hours:.1f} h to go")
     run.errors = np.column_stack([run.errors, errors.cpu().numpy()])
     return float(total[0] / total[2]), float(total[1] / total[2])
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -33,6 +34,7 @@ from sleepkit.evaluation.scores import (
     write_probabilities,
 )
 from sleepkit.evaluation.training import TrainSettings, predict_logits
+from sleepkit.execution import jobs, outlook
 from sleepkit.execution.checkpoint import Deadline, TimeOver
 from sleepkit.execution.paths import ROOT
 from sleepkit.metrics import confusion, scores, softmax
@@ -357,6 +359,23 @@ def test_a_deadline_stops_cleanly_and_the_next_call_goes_on(whole, tmp_path):
         with pytest.raises(TimeOver):
             validate(tmp_path, deadline=OneEpoch())
     frames(validate(tmp_path, deadline=OneEpoch()), whole)  # two folds of two epochs, one a call
+
+
+def test_what_will_take_long_is_said_first_and_changes_nothing(whole, tmp_path, monkeypatch, capsys):
+    """With many steps a few are timed before the first fold; a short training says nothing."""
+    labels = []
+    inner = jobs.map
+    monkeypatch.setattr(jobs, "map", lambda *given, label, **more: labels.append(label) or inner(*given, **more))
+    validate(tmp_path / "short")
+    assert (labels.pop(), capsys.readouterr().out) == ("folds", "")
+    monkeypatch.setattr(crossval, "LONG", 1)
+    monkeypatch.setattr(outlook, "LONG", 0)
+    again = validate(tmp_path / "long")
+    assert re.fullmatch(r"folds, at most 0.\d h", labels.pop())
+    steps = sum(2 * -(-len(fold.train) // 32) for fold in again.folds)
+    said = rf"training: 2 folds one at a time, at most {steps} steps on cpu: about 0.\d hours. Stop .* max_minutes = 60 .*\n"
+    assert re.fullmatch(said, capsys.readouterr().out)
+    frames(again, whole)
 
 
 def test_order_in_which_folds_finish_does_not_matter(whole, tmp_path):

@@ -1,5 +1,6 @@
 """Stage 2 on a small trained network: what is loaded, pruned, and trained again."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from sleepkit.evaluation import protocols
 from sleepkit.evaluation.crossval import fold_probabilities
 from sleepkit.evaluation.protocols import SUBJECTWISE
 from sleepkit.evaluation.training import fit, predict_logits
-from sleepkit.execution import paths
+from sleepkit.execution import paths, record
 from sleepkit.experiments import checks, stage2
 from sleepkit.experiments.settings import Ablation, Pruning, Run, Sweep
 from sleepkit.experiments.stage2 import load_networks, load_pruned, prune_and_finetune, seeds_of
@@ -213,3 +214,21 @@ def test_the_table_of_filters_that_is_shown_is_the_one_that_prunes(made):
     sizes = {name: len(weight) for name, weight in pruned.named_parameters() if weight.ndim == 3}
     assert {f"{layer}.weight": count for layer, count in kept.items() if count} == sizes
     pd.testing.assert_frame_equal(results.read("toy", "stage2_prune/filters.csv"), scores, check_dtype=False)
+
+
+def test_networks_of_other_settings_than_the_results_beside_them_are_refused(made, tmp_path):
+    """Stage 1 began anew with other parameters and did not come to its networks."""
+    run = other_nights(made, tmp_path, made.epochs)
+    parameters = {"profile": run.profile, "search_epochs": 5}
+    record.write("stage1_edf20", parameters)
+    with pytest.raises(
+        ValueError, match=r"networks.json: its networks and results/.*/stage1_edf20 are of runs .*again"
+    ):
+        load_networks(run)
+    listed = run.work(run.stage1) / "networks.json"
+    made_with = record.hash_of(run.profile, "stage1_edf20")
+    listed.write_text(json.dumps(json.loads(listed.read_text()) | {"made_with": made_with}))
+    assert [network.key for network in load_networks(run)] == [network.key for network in made.networks]
+    record.write("stage1_edf20", parameters | {"search_epochs": 8})
+    with pytest.raises(ValueError, match="of runs with different settings; run the notebook stage1_edf20 of profile"):
+        load_networks(run)

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from sleepkit import results
-from sleepkit.execution import paths
+from sleepkit.execution import paths, record
 from sleepkit.paper import provenance as lines
+from sleepkit.paper.display import write_index
 from sleepkit.paper.items import ITEMS, item
 from sleepkit.paper.provenance import searched_on_all
 from sleepkit.results import COLUMNS
@@ -109,6 +110,21 @@ def test_published_numbers_alone_are_called_so(toy):
     assert provenance("toy", "tab01") == "This run: profile toy, Sleep-EDF nights." and published_alone("toy", "tab02")
     assert {entry.key for entry in ITEMS if not published_alone("nowhere", entry.key)} == {"fig01", "tab11"}
     assert provenance("toy", "fig01") == provenance("toy", "tab11") == ""
+
+
+def test_results_that_do_not_belong_together_are_marked(toy):
+    """Every item and the index say so; published numbers alone are nobody's run."""
+    marked, mark = (
+        ("fig09", "fig14", "tab03", "tab10", "fig06"),
+        "stage2_prune was made from another run of stage1_edf20",
+    )
+    record.write("stage1_edf20", {"profile": "toy", "search_epochs": 5})
+    record.write("stage2_prune", {"profile": "toy"})
+    assert not [key for key in marked if mark in provenance("toy", key)] and mark not in write_index("toy").read_text()
+    record.write("stage1_edf20", {"profile": "toy", "search_epochs": 8})
+    assert [key for key in marked if mark in provenance("toy", key)] == list(marked)
+    assert f"\n\n**{mark} than the one that is here" in write_index("toy").read_text()
+    assert mark not in provenance("toy", "tab05")
 
 
 def test_whose_search_had_the_test_subjects():

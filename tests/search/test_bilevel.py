@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -13,6 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from sleepkit.epochs import STAGES, EpochSet
+from sleepkit.execution import outlook
 from sleepkit.execution.checkpoint import Deadline, TimeOver
 from sleepkit.execution.paths import ROOT
 from sleepkit.genotype import OPERATION_NAMES, edges
@@ -384,6 +386,14 @@ def test_a_deadline_stops_between_epochs_and_the_next_call_goes_on(brief, tmp_pa
             run_search(toy_epochs(), BRIEF, tmp_path, Deadline())
     monkeypatch.undo()
     same(run_search(toy_epochs(), BRIEF, tmp_path), brief)
+
+
+def test_a_search_that_will_take_long_says_so_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(search, "FIRST", 1)
+    monkeypatch.setattr(outlook, "LONG", 0)
+    run_search(toy_epochs(), replace(TOY, epochs=1), tmp_path)
+    said = r"search: 1 epochs of 2 steps on cpu: about 0.\d hours. Stop it at any time: .* max_minutes = 60 .*\n"
+    assert re.fullmatch(said, capsys.readouterr().out)
 
 
 def test_a_finished_search_is_not_repeated(whole, folder_of_whole, monkeypatch):
