@@ -13,8 +13,6 @@ from sleepkit.paper.published import published_genotype
 from sleepkit.search.bilevel import run_search
 from sleepkit.search.settings import SearchSettings
 
-CURE = "auto, the default, takes what there is. PyTorch with CUDA: https://pytorch.org/get-started/locally"
-
 
 def choose(device="auto"):
     """The device that a run computes on: "cpu", "cuda", "cuda:1" or "mps".
@@ -27,8 +25,9 @@ def choose(device="auto"):
         device = device or ("mps" if there["mps"] and computes("mps") else "cpu")
     kind, _, number = device.partition(":")
     if not (number or "0").isdigit() or int(number or 0) >= there.get(kind, 0):
-        found = ", ".join(f"{count} {name}" for name, count in there.items())
-        raise ValueError(f"device={device!r}: not here; PyTorch {torch.__version__} finds {found}. {CURE}")
+        found = f"PyTorch {torch.__version__} finds {', '.join(f'{n} {name}' for name, n in there.items())}"
+        cure = "auto, the default, takes what there is. PyTorch with CUDA: https://pytorch.org/get-started/locally"
+        raise ValueError(f"device={device!r}: not here; {found}. {cure}")
     return device
 
 

@@ -190,6 +190,25 @@ def test_golden_twice_is_the_same_bytes(tiny, monkeypatch):
     assert [dict(cell.metadata) for cell in stored.cells] == [{}, {"tags": ["parameters"]}, {}, {}]
 
 
+def test_lab_opens_and_saves_a_notebook_and_its_source_together(tmp_path):
+    """The source is read though its .ipynb is newer; unchanged it stays the same bytes, an edit reaches both."""
+    files = pytest.importorskip("jupyter_server.services.contents.largefilemanager")
+    jupytext = pytest.importorskip("jupytext.sync_contentsmanager")
+    folder = shutil.copytree(paths.ROOT / "notebooks", tmp_path / "notebooks")
+    lab = jupytext.build_sync_jupytext_contents_manager_class(files.LargeFileManager)()
+    lab.root_dir = str(folder)
+    source, golden = folder / "prepare.py", folder / "prepare.ipynb"
+    os.utime(source, (1e9, 1e9))
+    before = source.read_bytes()
+    notebook = lab.get("prepare.ipynb")
+    lab.save(notebook, "prepare.ipynb")
+    assert source.read_bytes() == before
+    assert any(cell.get("outputs") for cell in nbformat.read(golden, as_version=4).cells)
+    notebook["content"]["cells"][0]["source"] += "\n\nA line."
+    lab.save(notebook, "prepare.ipynb")
+    assert "\n# A line.\n" in source.read_text() and "A line." in golden.read_text()
+
+
 # ---- the five notebooks as they are committed
 
 

@@ -169,6 +169,15 @@ def test_make_runs_the_notebooks_in_their_order(tmp_path):
     assert steps == [("demo", name) for name in NAMES]
 
 
+def test_lab_has_a_kernel_of_its_own_in_the_environment():
+    planned = make("-n", "lab", MAKELEVEL="0").stdout
+    assert (
+        ".venv/bin/python -m ipykernel install --sys-prefix --name sleepkit && .venv/bin/python -m jupyter lab "
+        in planned
+    )
+    assert "default_kernel_name=sleepkit notebooks" in planned
+
+
 @pytest.mark.parametrize("first", ["stage1_edf20", "stage1_edf78"])
 def test_either_notebook_of_stage_1_needs_prepare_alone(first):
     planned = make("-n", f"stale-{first}")
@@ -192,14 +201,19 @@ def test_what_is_stale_alone_is_run(capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "flag"),
-    [(["show"], "-j2"), (["show", "PROFILE=paper"], ""), (["show", "other"], ""), (["-j1", "show"], "")],
+    ("arguments", "gpu", "flag"),
+    [(["show"], False, "-j2"), (["show"], True, ""), (["show", "other"], False, ""), (["-j1", "show"], False, "")],
     ids=["two at a time", "not on one GPU", "not where goals follow one another", "not against the user's word"],
 )
-def test_make_runs_two_things_at_a_time(tmp_path, arguments, flag):
+def test_make_runs_two_things_at_a_time(tmp_path, arguments, gpu, flag):
+    if gpu:
+        (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    elif shutil.which("nvidia-smi"):
+        pytest.skip("there is a GPU")
     path = tmp_path / "show.mk"
     path.write_text("include Makefile\nshow: ; @echo flag:$(filter -j2,$(MAKEFLAGS))\nother: ; @:\n")
-    shown = make("-f", str(path), *arguments, MAKELEVEL="0", SLEEPKIT_RUNS=str(tmp_path))
+    shown = make("-f", str(path), *arguments, MAKELEVEL="0", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert f"flag:{flag}\n" in shown.stdout, shown.stderr
 
 

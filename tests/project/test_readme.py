@@ -25,7 +25,7 @@ from sleepkit.execution.paths import ROOT
 from sleepkit.network.saved import load_network, save_network
 from sleepkit.recordings.simulation import simulate_night
 
-PAGES = ("README.md", "docs/cluster.md", "docs/speed.md", "results/first5s-cpu/README.md")
+PAGES = ("README.md", "docs/notebooks.md", "docs/cluster.md", "docs/speed.md", "results/first5s-cpu/README.md")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = "\n\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
 MAKE = "make: tests/project/test_project.py plans it, `make test` and whoever works here run it"
@@ -48,7 +48,10 @@ NOT_RUN = {
     "make html": MAKE,
     "make test": MAKE,
     "python -m sleepkit run all": MINUTES,
-    "python -m sleepkit run stage1_edf20 -p search_epochs 8": MINUTES,
+    "python -m sleepkit run prepare -p profile mine": MINUTES,
+    "python -m sleepkit run stage1_edf20 -p profile mine -p search_epochs 8": MINUTES,
+    "python -m sleepkit run stage2_prune -p profile mine": MINUTES,
+    "python -m sleepkit run figures -p profile mine": MINUTES,
     "export SBATCH_PARTITION=gpu SBATCH_ACCOUNT=sleep": CLUSTER,
     "srun -p gpu -A sleep --gpus=1 python -m sleepkit run stage1_edf20 --profile first5s -p where slurm": CLUSTER,
     "srun -p gpu -A sleep --gpus=1 python -m sleepkit run stage2_prune --profile first5s -p where slurm": CLUSTER,
