@@ -12,8 +12,8 @@ from sleepkit.epochs import EPOCH_SECONDS, STAGES, read_prepared
 from sleepkit.execution.paths import progress, written
 from sleepkit.recordings.channel import microvolts_of
 from sleepkit.recordings.dataset import find_nights
-from sleepkit.recordings.edf import open_edf
-from sleepkit.recordings.hypnogram import MOVEMENT, UNSCORED, labels_of, read_hypnogram
+from sleepkit.recordings.edf import open_edf, parse_start
+from sleepkit.recordings.hypnogram import MOVEMENT, UNSCORED, read_hypnogram
 
 RATE = 100  # Hz, of Sleep-EDF's EEG and EOG and of everything built on them
 MARK = "sleepkit.recordings 1"  # stands in every file that `prepare` writes; a new number makes all nights anew
@@ -97,10 +97,14 @@ def open_channel(path, label):
 def read_night(psg, hypnogram, settings):
     """One night from its EDF pair: x (n, samples) float32 µV, y (n,) int stages, numbers of epochs for LEFT_OUT."""
     (edf, signal, factor), scored = open_channel(psg, settings.channel), read_hypnogram(hypnogram)
-    if edf.start != scored.start:
-        starts = f"{psg}: starts {edf.start}, but {hypnogram} starts {scored.start}"
+    start, seconds = parse_start(edf.start), edf.records * signal.samples / RATE
+    if start != scored.start:
+        starts = f"{psg}: starts {start}, but {hypnogram} starts {scored.start}"
         raise ValueError(f"{starts}; not of one recording, or a header was altered: download both again")
-    labels = labels_of(scored, edf.records * signal.samples / RATE, psg)
+    if scored.end - EPOCH_SECONDS >= seconds:  # official hypnograms run on to 24 h, unscored
+        ends = f"{psg} ends at second {seconds:g}; one is of another night or was cut: download both again"
+        raise ValueError(f"{hypnogram}: stages are scored up to second {scored.end:g}, but {ends}")
+    labels, _ = scored.epochs(int(seconds // EPOCH_SECONDS), start)
     kept, trimmed = keep(labels, round(settings.wake_margin_minutes * 60 / EPOCH_SECONDS))
     if not len(kept):
         raise ValueError(f"{hypnogram}: a night without sleep (no stage but W is scored); take it out of the folder")

@@ -13,7 +13,6 @@ from sleepkit.evaluation.context import smooth
 from sleepkit.execution.extras import extras
 from sleepkit.recordings import quality
 from sleepkit.recordings.channel import read_channel
-from sleepkit.recordings.edf import parse_start
 from sleepkit.recordings.hypnogram import read_hypnogram
 from sleepkit.scoring.model import Model, load_model
 
@@ -75,12 +74,13 @@ def score(
     if hypnogram is not None and night.labels is not None:
         holds = f"{path}: a prepared night holds the expert's stages of the epochs that were kept"
         raise ValueError(f"{holds}; a hypnogram of the whole night ({hypnogram}) does not fit them: leave it out")
-    labels = night.labels if hypnogram is None else _expert(hypnogram, night)
-    scored, n = night.scored, len(night.x)
+    scored, n, labels = night.scored, len(night.x), night.labels
     smoothed = alone = model.vote(night.x, night.good)
     notes = [*night.notes, *_doubts(night, model)]
-    if hypnogram is not None and night.start is None:
-        notes.append("the recording does not say when it starts: the hypnogram was taken to start with it")
+    if hypnogram is not None:
+        expert = read_hypnogram(hypnogram)
+        labels, askew = expert.epochs(n, night.start)
+        labels, notes = np.maximum(labels, -1), [*notes, *expert.notes, *askew]
     if context and model.context is None:
         notes.append("the model holds no context: stages are the network's alone")
     elif context and n:
@@ -119,20 +119,6 @@ def _doubts(night, model):
     else:
         return []
     return [f"{100 * share:.0f} % of the windows {what} ({why}): do not rely on these stages"]
-
-
-def _expert(path, night):
-    """An expert's stages on the epochs of the night, (n,) int; negative where there is none."""
-    hypnogram = read_hypnogram(path)
-    start = parse_start(hypnogram.start)
-    shift = (start - night.start).total_seconds() / EPOCH_SECONDS if start and night.start else 0
-    if shift % 1 or abs(shift) > 2880:
-        starts = f"{path}: starts {start}, the recording {night.start}"
-        raise ValueError(f"{starts}; the two are not of one night, or their epochs do not fall together")
-    labels = np.full(len(night.x), -1)
-    for first, end, label in hypnogram.bouts:
-        labels[max(0, first + int(shift)) : max(0, end + int(shift))] = max(label, -1)
-    return labels
 
 
 def read_night(path, fs, samples, channel=None):
