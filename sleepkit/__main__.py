@@ -11,6 +11,9 @@ from sleepkit.execution.extras import extras
 
 def main(argv=None):
     """Run one command; returns the exit status: 0, 1 when work failed, 2 for bad input, 130 for Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that has no µ, a file name in another encoding
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     arguments = parser().parse_args(argv)
     try:
         with extras():
@@ -52,6 +55,8 @@ def parser():
     add("--channel", default="EEG Fpz-Cz", help="the channel to read")
     add("--wake-margin-minutes", type=float, default=30, help="wake kept before and after sleep")
     add("--seconds", type=float, default=30, help="seconds kept of each 30-s epoch")
+    what = "take the whole data records of a recording that was cut short, and leave out what is scored beyond"
+    add("--allow-truncated", action="store_true", help=what)
     add("--jobs", type=int, help="nights prepared at the same time (as many as there are processors when not given)")
 
     add = command(run, "run a notebook, or all five in their order")
@@ -75,7 +80,7 @@ def parser():
     add("--stream", nargs="?", const="float32", choices=("float32", "text"), help=what)
 
     add = command(export, "write a trained network as ONNX files, in floats and 8-bit integers, with a model card")
-    add("model", nargs="?", help="network that a notebook saved, without its ending (the package's own when not given)")
+    add("model", nargs="?", help="network that a notebook saved (the package's own when not given)")
     add("--output", default=paths.runs("exported"), help="folder for the files")
     add("--nights", help="prepared nights, which calibrate and check the integers; without them there are floats only")
 
@@ -110,7 +115,7 @@ def fetch(arguments):
 def prepare(arguments):
     from sleepkit import recordings
 
-    settings = _of(arguments, "channel", "wake_margin_minutes", "seconds", "jobs")
+    settings = _of(arguments, "channel", "wake_margin_minutes", "seconds", "jobs", "allow_truncated")
     nights = recordings.prepare(arguments.source, arguments.output, **settings)
     counts = nights.status.value_counts()
     print(", ".join(f"{counts.get(status, 0)} nights {status}" for status in ("written", "unchanged", "failed")))
@@ -161,6 +166,8 @@ def _stream(arguments):
 
     if arguments.output or arguments.channel or arguments.hypnogram:
         raise ValueError("--stream reads one channel and prints: --output, --channel and --hypnogram do not go with it")
+    if sys.stdin is None:
+        raise ValueError("standard input is closed: pipe the samples into it")
     model, context = load_model(arguments.model), arguments.context
     print(*describe(model), sep="\n", file=sys.stderr)
     if context and model.context is None:

@@ -11,7 +11,8 @@ import numpy as np
 STAGES = ("W", "N1", "N2", "N3", "REM")
 EPOCH_SECONDS = 30
 
-NIGHT_NAME = re.compile(r"S[CT][47](\d\d)(\d)[A-Z]\d")
+NIGHT_NAME = re.compile(r"S([CT])[47](\d\d)(\d)[A-Z][A-Z\d]")
+TELEMETRY = 100  # what is added to the numbers of its people: those of sleep-cassette are others, and below 83
 IDS_PER_NIGHT = 10_000  # a 24-h night has 2,880 epochs
 
 
@@ -114,8 +115,8 @@ def read_prepared(path, whole=True):
 
 
 def parse_night(name):
-    """Subject and night number of a recording id: "SC4192E0" is subject 19, night 2."""
+    """Subject and night number of a recording id: "SC4192E0" is subject 19, night 2; "ST7192J0" is of subject 119."""
     if not (match := NIGHT_NAME.match(name)):
         example = "SC4001E0 (SC4, two digits subject, one digit night)"
         raise ValueError(f"{name!r} is not a Sleep-EDF recording id such as {example}")
-    return int(match[1]), int(match[2])
+    return int(match[2]) + TELEMETRY * (match[1] == "T"), int(match[3])

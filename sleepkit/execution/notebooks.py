@@ -35,6 +35,8 @@ def run(name, profile=None, parameters_file=None, parameters=None):
     notebook = source(name)
     chosen = profile_parameters(name, profile) if profile else {}
     chosen |= (_read_yaml(parameters_file) if parameters_file else {}) | (parameters or {})
+    if chosen.get("source") not in (None, "", "data"):  # a folder as seen from here; kernels work in `notebooks/`
+        chosen["source"] = os.path.abspath(os.path.expanduser(str(chosen["source"])))
     defaults = default_parameters(notebook)
     check_parameters(name, chosen, defaults)
     profile = plain((defaults | chosen)["profile"])

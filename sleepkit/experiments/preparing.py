@@ -46,7 +46,7 @@ class Preparation:
 def obtain_recordings(settings):
     """The folder of the recordings; simulated ones are written there first."""
     if not settings.simulated:
-        return paths.data() if settings.source == "data" else Path(settings.source)
+        return paths.data() if settings.source == "data" else Path(settings.source).expanduser().absolute()
     folder = paths.runs(settings.profile) / "recordings"
     simulate(folder, settings.subjects, hours=settings.hours, seed=settings.seed)
     return folder

@@ -4,7 +4,7 @@ import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from sleepkit.recordings.edf import open_edf, parse_start
+from sleepkit.recordings.edf import open_edf
 
 
 class Events(NamedTuple):
@@ -21,4 +21,4 @@ def read_events(source):
     edf = open_edf(source)
     if not (rows := edf.annotations()):
         raise ValueError(f"{source}: no annotations in it, so it is no EDF+ hypnogram; download it again")
-    return Events(edf.path, rows, parse_start(edf.start))
+    return Events(edf.path, rows, edf.start)

@@ -10,11 +10,15 @@ from typing import NamedTuple
 import numpy as np
 
 from sleepkit.execution.extras import extras
-from sleepkit.recordings.edf import ENDINGS, MAGIC, MAX_SAMPLES, open_edf, parse_start
-from sleepkit.recordings.quality import PLAUSIBLE, bad_seconds
+from sleepkit.recordings.edf import ENDINGS, MAGIC, MAX_SAMPLES, open_edf
+from sleepkit.recordings.quality import PLAUSIBLE, amplitude_problem, bad_seconds
+from sleepkit.recordings.start import start_of
 
 DEFAULT = "Fpz-Cz"  # of Sleep-EDF, on which the networks are trained
-MICROVOLTS = {"nv": 1e-3, "uv": 1.0, "µv": 1.0, "μv": 1.0, "âµv": 1.0, "mv": 1e3, "v": 1e6}  # of one physical unit
+# Of one physical unit; casefold() makes the micro sign a Greek mu.
+PREFIXES = {"n": 1e-3, "nano": 1e-3, "u": 1.0, "\u03bc": 1.0, "micro": 1.0, "m": 1e3, "milli": 1e3, "": 1e6}
+MICROVOLTS = {prefix + volt: factor for prefix, factor in PREFIXES.items() for volt in ("v", "volt", "volts")}
+LOST = ("", "?v", "ï¿½v")  # no unit, or µV after a program that could not write µ
 LOWEST_RATE = 32  # Hz: below, spindles (up to 16 Hz) are not in the signal
 
 
@@ -25,7 +29,7 @@ class Channel(NamedTuple):
     fs: float  # Hz
     name: str  # "A - B" for a derivation
     bad: np.ndarray  # (seconds,) bool: flat, clipped or not recorded
-    start: datetime.datetime | None
+    start: datetime.datetime | datetime.time | None  # of the first sample, see `start_of`
     notes: tuple  # what the user should know
 
 
@@ -45,6 +49,9 @@ def read_channel(path, channel=None):
             raise ValueError(f"{path}: {rates}, so they cannot be subtracted; name two channels of one rate")
         x, name = x - other, f"{name} - {other_name}"
         bad |= bad_seconds(other, fs) | bad_seconds(x, fs)
+    if problem := amplitude_problem(x, fs, bad):
+        cure = "correct the unit in the header, or name another channel; nothing was done with it"
+        raise ValueError(f"{path}: channel {name!r} has a {problem}; {cure}")
     known = np.isfinite(x)
     if known.any() and not known.all():  # what was not recorded is not scored, but a step would ring on both sides
         x[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), x[known])
@@ -88,9 +95,18 @@ def _plain(label):
     return re.sub(r"^eeg[ :_]?(?=.)|-ref$", "", text).strip()
 
 
+def twins(labels, position):
+    """A list with what to say where other channels bear the name of the one at `position`; empty where none does."""
+    same = [i for i, label in enumerate(labels) if _plain(label) == _plain(labels[position])]
+    if len(same) == 1:
+        return []
+    several = f"{len(same)} channels are called {labels[position]!r} (numbers {', '.join(str(i + 1) for i in same)})"
+    return [f"{several}: number {position + 1} was taken"]
+
+
 def microvolts_of(path, signal):
     """Factor from a signal's unit to µV, None where the header names none. ValueError for a unit of something else."""
-    if (unit := signal.unit.casefold()) and unit not in MICROVOLTS:
+    if (unit := signal.unit.casefold()) not in (*MICROVOLTS, *LOST):
         cure = "expected uV, mV or V; name another channel or correct the unit in the header"
         raise ValueError(f"{path}: channel {signal.label!r} is in {signal.unit!r}, {cure}")
     return MICROVOLTS.get(unit)
@@ -100,8 +116,10 @@ def _by_edf(path, channel):
     """By our own reader: list of (x in µV, Hz, label), start, list of notes."""
     edf = open_edf(path)
     channels, notes, signals = edf.channels(), list(edf.notes), []
-    for position in find_channel([signal.label for signal in channels], channel, f"{path}: "):
+    labels = [signal.label for signal in channels]
+    for position in find_channel(labels, channel, f"{path}: "):
         signal = channels[position]
+        notes += twins(labels, position)
         if not signal.samples:
             raise ValueError(f"{path}: channel {signal.label!r} has no samples; name another channel")
         factor = microvolts_of(path, signal)
@@ -113,11 +131,12 @@ def _by_edf(path, channel):
             sd, units = float(np.nanstd(x)), {"µV": 1.0, "mV": 1e3, "V": 1e6}
             unit = next((unit for unit in units if PLAUSIBLE[0] <= sd * units[unit] <= PLAUSIBLE[1]), "µV")
             x *= np.float32(units[unit])
-            notes.append(f"channel {signal.label!r} has no unit in the header; by its amplitude it was taken as {unit}")
+            lacks = f"no unit in the header{f' but {signal.unit!r}' if signal.unit else ''}"
+            notes.append(f"channel {signal.label!r} has {lacks}; by its amplitude it was taken as {unit}")
         signals.append((x, edf.rate(signal), signal.label))
     if gaps := int(np.isnan(signals[0][0]).sum()):
         notes.append(f"{gaps / signals[0][1]:.0f} s lie in interruptions of the recording and are not scored")
-    return signals, parse_start(edf.start), notes
+    return signals, edf.start, notes
 
 
 def _by_mne(path, channel):
@@ -127,17 +146,20 @@ def _by_mne(path, channel):
     with warnings.catch_warnings(action="ignore"):  # about what does not concern one channel's samples
         try:
             raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
-            labels, fs, start = list(raw.ch_names), float(raw.info["sfreq"]), raw.info["meas_date"]
+            labels, fs, date = list(raw.ch_names), float(raw.info["sfreq"]), raw.info["meas_date"]
+            # A recording that was cropped keeps the date of the whole and counts its samples from there.
+            start = start_of(date and date.date(), date and date.time(), raw.first_samp / fs)
         except Exception as error:  # every reader of a damaged or foreign file raises its own
             why = f"neither EDF, BDF nor what MNE-Python reads ({' '.join(str(error).split())[:200]})"
             raise ValueError(f"{path}: {why}; export it as EDF+") from error
         if raw.n_times > MAX_SAMPLES:
             raise ValueError(f"{path}: {raw.n_times:,} samples, more than {MAX_SAMPLES:,}; cut it into nights")
-        signals = []
+        signals, notes = [], []
         for position in find_channel(labels, channel, f"{path}: "):
+            notes += twins(labels, position)
             try:
                 x = (raw.get_data(picks=[position])[0] * 1e6).astype(np.float32)
             except Exception as error:
                 raise ValueError(f"{path}: its data cannot be read ({error}); export it as EDF+") from error
             signals.append((x, fs, labels[position]))
-    return signals, start and start.replace(tzinfo=None), []
+    return signals, start, notes

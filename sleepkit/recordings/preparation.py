@@ -12,8 +12,10 @@ from sleepkit.epochs import EPOCH_SECONDS, STAGES, read_prepared
 from sleepkit.execution.paths import progress, written
 from sleepkit.recordings.channel import microvolts_of
 from sleepkit.recordings.dataset import find_nights
-from sleepkit.recordings.edf import open_edf, parse_start
+from sleepkit.recordings.edf import open_edf
 from sleepkit.recordings.hypnogram import MOVEMENT, UNSCORED, read_hypnogram
+from sleepkit.recordings.quality import amplitude_problem, bad_seconds
+from sleepkit.recordings.start import shown
 
 RATE = 100  # Hz, of Sleep-EDF's EEG and EOG and of everything built on them
 MARK = "sleepkit.recordings 1"  # stands in every file that `prepare` writes; a new number makes all nights anew
@@ -30,6 +32,7 @@ class Settings:
     channel: str = "EEG Fpz-Cz"
     wake_margin_minutes: float = 30  # wake kept before the first and after the last sleep (the field's custom)
     seconds: float = EPOCH_SECONDS  # kept of every epoch, from its start
+    allow_truncated: bool = False  # whether the whole data records of a file count whose size is another than it says
 
     def __post_init__(self):
         if not 0 < self.seconds <= EPOCH_SECONDS or self.seconds * RATE % 1:
@@ -46,16 +49,17 @@ def prepare(
     wake_margin_minutes: float = 30,
     seconds: float = 30,
     jobs: int | None = None,
+    allow_truncated: bool = False,
 ) -> pd.DataFrame:
     """Write one `.npz` of labelled epochs per night, and the table of the nights as `nights.csv`.
 
     source_dir : folder of Sleep-EDF pairs (PSG, hypnogram), or of prepared `.npz` nights (x, y, fs; any epoch length)
     output_dir : may be that folder, too; what is done and unchanged is skipped, what others wrote is never touched
-    channel, wake_margin_minutes, seconds : see Settings; wake is trimmed of EDF pairs only
+    channel, wake_margin_minutes, seconds, allow_truncated : see Settings; wake is trimmed of EDF pairs only
     jobs : nights at a time; None is one per core, four at most (threads: they wait for the disk most of the time)
     returns DataFrame with COLUMNS, one row per night; one that cannot be prepared is "failed" and says what to do
     Raises ValueError for an unsuited source folder and impossible settings."""
-    settings = Settings(channel, wake_margin_minutes, seconds)
+    settings = Settings(channel, wake_margin_minutes, seconds, allow_truncated)
     source_dir, output_dir = Path(source_dir), Path(output_dir)
     sources = find_nights(source_dir)
     prepared = any(path.suffix.lower() == ".npz" for source in sources for path in source.files)
@@ -71,17 +75,18 @@ def prepare(
         rows = list(progress(rows, total=len(sources), desc="nights", unit="night"))
     table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("night", ignore_index=True)
     with written(csv) as path:
-        table.to_csv(path, index=False)
+        table.to_csv(path, index=False, errors="backslashreplace")  # names in another encoding
     return table
 
 
-def open_channel(path, label):
+def open_channel(path, label, allow_truncated=False):
     """A recording as Sleep-EDF has them, its channel `label` and the factor from that channel's unit to µV."""
     edf = open_edf(path)
-    if edf.interrupted:
+    if edf.onsets is not None:
         raise ValueError(f"{path}: recording with interruptions (EDF+D); convert it to a continuous EDF first")
-    if edf.notes:
-        raise ValueError(f"{path}: {edf.notes[0]}; download or export it again")
+    if edf.notes and not allow_truncated:
+        cure = "download or export it again, or take what is there with --allow-truncated"
+        raise ValueError(f"{path}: {edf.notes[0]}; {cure}")
     signals = {signal.label: signal for signal in reversed(edf.channels())}  # of equal labels the first counts
     if label not in signals:
         there = ", ".join(sorted(signals)) or "none"
@@ -96,12 +101,13 @@ def open_channel(path, label):
 
 def read_night(psg, hypnogram, settings):
     """One night from its EDF pair: x (n, samples) float32 µV, y (n,) int stages, numbers of epochs for LEFT_OUT."""
-    (edf, signal, factor), scored = open_channel(psg, settings.channel), read_hypnogram(hypnogram)
-    start, seconds = parse_start(edf.start), edf.records * signal.samples / RATE
+    edf, signal, factor = open_channel(psg, settings.channel, settings.allow_truncated)
+    scored = read_hypnogram(hypnogram)
+    start, seconds = edf.start, edf.records * signal.samples / RATE
     if start != scored.start:
-        starts = f"{psg}: starts {start}, but {hypnogram} starts {scored.start}"
+        starts = f"{psg}: starts {shown(start)}, but {hypnogram} starts {shown(scored.start)}"
         raise ValueError(f"{starts}; not of one recording, or a header was altered: download both again")
-    if scored.end - EPOCH_SECONDS >= seconds:  # official hypnograms run on to 24 h, unscored
+    if scored.end - EPOCH_SECONDS >= seconds and not edf.notes:  # official hypnograms run on to 24 h, unscored
         ends = f"{psg} ends at second {seconds:g}; one is of another night or was cut: download both again"
         raise ValueError(f"{hypnogram}: stages are scored up to second {scored.end:g}, but {ends}")
     labels, _ = scored.epochs(int(seconds // EPOCH_SECONDS), start)
@@ -147,9 +153,11 @@ def _prepare_night(source, output_dir, settings):
         if not counts:
             x, y, left_out = (read_night if len(source.files) == 2 else cut_night)(*source.files, settings)
             x = x[:, : round(settings.seconds * RATE)]
+            where = f"{source.files[0]}: channel {settings.channel!r}"
             if x.min() == x.max():
-                where = f"{source.files[0]}: channel {settings.channel!r}"
                 raise ValueError(f"{where} is flat over the scored night; name another channel")
+            if problem := amplitude_problem(x.ravel(), RATE, bad_seconds(x.ravel(), RATE)):
+                raise ValueError(f"{where} has a {problem}; nothing was written: correct the unit or prepare it in µV")
             counts, status = _counts(y, left_out), "written"
             kept = {name: counts[name] for name in LEFT_OUT}
             with written(target) as path:
@@ -164,6 +172,7 @@ def _prepare_night(source, output_dir, settings):
 def _origin(files, settings):
     """What a prepared night depends on, as fields of its file; hashing the sources would take longer than preparing."""
     origin = {"prepared_by": MARK, "ch_label": settings.channel, "seconds": float(settings.seconds)}
+    origin |= {"allow_truncated": True} if settings.allow_truncated else {}
     origin |= {"wake_margin_minutes": float(settings.wake_margin_minutes), "source": [path.name for path in files]}
     facts = ("size", "mtime_ns")
     return origin | {f"source_{fact}": [getattr(path.stat(), f"st_{fact}") for path in files] for fact in facts}

@@ -76,12 +76,14 @@ def quantise(net, path, samples, windows, normalisation=None, facts=None):
 def export(model, folder, nights=None):
     """Write a saved network to `folder` as NAME.onnx, NAME.int8.onnx and NAME.md, the model card; returns the checks.
 
-    model : path of a saved network without its ending
+    model : path of a saved network, with or without its ending
     nights : folder of prepared nights. Those of training subjects calibrate the integers, those of subjects that the
         network has not seen check the files; where there are none of a kind, all serve. None: no integers
     returns a data frame: claim, expected, measured, holds"""
+    model = Path(model)
+    model = model.with_suffix("") if model.suffix in (".safetensors", ".json") else model
     net, about = load_network(model)
-    name, folder = Path(model).name, Path(folder)
+    name, folder = model.name, Path(folder)
     if not {"normalisation", "samples", "fs"} <= set(about):
         raise ValueError(f"{model}.json: no normalisation, samples or fs; export takes networks trained subjectwise")
     files, scale = {"float": folder / f"{name}.onnx"}, Normalisation(**about["normalisation"])

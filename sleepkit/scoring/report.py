@@ -1,6 +1,8 @@
 """What a scored night leaves on disk, and the scoring of a whole folder."""
 
+import datetime
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from sleepkit.execution import WorkFailed
 from sleepkit.execution.paths import progress, written
 from sleepkit.metrics import confusion, scores
 from sleepkit.recordings.dataset import hypnogram_of, recordings_in
+from sleepkit.recordings.start import shown
 from sleepkit.scoring.model import describe, load_model
 from sleepkit.scoring.sleep_statistics import as_text, sleep_statistics
 from sleepkit.scoring.staging import score
@@ -37,6 +40,9 @@ def score_files(source, output=None, model=None, channel=None, context=True, hyp
                 raise ValueError(f"{path}: {clash[0]} would be written to the same files; move one to another folder")
             expert = hypnogram_of(path, Path(hypnogram)) if several and hypnogram else hypnogram
             scoring, folder = score(path, model, channel, context, expert), Path(output or path.parent)
+            if hypnogram and not expert:
+                missing = f"no hypnogram in {hypnogram} has the name of this recording: it was not compared"
+                scoring = replace(scoring, notes=(*scoring.notes, missing))
             text = summary(scoring)
             write(scoring, folder, text)
             show(f"{text}\nwritten: {folder / path.stem}{{{','.join(ENDINGS)}}}" + "\n" * several)
@@ -53,7 +59,7 @@ def score_files(source, output=None, model=None, channel=None, context=True, hyp
 def summary(scoring):
     """All that a reader should know about a scored night, as lines of text."""
     night = scoring.night
-    began = f", begun {night.start:%Y-%m-%d %H:%M:%S}" if night.start else ""
+    began = f", begun {shown(night.start)}" if night.start else ""
     epochs = f"{len(night.x)} epochs of 30 s, {night.scored.sum()} scored"
     lines = [f"{scoring.path.name}: channel {night.channel}{began}; {epochs}", *describe(scoring.model)]
     lines += ["", as_text(sleep_statistics(scoring.stages))]
@@ -77,7 +83,7 @@ def write(scoring, folder, text):
         scoring.network.to_csv(network, index=False, float_format="%.4f")
         _write_hypnogram(scoring, hypnogram)
         _write_picture(scoring, png)
-        txt.write_text(text + "\n", encoding="utf-8")
+        txt.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _agreement(scoring):
@@ -107,8 +113,9 @@ def _write_hypnogram(scoring, path):
     names = [f"Sleep stage {'R' if stage == 'REM' else stage}" for stage in stages[first]]
     times = zip((30 * first).tolist(), (30 * np.diff(first, append=len(stages))).tolist(), names, strict=True)
     annotations, start = [edfio.EdfAnnotation(*bout) for bout in times], scoring.night.start
-    date = start.date() if start and 1985 <= start.year <= 2084 else None  # what the format can say
-    clock = start.time().replace(microsecond=0) if start else None
+    dated = isinstance(start, datetime.datetime)
+    date = start.date() if dated and 1985 <= start.year <= 2084 else None  # what the format can say
+    clock = start.time() if dated else start
     recording = edfio.Recording(startdate=date, equipment_code="sleepkit")
     edfio.Edf([], annotations=annotations, starttime=clock, recording=recording).write(path)
 
@@ -118,6 +125,7 @@ def _write_picture(scoring, path):
     from sleepkit.paper.figures.style import styled
 
     night, note = scoring.night, "; ".join([*describe(scoring.model), *scoring.notes])
-    x, title = night.x.reshape(len(night.x), -1), f"{scoring.path.name}, {night.channel}"
+    name = scoring.path.name.encode(errors="backslashreplace").decode()  # it may be in another encoding
+    x, title = night.x.reshape(len(night.x), -1), f"{name}, {night.channel}"
     figure = plot_scored(scoring.epochs, x, night.fs, scoring.labels, title=title, note=note)
     styled(figure.savefig)(path, dpi=150, metadata={"Software": "sleepkit"})

@@ -29,7 +29,7 @@ class Night:
     good: np.ndarray  # (epochs, windows) bool: neither flat nor clipped
     fs: float  # Hz
     channel: str
-    start: datetime.datetime | None
+    start: datetime.datetime | datetime.time | None  # of the first sample, a time where its date is not known
     labels: np.ndarray | None  # (epochs,) int, an expert's stages where the file holds them
     notes: tuple  # what the user should know
 
@@ -101,12 +101,9 @@ def _frame(probabilities, scored):
 
 
 def _doubts(night, model):
-    """Notes on a signal that is no EEG by its amplitude, or unlike what the model was trained on."""
+    """Notes on a signal without a good epoch, or unlike what the model was trained on."""
     if not len(x := night.x[night.good & night.scored[:, None]]):
         return ["no epoch can be scored: the channel is flat or clipped throughout"]
-    if not quality.PLAUSIBLE[0] <= (amplitude := quality.typical_amplitude(x)) <= quality.PLAUSIBLE[1]:
-        found = f"the signal's typical amplitude is {amplitude:.3g} µV (standard deviation), while EEG in sleep has "
-        return [found + "5 to 60: its unit is probably wrong, or it is no EEG; it was scored as the header says"]
     found, facts = quality.features(x), model.facts.get("training_signal")
     known = isinstance(facts, dict) and all(name in facts for name in quality.FEATURES)
     if known and (share := quality.unlike(found, facts).mean()) > STRANGE:
@@ -162,7 +159,10 @@ def _from_prepared(path, fs, samples, channel):
         raise ValueError(f"{path}: {lengths}; name a model that was trained on epochs of this length")
     windows, seconds = length // samples, length / night.fs
     whole = max(1, int(seconds))
-    bad = quality.bad_seconds(night.x.ravel(), length / whole).reshape(n, whole)
+    bad = quality.bad_seconds(night.x.ravel(), length / whole)
+    if problem := quality.amplitude_problem(night.x.ravel(), length / whole, bad):
+        raise ValueError(f"{path}: {label} has a {problem}; prepare the night again in µV")
+    bad = bad.reshape(n, whole)
     good = quality.windows_scored(bad, windows) if whole % windows == 0 else np.ones((n, windows), bool)
     labels = np.where((night.y >= 0) & (night.y < len(STAGES)), night.y, -1)
     notes = ["a prepared night: epochs that were dropped when it was prepared are missing, and onsets count on"]

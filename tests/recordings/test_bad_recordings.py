@@ -71,7 +71,7 @@ SPOILED = {
     "zero bytes": (lambda psg, hyp: psg.write_bytes(b""), "psg", ["empty file", "download"]),
     "no EDF": (lambda psg, hyp: psg.write_bytes(b"<html>404</html>" * 100), "psg", ["not a readable EDF", "download"]),
     "short and no EDF": (lambda psg, hyp: psg.write_bytes(b"0       "), "psg", ["not a readable EDF", "download"]),
-    "interrupted": (lambda psg, hyp: patched(psg, 192, b"EDF+D"), "psg", ["EDF+D", "convert"]),
+    "interrupted": (lambda psg, hyp: patched(psg, 192, b"EDF+D"), "psg", ["EDF+D", "does not say when it begins"]),
     "NaN": (lambda psg, hyp: patched(psg, HIGH, b"nan     "), "psg", ["'nan' is no number", "correct the header"]),
     "no number": (lambda psg, hyp: patched(psg, HIGH, b"high    "), "psg", ["is no number", "correct the header"]),
     "flat header": (lambda psg, hyp: patched(psg, LOW, b"192     "), "psg", ["no scale", "another channel"]),

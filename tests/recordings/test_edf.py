@@ -2,6 +2,8 @@
 
 import warnings
 
+import datetime
+
 import edfio
 import mne
 import numpy as np
@@ -35,7 +37,7 @@ def test_a_real_recording(shared, channel):
     path = shared / "data" / "edf" / "SC4001E0-PSG.first300s.edf"
     edf, signals = signals_of(path)
     x = edf.read(signals[channel])
-    assert x.shape == (30_000,) and x.dtype == np.float32 and edf.start == "24.04.89 16.13.00"
+    assert x.shape == (30_000,) and x.dtype == np.float32 and edf.start == datetime.datetime(1989, 4, 24, 16, 13)
     np.testing.assert_allclose(x, by_mne(path, channel), rtol=2e-7, atol=1e-6)
 
 
