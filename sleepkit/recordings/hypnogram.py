@@ -10,10 +10,12 @@ import numpy as np
 
 from sleepkit.epochs import EPOCH_SECONDS, STAGES
 from sleepkit.recordings.annotations import read_events
-from sleepkit.recordings.stage_names import MOVEMENT, NO_STAGE, UNSCORED, labels_of
+from sleepkit.recordings.stage_names import MOVEMENT, NO_STAGE, UNSCORED, labels_of, names_of, plain
 
 DAY = 86_400  # s
 OVERLAP = 1.0  # s by which stages may overlap, as where a program rounds its times; the later one counts
+FAR = 3600  # s between the starts of recording and hypnogram from which on it is said
+DOUBT = "are they of one night, and do their clocks agree?"
 SHOWN = 5  # texts in a note
 
 
@@ -34,49 +36,19 @@ class Hypnogram(NamedTuple):
     def epochs(self, n, start=None):
         """Labels of the `n` epochs of a recording: each has the stage of most of its time, of equal shares the first.
 
-        start : of the recording, as in `Hypnogram`
+        start : of the recording, as in `Hypnogram`. Where one of the two has no start they begin together; where one
+            has no date, their clocks are compared, and of the days that leaves open the one with most in common counts
         returns (n,) int, position in STAGES, UNSCORED or MOVEMENT, and notes for the user
         ValueError where the two are of different nights by their dates"""
-        shift, notes = self.offset(start)
-        shares, first = _shares(self, n, shift)
+        possible, notes = _offsets(self, start)
+        shifts = {shift: _shares(self, n, shift) for shift in possible}
+        shift = max(shifts, key=lambda shift: shifts[shift][0][:, : len(STAGES)].sum())
+        if abs(shift) >= FAR:
+            when = f"{abs(shift) / 3600:.1f} h {'after' if shift > 0 else 'before'} the recording"
+            notes.append(f"the hypnogram starts {when}: {DOUBT}")
+        shares, first = shifts[shift]
         labels = np.array([*range(len(STAGES)), MOVEMENT, UNSCORED])[(shares - 1e-9 * first).argmax(axis=1)]
-        mixed = int((shares.max(axis=1) < EPOCH_SECONDS - 1e-3).sum())
-        if mixed:
-            notes.append(f"{mixed} epochs hold more than one stage of the expert: each took that of most of its time")
-        scored = self.stages >= 0
-        told, inside = float(self.durations[scored].sum()), float(shares[:, : len(STAGES)].sum())
-        read = EPOCH_SECONDS * int((labels >= 0).sum())
-        if told - inside >= EPOCH_SECONDS:
-            notes.append(f"{told - inside:g} of {told:g} s that the expert scored lie outside of the recording")
-        if 2 * inside < told:
-            why = "are they of one night, and do their clocks agree?"
-            notes.append(f"less than half of what the expert scored is in the recording: {why}")
-        if abs(read - inside) >= EPOCH_SECONDS:
-            notes.append(f"the expert scored {inside:g} s of the recording, and {read} s of epochs have a stage")
-        return labels, notes
-
-    def offset(self, start):
-        """Seconds from the start of a recording to that of the hypnogram, and notes. Where one of the two has no date,
-        their clocks are compared; where one has no start, they begin together."""
-        if start is None or self.start is None:
-            which = "hypnogram" if self.start is None else "recording"
-            return 0.0, [
-                f"the {which} does not say when it starts: the hypnogram was taken to start with the recording"
-            ]
-        ours, theirs = (moment.replace(tzinfo=None) for moment in (self.start, start))
-        notes = []
-        if isinstance(ours, datetime.datetime) and isinstance(theirs, datetime.datetime):
-            seconds = (ours - theirs).total_seconds()
-            if abs(seconds) > DAY:
-                cure = "if a date was altered, set both to 01.01.85, which stands for an unknown one"
-                raise ValueError(f"{self.path}: starts {ours}, the recording {theirs}; not of one night: {cure}")
-        else:
-            seconds = (_clock(ours) - _clock(theirs) + DAY / 2) % DAY - DAY / 2
-            notes = ["the date of the recording or of the hypnogram is not known: their clocks were compared"]
-        if abs(seconds) >= 3600:
-            when = f"{abs(seconds) / 3600:.1f} h {'after' if seconds > 0 else 'before'} the recording"
-            notes.append(f"the hypnogram starts {when}: are they of one night, and do their clocks agree?")
-        return seconds, notes
+        return labels, [*notes, *_compared(self, shares, labels)]
 
 
 def read_hypnogram(source, stages=None):
@@ -85,8 +57,9 @@ def read_hypnogram(source, stages=None):
     source : path, or mne.Annotations
     stages : a user's own names of stages, a dict or the path of a yaml file (see `stage_names.names_of`)
     ValueError for damage, a file without stages, two stages at one time"""
-    events = read_events(source)
-    labels, notes = labels_of([text for *_, text in events.rows], stages)
+    names, own = names_of(stages)
+    events = read_events(source, lambda text: plain(text) in names)
+    labels, notes = labels_of([text for *_, text in events.rows], names, own)
     left_out = Counter(text for (*_, text), label in zip(events.rows, labels, strict=True) if label == NO_STAGE)
     if not (labels >= 0).any():
         cure = "name a hypnogram, or say which text is which stage with --stages"
@@ -149,6 +122,38 @@ def _shares(hypnogram, n, shift):
         rest = EPOCH_SECONDS - shares[:, :place].sum(axis=1)
         shares[:, place] = np.minimum(shares[:, place], rest) if place == -2 else rest
     return shares, first
+
+
+def _offsets(hypnogram, start):
+    """Seconds from the start of a recording to that of the hypnogram, the possible ones, the nearest first; notes."""
+    if start is None or hypnogram.start is None:
+        which = "hypnogram" if hypnogram.start is None else "recording"
+        return [0.0], [f"the {which} does not say when it starts: the hypnogram was taken to start with the recording"]
+    if isinstance(hypnogram.start, datetime.datetime) and isinstance(start, datetime.datetime):
+        if abs(seconds := (hypnogram.start - start).total_seconds()) > DAY:
+            starts = f"{hypnogram.path}: starts {hypnogram.start}, the recording {start}"
+            cure = "if a date was altered, set both to 01.01.85, which stands for an unknown one"
+            raise ValueError(f"{starts}; the two are not of one night: {cure}")
+        return [seconds], []
+    seconds = (_clock(hypnogram.start) - _clock(start)) % DAY
+    said = "the date of the recording or of the hypnogram is not known: their clocks were compared"
+    return sorted((seconds, seconds - DAY), key=abs), [said]
+
+
+def _compared(hypnogram, shares, labels):
+    """Notes on what was lost between the seconds that the expert scored and the epochs that have a stage."""
+    notes, scored, mixed = [], hypnogram.stages >= 0, int((shares.max(axis=1) < EPOCH_SECONDS - OVERLAP).sum())
+    told, inside = float(hypnogram.durations[scored].sum()), float(shares[:, : len(STAGES)].sum())
+    read = EPOCH_SECONDS * int((labels >= 0).sum())
+    if mixed:
+        notes.append(f"{mixed} epochs are not of one stage throughout by the expert: each took that of most of its time")
+    if told - inside >= EPOCH_SECONDS:
+        notes.append(f"{told - inside:g} of {told:g} s that the expert scored lie outside of the recording")
+    if 2 * inside < told:
+        notes.append(f"less than half of what the expert scored is in the recording: {DOUBT}")
+    if abs(read - inside) >= EPOCH_SECONDS:
+        notes.append(f"the expert scored {inside:g} s of the recording, and epochs of {read} s have a stage")
+    return notes
 
 
 def _clock(moment):

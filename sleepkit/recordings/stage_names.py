@@ -20,20 +20,23 @@ WORDS = {
     MOVEMENT: "6 m mt movementtime",
     UNSCORED: "? u 9 uns unscored notscored unstaged unknown undefined no none na nan n nr nrem -1 -2",
 }
+NUMBER = re.compile(
+    r"\s*[+-]?\d{1,3}(\.0*)?(e[+-]?0+)?\s*", re.ASCII | re.IGNORECASE
+)  # "2", or "2.00e+00" as numpy writes it
 NAMES = {word: label for label, words in WORDS.items() for word in words.split()}
 
 
 def plain(text):
     """What is left of a name of a stage: "SLEEP-S0" is "s0", "Stage 2 sleep|2" and "2.0" are "2", "N 2 " is "n2"."""
     text = text.strip().casefold()
-    if re.fullmatch(r"[+-]?\d{1,3}(\.0*)?(e[+-]?0+)?", text, re.ASCII):
+    if NUMBER.fullmatch(text):
         return str(int(float(text)))
     words = re.findall(r"[^\W_]+|\?", text.partition("|")[0])
     return "".join(word for word in words if word not in ("sleep", "stage"))
 
 
 def names_of(stages=None):
-    """The table of names, {as `plain` leaves it: label}, with a user's own in front.
+    """The table of names, {as `plain` leaves it: label}, with a user's own in front, and those alone.
 
     stages : dict, or path of a yaml file, of {their name: one of the names above}; ValueError for an unknown one"""
     where, content = "stages: ", stages or {}
@@ -54,23 +57,23 @@ def names_of(stages=None):
     return NAMES | own, own
 
 
-def labels_of(texts, stages=None):
+def labels_of(texts, names, own):
     """Labels of the words of one hypnogram, in order of time.
 
-    texts : (n,) str;  stages : a user's own names, see `names_of`
+    texts : (n,) str;  names, own : see `names_of`
     returns (n,) int, position in STAGES, UNSCORED, MOVEMENT or NO_STAGE, and notes"""
-    (names, own), words, notes = names_of(stages), [plain(text) for text in texts], []
-    if "4" not in own and (rem := _four_is_rem(words)) is not None:
+    words, notes = [plain(text) for text in texts], []
+    if "4" not in own and all(map(NUMBER.fullmatch, texts)) and (rem := _four_is_rem(words)) is not None:
         stage, who = ("REM", "as YASA counts") if rem else ("N3", "as Rechtschaffen and Kales count")
         names = names | {"4": STAGES.index(stage)}
-        notes = [f"its stages are numbers without a 5: 4 was read as {stage}, {who}; if it is not, name it (--stages)"]
+        notes = [f"its stages are numbers without a 5: 4 was read as {stage}, {who}; if it is not, say so (--stages)"]
     return np.array([names.get(word, NO_STAGE) for word in words], dtype=int), notes
 
 
 def _four_is_rem(words):
     """Whether 4 is REM in a hypnogram of bare numbers; None where that is no question. By Rechtschaffen and Kales, 4 is
     the deepest sleep, which borders on 3, and 5 is REM; YASA and others have no 5, and REM borders on all but 3."""
-    if "4" not in words or "5" in words or not all(re.fullmatch(r"-?\d+", word) for word in words):
+    if "4" not in words or "5" in words:
         return None
     borders = [a if b == "4" else b for a, b in pairwise(words) if a != b and "4" in (a, b)]
     return 2 * borders.count("3") < len(borders)

@@ -108,7 +108,7 @@ def test_annotations_of_hypnograms(shared, night):
         assert ours == theirs(path)
         assert [text for _, _, text in ours] == by_mne.description.tolist()
         assert [onset for onset, _, _ in ours] == by_mne.onset.tolist()
-        assert read_hypnogram(path).bouts
+        assert read_hypnogram(path).end
 
 
 @pytest.mark.parametrize("seed", range(4))
