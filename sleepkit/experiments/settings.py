@@ -6,6 +6,8 @@ from sleepkit.evaluation.protocols import PROTOCOLS
 from sleepkit.execution import jobs, paths
 from sleepkit.execution.checkpoint import Deadline
 from sleepkit.pruning.methods import METHODS, VARIANTS
+from sleepkit.recordings.layout import require_own
+from sleepkit.recordings.sleep_edf import DATASETS
 from sleepkit.search.settings import SearchSettings
 
 ORIGINS = ("searched", "published")
@@ -14,7 +16,7 @@ ORIGINS = ("searched", "published")
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """Which data, and where and how long work runs.
-    dataset : "edf20" or "edf78": which of the prepared nights belong to it
+    dataset : "edf20", "edf78", or the name of a data set of one's own: which of the prepared nights belong to it
     subjects : those of its subjects that take part; empty takes all
     where : where folds run, "inline", "local" or "slurm" (sleepkit.execution.jobs)
     max_minutes : that each computing call may take, then TimeOver, and the next call goes on; 0 sets no limit"""
@@ -29,6 +31,8 @@ class Run:
     def __post_init__(self):
         jobs.require_place(self.where)
         as_tuples(self)
+        if self.dataset not in DATASETS:
+            require_own(self.dataset)
 
     @property
     def gpus(self):
@@ -36,8 +40,13 @@ class Run:
 
     @property
     def stage1(self):
-        """Name of the notebook and folders of stage 1."""
+        """Name of the folders of stage 1."""
         return f"stage1_{self.dataset}"
+
+    @property
+    def notebook(self):
+        """Name of the notebook of stage 1: that of EDF-20 takes any data set."""
+        return f"stage1_{self.dataset if self.dataset in DATASETS else DATASETS[0]}"
 
     @property
     def stage2(self):

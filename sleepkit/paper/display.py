@@ -34,8 +34,13 @@ def show(key, run):
 
 
 def show_table(key, run):
-    """The table of an item ("tab04") from the results of a profile as its readers see it, not saved."""
-    return Markdown(tables.markdown(item(key).draw(getattr(run, "profile", run))))
+    """The table of an item ("tab04") from the results of a profile as its readers see it, not saved. For a run of a
+    data set of one's own it is the table of that stage, without published networks."""
+    profile, dataset = getattr(run, "profile", run), getattr(run, "dataset", None)
+    if dataset is None or dataset in tables.DATASETS:
+        return Markdown(tables.markdown(item(key).draw(profile)))
+    found = (gather(profile, f"{name}.csv") for name in ("crossval", "per_class", "parameters"))
+    return Markdown(tables.markdown(tables.table_stage(dataset, item(key).networks == "stage 2", *found)))
 
 
 def show_differences(profile):

@@ -31,6 +31,7 @@ class Channel(NamedTuple):
     bad: np.ndarray  # (seconds,) bool: flat, clipped or not recorded
     start: datetime.datetime | datetime.time | None  # of the first sample, see `start_of`
     notes: tuple  # what the user should know
+    unit: str = ""  # as the file has it
 
 
 def read_channel(path, channel=None):
@@ -39,11 +40,11 @@ def read_channel(path, channel=None):
         raise ValueError(f"{path}: no such file; name a recording or a folder of recordings")
     with path.open("rb") as file:
         ours = path.suffix.lower() in ENDINGS or file.read(8) in MAGIC
-    ((x, fs, name), *second), start, notes = (_by_edf if ours else _by_mne)(path, channel)
+    ((x, fs, name, unit), *second), start, notes = (_by_edf if ours else _by_mne)(path, channel)
     if fs < LOWEST_RATE:
         raise ValueError(f"{path}: channel {name!r} has {fs:g} Hz; EEG needs {LOWEST_RATE} Hz or more: name another")
     bad = bad_seconds(x, fs)
-    for other, other_fs, other_name in second:
+    for other, other_fs, other_name, _ in second:
         if other_fs != fs or len(other) != len(x):
             rates = f"{name!r} has {fs:g} Hz and {other_name!r} {other_fs:g} Hz"
             raise ValueError(f"{path}: {rates}, so they cannot be subtracted; name two channels of one rate")
@@ -55,22 +56,24 @@ def read_channel(path, channel=None):
     known = np.isfinite(x)
     if known.any() and not known.all():  # what was not recorded is not scored, but a step would ring on both sides
         x[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), x[known])
-    return Channel(np.nan_to_num(x, copy=False), fs, name, bad, start, tuple(notes))
+    return Channel(np.nan_to_num(x, copy=False), fs, name, bad, start, tuple(notes), unit)
 
 
 def find_channel(labels, wanted=None, where=""):
     """Position of the channel that is wanted, or positions of the two whose difference it is.
     wanted : a label ("EEG Fpz-Cz"; case, a leading EEG and a trailing -Ref do not matter), a pattern that fits one of
-        the labels ("*Fpz*"), or a derivation ("Fpz - Cz"); None is Fpz-Cz or, in a recording of one channel, that one
+        the labels ("*Fpz*"), a derivation ("Fpz - Cz"), or several of these, of which the first that is there is meant
+        ("C4-M1, C3-M2"); None is Fpz-Cz or, in a recording of one channel, that one
     returns (i,) or (i, j), the channel being i minus j; of equal labels the first counts"""
     name = DEFAULT if wanted is None else wanted
-    if (found := _position(labels, name, where)) is not None:
-        return (found,)
-    for parts in (re.split(r"\s+-\s+", name), re.split(r"\s*-\s*", name)):
-        if len(parts) == 2 and all(parts):
-            pair = tuple(_position(labels, part, where) for part in parts)
-            if None not in pair and pair[0] != pair[1]:
-                return pair
+    for one in dict.fromkeys([name, *(part.strip() for part in name.split(","))]):
+        if (found := _position(labels, one, where)) is not None:
+            return (found,)
+        for parts in (re.split(r"\s+-\s+", one), re.split(r"\s*-\s*", one)):
+            if len(parts) == 2 and all(parts):
+                pair = tuple(_position(labels, part, where) for part in parts)
+                if None not in pair and pair[0] != pair[1]:
+                    return pair
     if wanted is None and len(labels) == 1:
         return (0,)
     there = ", ".join(labels) or "none"
@@ -133,7 +136,7 @@ def _by_edf(path, channel):
             x *= np.float32(units[unit])
             lacks = f"no unit in the header{f' but {signal.unit!r}' if signal.unit else ''}"
             notes.append(f"channel {signal.label!r} has {lacks}; by its amplitude it was taken as {unit}")
-        signals.append((x, edf.rate(signal), signal.label))
+        signals.append((x, edf.rate(signal), signal.label, signal.unit or "none"))
     if gaps := int(np.isnan(signals[0][0]).sum()):
         notes.append(f"{gaps / signals[0][1]:.0f} s lie in interruptions of the recording and are not scored")
     return signals, edf.start, notes
@@ -161,5 +164,5 @@ def _by_mne(path, channel):
                 x = (raw.get_data(picks=[position])[0] * 1e6).astype(np.float32)
             except Exception as error:
                 raise ValueError(f"{path}: its data cannot be read ({error}); export it as EDF+") from error
-            signals.append((x, fs, labels[position]))
+            signals.append((x, fs, labels[position], "V"))  # as MNE gives every format
     return signals, start, notes

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sleepkit.epochs import NIGHT_NAME, parse_night
+from sleepkit.epochs import NIGHT_NAME, own_identity, parse_night
 from sleepkit.recordings.edf import ENDINGS, holds_annotations_alone
 from sleepkit.recordings.sleep_edf import EDF_NAME
 
@@ -37,8 +37,20 @@ class NightFiles(NamedTuple):
         return parse_night(self.night.upper())[0] if NIGHT_NAME.match(self.night.upper()) else -1
 
 
+class OwnNight(NamedTuple):
+    """A night of one's own: a recording and its hypnogram, or one prepared `.npz`."""
+
+    night: str  # name of its prepared file
+    subject: str
+    number: str  # which of the person's nights
+    dataset: str
+    files: tuple
+    problem: str = ""  # why they cannot be used
+
+
 def find_nights(folder):
-    """The nights of a folder (not of its subfolders), EDF pairs or prepared `.npz`, as a list of NightFiles by name.
+    """The nights of a folder (not of its subfolders), EDF pairs or prepared `.npz`, as a list of NightFiles by name;
+    what was prepared from a data set of one's own is an OwnNight.
     What `prepare` wrote next to EDF files is passed over. ValueError for a folder that is missing, empty or mixed."""
     if not (folder := Path(folder)).is_dir():
         raise ValueError(f"{folder}: no such folder; {NAME_IT}")
@@ -49,7 +61,14 @@ def find_nights(folder):
         return _pair(edfs)
     if not prepared:
         raise ValueError(f"{folder}: neither EDF files nor prepared .npz nights directly in it; {NAME_IT}")
-    return [NightFiles(path.stem, (path,)) if NIGHT_NAME.match(path.stem) else _oddly_named(path) for path in prepared]
+    return [_prepared(path) for path in prepared]
+
+
+def _prepared(path):
+    if own := own_identity(path):
+        dataset, subject, number = own
+        return OwnNight(path.stem, subject, number, dataset, (path,))
+    return NightFiles(path.stem, (path,)) if NIGHT_NAME.match(path.stem) else _oddly_named(path)
 
 
 def _fields_of(path):
@@ -64,13 +83,13 @@ def _fields_of(path):
 def recordings_in(folder):
     """The recordings of a folder, sorted: files of RECORDINGS that are no hypnograms, later parts of another file, or
     something else that shares an ending."""
-    found = [path for path in _files(folder, RECORDINGS) if _is_recording(path)]
+    found = [path for path in _files(folder, RECORDINGS) if is_recording(path)]
     if not found:
         raise ValueError(f"{folder}: no recording in it (looked for {', '.join(RECORDINGS)}; not in its subfolders)")
     return found
 
 
-def _is_recording(path):
+def is_recording(path):
     """Whether a file of RECORDINGS is a recording, by its name or its content; a damaged one is, so that it is told."""
     ending, part = path.suffix.lower(), LATER_PART.fullmatch(path.stem)
     if path.stem.lower().endswith("hypnogram") or (ending in ENDINGS and holds_annotations_alone(path)):
@@ -119,8 +138,9 @@ def _files(folder, endings):
 
 
 def _oddly_named(path):
-    names = "SC4001E0-PSG.edf, SC4001EC-Hypnogram.edf, SC4001E0.npz"
-    return NightFiles(path.stem, (path,), f"{path}: not named like {names}; rename it or take it out of the folder")
+    names, own = "SC4001E0-PSG.edf, SC4001EC-Hypnogram.edf, SC4001E0.npz", "of a data set of your own, say who is who"
+    problem = f"{path}: not named like {names}; rename it or take it out of the folder, or, {own} (--subject, --table)"
+    return NightFiles(path.stem, (path,), problem)
 
 
 def _pair(edfs):

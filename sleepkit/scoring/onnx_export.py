@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from sleepkit.epochs import STAGES, EpochSet, parse_night
+from sleepkit.epochs import STAGES, EpochSet, own_identity, parse_night
 from sleepkit.evaluation.protocols import Normalisation
 from sleepkit.evaluation.training import predict_logits
 from sleepkit.execution.paths import written
@@ -117,7 +117,8 @@ def model_card(name, about, files, frame):
 
 def _nights(folder, about):
     """Epochs of subjects that trained the network, and of those it has not seen; where there are none, of all."""
-    subject = {path.stem: parse_night(path.stem)[0] for path in Path(folder).glob("[!.]*.npz")}
+    paths = Path(folder).glob("[!.]*.npz")
+    subject = {path.stem: own[1] if (own := own_identity(path)) else parse_night(path.stem)[0] for path in paths}
     known = [name for name in subject if subject[name] in about.get("training", {}).get("train", [])]
     unknown = [name for name in subject if _seen(about) and subject[name] not in _seen(about)]
     parts = [EpochSet.load(folder, chosen or None) for chosen in (known, unknown)]

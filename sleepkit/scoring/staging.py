@@ -1,7 +1,6 @@
 """Score a night: its epochs in the windows of a trained network, then the context of the night."""
 
 import datetime
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +9,13 @@ import pandas as pd
 
 from sleepkit.epochs import EPOCH_SECONDS, STAGES, read_prepared
 from sleepkit.evaluation.context import smooth
-from sleepkit.execution.extras import extras
 from sleepkit.recordings import quality
 from sleepkit.recordings.channel import read_channel
 from sleepkit.recordings.hypnogram import read_hypnogram
+from sleepkit.recordings.resampling import whole_epochs
 from sleepkit.scoring.model import Model, load_model
 
 UNSCORED = "?"  # in the column of stages; Sleep-EDF's "Sleep stage ?" in a hypnogram
-OFFSET = 50  # µV from zero in the median epoch: no scalp EEG, but an amplifier that passes direct current
 STRANGE = 0.2  # share of windows, unlike the training data or humming, from which on it is said
 
 
@@ -124,24 +122,8 @@ def read_night(path, fs, samples, channel=None):
     if (path := Path(path)).suffix.lower() == ".npz":
         return _from_prepared(path, fs, samples, channel)
     found, windows = read_channel(path, channel), round(EPOCH_SECONDS * fs / samples)
-    seconds = len(found.x) / found.fs
-    if not (n := int(seconds / EPOCH_SECONDS + 1e-6)):
-        raise ValueError(f"{path}: {seconds:.3g} s of signal, less than one epoch of {EPOCH_SECONDS} s")
-    notes, length = list(found.notes), n * windows * samples
-    if (rest := seconds - n * EPOCH_SECONDS) > 1e-3:
-        notes.append(f"the last {rest:.3g} s are no whole epoch and were left out")
-    x, offset = _without_offset(found.x[: round(n * EPOCH_SECONDS * found.fs)], found.fs)
-    if offset > OFFSET:
-        notes.append(f"the signal lies {offset:.0f} µV from zero (median epoch): high-passed at 0.5 Hz")
-    if abs(found.fs - fs) > 1e-6:
-        with extras():
-            from mne.filter import resample
-        # Polyphase, where the rates have a small common ratio, takes a fraction of an FFT's memory.
-        method = "polyphase" if max(length, len(x)) // math.gcd(length, len(x)) <= 1000 else "fft"
-        x = resample(x.astype(np.float64), up=length, down=len(x), method=method, verbose="ERROR").astype(np.float32)
-        notes.append(f"resampled from {found.fs:g} to {fs:g} Hz")
-        if found.fs < fs:
-            notes.append(f"nothing above {found.fs / 2:g} Hz is in the signal, which the network is used to")
+    x, notes = whole_epochs(found, fs, f"{path}: ")
+    n = len(x)
     good = quality.windows_scored(found.bad[: n * EPOCH_SECONDS].reshape(n, EPOCH_SECONDS), windows)
     return Night(x.reshape(n, windows, samples), good, fs, found.name, found.start, None, tuple(notes))
 
@@ -169,15 +151,3 @@ def _from_prepared(path, fs, samples, channel):
     if seconds < EPOCH_SECONDS:
         notes.append(f"of each epoch {seconds:g} s are there, and the stage is that of these")
     return Night(np.nan_to_num(night.x).reshape(n, windows, samples), good, fs, label, None, labels, tuple(notes))
-
-
-def _without_offset(x, fs):
-    """The signal, high-passed where its median epoch lies more than OFFSET from zero, and how far that was in µV."""
-    length = round(EPOCH_SECONDS * fs)
-    means = x[: len(x) // length * length].reshape(-1, length).mean(axis=1)
-    if (offset := float(np.median(np.abs(means)))) > OFFSET:
-        from scipy.signal import butter, lfilter, lfilter_zi
-
-        b, a = butter(1, 0.5, "highpass", fs=fs)  # as Sleep-EDF's recorder, whose signal the networks know
-        x = lfilter(b, a, x.astype(np.float64), zi=lfilter_zi(b, a) * x[0])[0].astype(np.float32)
-    return x, offset

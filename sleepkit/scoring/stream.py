@@ -9,8 +9,9 @@ import numpy as np
 from sleepkit.epochs import EPOCH_SECONDS, STAGES
 from sleepkit.evaluation.context import advance
 from sleepkit.recordings.quality import bad_seconds, epochs_scored, windows_scored
+from sleepkit.recordings.resampling import OFFSET
 from sleepkit.scoring.model import Model
-from sleepkit.scoring.staging import OFFSET, UNSCORED
+from sleepkit.scoring.staging import UNSCORED
 
 HEADER = ("onset", "stage", *STAGES, "latency_ms")
 LONGEST_LINE = 200  # characters of a number; what is longer is no number, and need not be held in memory
