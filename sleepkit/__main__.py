@@ -84,7 +84,11 @@ def parser():
     add("--output", metavar="FOLDER", help="folder for the files (that of the recording when not given)")
     add("--channel", help="label, pattern ('*Fpz*') or derivation ('Fpz - Cz'); Fpz-Cz when not given")
     add("--model", help="network that a notebook saved, or an exported .onnx file (the package's own when not given)")
-    add("--hypnogram", help="an expert's EDF+ hypnogram to compare with; for a folder of recordings, that of theirs")
+    kinds = "EDF+, csv, tsv, XML, .annot, one stage a line"
+    add("--hypnogram", help=f"an expert's to compare with ({kinds}); for a folder of recordings, that of theirs")
+    add("--stages", metavar="YAML", help="further names of stages in it, a line each: their name: N2")
+    for name in ("--lights-off", "--lights-on"):
+        add(name, metavar="TIME", help="clock (22:30) or seconds; SE, SOL and WASO count between the two")
     add("--no-context", dest="context", action="store_false", help="each epoch for itself, by the network alone")
     what = "read µV at the model's rate from standard input, raw float32 (little endian) or one number a line, and "
     what += "print the stage of every 30 s as they are complete"
@@ -183,7 +187,8 @@ def score(arguments):
         return _stream(arguments)
     from sleepkit.scoring.report import score_files
 
-    score_files(arguments.recording, **_of(arguments, "output", "model", "channel", "context", "hypnogram"))
+    settings = _of(arguments, "output", "model", "channel", "context", "hypnogram", "stages", "lights_off", "lights_on")
+    score_files(arguments.recording, **settings)
 
 
 def _stream(arguments):

@@ -44,7 +44,7 @@ def read_events(source, is_stage):
         edf = open_edf(path)
         if not (rows := edf.annotations()):
             raise ValueError(f"{path}: no annotations in it, so it is no EDF+ hypnogram; download it again")
-        return Events(path, rows, edf.start)
+        return Events(path, rows, edf.start, edf.notes)
     if begin == FIF:
         return _from_fif(path)
     text = _text(path)

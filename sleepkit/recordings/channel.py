@@ -34,13 +34,21 @@ class Channel(NamedTuple):
     unit: str = ""  # as the file has it
 
 
-def read_channel(path, channel=None):
-    """Read a channel, or the difference of two (see `find_channel`), of an EDF, BDF or what MNE-Python reads."""
-    if not (path := Path(path)).is_file():
+def read_channel(source, channel=None):
+    """Read a channel, or the difference of two (see `find_channel`), of a recording.
+
+    source : path of an EDF, BDF or what MNE-Python reads; mne.io.Raw; or (x, fs): (n,) µV and Hz"""
+    path = name_of(source)
+    if isinstance(source, tuple):
+        read = _by_array
+    elif hasattr(source, "info"):
+        read = _by_raw
+    elif path.is_file():
+        with path.open("rb") as file:
+            read = _by_edf if path.suffix.lower() in ENDINGS or file.read(8) in MAGIC else _by_mne
+    else:
         raise ValueError(f"{path}: no such file; name a recording or a folder of recordings")
-    with path.open("rb") as file:
-        ours = path.suffix.lower() in ENDINGS or file.read(8) in MAGIC
-    ((x, fs, name, unit), *second), start, notes = (_by_edf if ours else _by_mne)(path, channel)
+    ((x, fs, name, unit), *second), start, notes = read(source, channel)
     if fs < LOWEST_RATE:
         raise ValueError(f"{path}: channel {name!r} has {fs:g} Hz; EEG needs {LOWEST_RATE} Hz or more: name another")
     bad = bad_seconds(x, fs)
@@ -57,6 +65,15 @@ def read_channel(path, channel=None):
     if known.any() and not known.all():  # what was not recorded is not scored, but a step would ring on both sides
         x[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), x[known])
     return Channel(np.nan_to_num(x, copy=False), fs, name, bad, start, tuple(notes), unit)
+
+
+def name_of(source):
+    """The path of a recording, a name for one in memory."""
+    if isinstance(source, tuple):
+        return Path("array")
+    if hasattr(source, "info"):
+        return Path((source.filenames and source.filenames[0]) or "raw")
+    return Path(source)
 
 
 def find_channel(labels, wanted=None, where=""):
@@ -142,6 +159,21 @@ def _by_edf(path, channel):
     return signals, edf.start, notes
 
 
+def _by_array(source, channel):
+    """The same of an array in µV and its rate."""
+    if len(source) != 2 or channel is not None:
+        raise ValueError("array: expected (x, fs), samples in µV and Hz, and no name of a channel")
+    x, fs = (np.asarray(part) for part in source)
+    x = x.squeeze()
+    if x.ndim != 1 or x.dtype.kind not in "fiu" or not 0 < x.size <= MAX_SAMPLES:
+        raise ValueError(f"array: x has shape {x.shape} of {x.dtype}; expected (n,) numbers in µV, of one channel")
+    if fs.size != 1 or fs.dtype.kind not in "fiu" or not np.isfinite(fs) or not fs > 0:
+        raise ValueError(f"array: fs is {fs}; expected the sampling rate in Hz")
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, and not scored
+        x = x.astype(np.float32)
+    return [(np.where(np.isfinite(x), x, np.nan), fs.item(), "one channel", "µV")], None, []
+
+
 def _by_mne(path, channel):
     """The same by MNE-Python, which knows some twenty formats; it is imported only here, as it takes a second."""
     with extras():
@@ -149,20 +181,27 @@ def _by_mne(path, channel):
     with warnings.catch_warnings(action="ignore"):  # about what does not concern one channel's samples
         try:
             raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
-            labels, fs, date = list(raw.ch_names), float(raw.info["sfreq"]), raw.info["meas_date"]
-            # A recording that was cropped keeps the date of the whole and counts its samples from there.
-            start = start_of(date and date.date(), date and date.time(), raw.first_samp / fs)
         except Exception as error:  # every reader of a damaged or foreign file raises its own
             why = f"neither EDF, BDF nor what MNE-Python reads ({' '.join(str(error).split())[:200]})"
             raise ValueError(f"{path}: {why}; export it as EDF+") from error
-        if raw.n_times > MAX_SAMPLES:
-            raise ValueError(f"{path}: {raw.n_times:,} samples, more than {MAX_SAMPLES:,}; cut it into nights")
-        signals, notes = [], []
-        for position in find_channel(labels, channel, f"{path}: "):
-            notes += twins(labels, position)
-            try:
-                x = (raw.get_data(picks=[position])[0] * 1e6).astype(np.float32)
-            except Exception as error:
-                raise ValueError(f"{path}: its data cannot be read ({error}); export it as EDF+") from error
-            signals.append((x, fs, labels[position], "V"))  # as MNE gives every format
+        return _by_raw(raw, channel)
+
+
+def _by_raw(raw, channel):
+    """The same of an mne.io.Raw; what it has marked as BAD is NaN."""
+    path, labels, fs, date = name_of(raw), list(raw.ch_names), float(raw.info["sfreq"]), raw.info["meas_date"]
+    # A recording that was cropped keeps the date of the whole and counts its samples from there.
+    start = start_of(date and date.date(), date and date.time(), raw.first_samp / fs)
+    if raw.n_times > MAX_SAMPLES:
+        raise ValueError(f"{path}: {raw.n_times:,} samples, more than {MAX_SAMPLES:,}; cut it into nights")
+    signals, notes = [], []
+    for position in find_channel(labels, channel, f"{path}: "):
+        notes += twins(labels, position)
+        try:
+            x = raw.get_data(picks=[position], reject_by_annotation="NaN", verbose="ERROR")[0]
+        except Exception as error:
+            raise ValueError(f"{path}: its data cannot be read ({error}); export it as EDF+") from error
+        signals.append(((x * 1e6).astype(np.float32), fs, labels[position], "V"))  # as MNE gives every format
+    if bad := int(np.isnan(signals[0][0]).sum()):
+        notes.append(f"{bad / fs:.0f} s are marked as BAD and are not scored")
     return signals, start, notes

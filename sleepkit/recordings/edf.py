@@ -89,7 +89,7 @@ class EdfFile(NamedTuple):
                 if TAL.sub(b"", row).strip(b"\0"):
                     raise ValueError(f"{self.path}: its annotations cannot be read; {AGAIN}")
                 for onset, duration, texts in TAL.findall(row):
-                    first, *others = texts.decode("utf-8", "replace").split("\x14")
+                    first, *others = _text(texts).split("\x14")
                     times = round(float(onset) - self.later, 12), float(duration) if duration else None
                     found += [(*times, text) for text in (first, *others) if text]  # time keepers have none
         return sorted(found, key=lambda annotation: annotation[0])
@@ -249,6 +249,13 @@ def _integers(raw, kind):
     low, middle, high = (raw[:, i::3].astype(np.int32) for i in range(3))
     value = low | middle << 8 | high << 16
     return value - ((value & 0x800000) << 1)
+
+
+def _text(raw):  # EDF+ asks for UTF-8, and much software writes what it has
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def _number(field):

@@ -142,11 +142,11 @@ def _offsets(hypnogram, start):
 
 def _compared(hypnogram, shares, labels):
     """Notes on what was lost between the seconds that the expert scored and the epochs that have a stage."""
-    notes, scored, mixed = [], hypnogram.stages >= 0, int((shares.max(axis=1) < EPOCH_SECONDS - OVERLAP).sum())
+    notes, scored, mixed = [], hypnogram.stages >= 0, (shares.max(axis=1) < EPOCH_SECONDS - OVERLAP).sum()
     told, inside = float(hypnogram.durations[scored].sum()), float(shares[:, : len(STAGES)].sum())
     read = EPOCH_SECONDS * int((labels >= 0).sum())
     if mixed:
-        notes.append(f"{mixed} epochs are not of one stage throughout by the expert: each took that of most of its time")
+        notes.append(f"{mixed} epochs are not of one stage throughout: each took the stage of most of its time")
     if told - inside >= EPOCH_SECONDS:
         notes.append(f"{told - inside:g} of {told:g} s that the expert scored lie outside of the recording")
     if 2 * inside < told:

@@ -3,17 +3,23 @@
 import datetime
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from sleepkit.epochs import EPOCH_SECONDS, STAGES, read_prepared
 from sleepkit.evaluation.context import smooth
+from sleepkit.execution.extras import extras
 from sleepkit.recordings import quality
-from sleepkit.recordings.channel import read_channel
+from sleepkit.recordings.channel import name_of, read_channel
 from sleepkit.recordings.hypnogram import read_hypnogram
 from sleepkit.recordings.resampling import whole_epochs
 from sleepkit.scoring.model import Model, load_model
+from sleepkit.scoring.sleep_statistics import sleep_statistics, time_in_bed
+
+if TYPE_CHECKING:
+    import mne
 
 UNSCORED = "?"  # in the column of stages; Sleep-EDF's "Sleep stage ?" in a hypnogram
 STRANGE = 0.2  # share of windows, unlike the training data or humming, from which on it is said
@@ -40,45 +46,77 @@ class Night:
 class Scoring:
     """A scored night; an epoch that was not scored has stage "?" and no probabilities."""
 
-    path: Path
+    path: Path  # a name for a recording in memory
     model: Model
     night: Night
     epochs: pd.DataFrame  # a row per epoch: onset (s), stage, W, N1, N2, N3, REM, with context where it was used
     network: pd.DataFrame  # the same by the network alone
     labels: np.ndarray | None  # (n,) stages of an expert, negative where there is none
     notes: tuple  # what the user should know
+    in_bed: tuple | None = None  # first epoch of the time in bed and that after the last; None is the whole recording
 
     @property
     def stages(self):  # (n,) int: position in STAGES, -1 where the epoch was not scored
         return pd.Index(STAGES).get_indexer(self.epochs["stage"])
 
+    @property
+    def statistics(self):  # dict of `sleep_statistics`, between lights off and lights on
+        return sleep_statistics(self.stages[slice(*(self.in_bed or (None,)))])
+
+    def to_events(self):
+        """Bouts of one stage as BIDS has events: data frame of onset, duration (s), trial_type ("?": not scored)."""
+        stages = self.epochs["stage"].to_numpy()
+        first = np.flatnonzero(np.r_[True, stages[1:] != stages[:-1]])
+        lasts = np.diff(first, append=len(stages))
+        return pd.DataFrame(
+            {"onset": EPOCH_SECONDS * first, "duration": EPOCH_SECONDS * lasts, "trial_type": stages[first]}
+        )
+
+    def to_annotations(self):
+        """The bouts as mne.Annotations ("Sleep stage N2"), from the first sample on, for `raw.set_annotations`."""
+        with extras():
+            import mne
+        events, start = self.to_events(), self.night.start
+        zero = start.replace(tzinfo=datetime.UTC) if isinstance(start, datetime.datetime) else None
+        return mne.Annotations(events["onset"], events["duration"], edf_texts(events["trial_type"]), orig_time=zero)
+
+    def plot(self, axes=None):
+        """The hypnogram and the probabilities into two matplotlib axes, new ones without; returns them."""
+        from sleepkit.scoring.plots import plot_scoring
+
+        return plot_scoring(self.epochs, axes)
+
+
+def edf_texts(stages):
+    """Names of stages as EDF+ has them in hypnograms: "REM" -> "Sleep stage R"."""
+    return [f"Sleep stage {'R' if stage == 'REM' else stage}" for stage in stages]
+
 
 def score(
-    path: str | Path,
+    recording: "str | Path | mne.io.BaseRaw | tuple[np.ndarray, float]",
     model: Model | str | Path | None = None,
     channel: str | None = None,
     context: bool = True,
-    hypnogram: str | Path | None = None,
+    hypnogram: "str | Path | mne.Annotations | None" = None,
+    stages: dict[str, str] | str | Path | None = None,
+    lights_off: str | float | None = None,
+    lights_on: str | float | None = None,
 ) -> Scoring:
-    """Stages of a recording, one per 30 s: `score(path).epochs` is the data frame.
+    """Stages of a recording, one per 30 s: `score(recording).epochs` is the data frame.
 
-    path : EDF, EDF+, BDF, what MNE-Python reads, or a prepared `.npz` night
+    recording : path of an EDF, EDF+, BDF, what MNE-Python reads, or a prepared `.npz` night; an mne.io.Raw, of which
+        what is annotated as BAD is not scored; or (x, fs), a channel in µV and its rate in Hz
     model : path of a saved network (without ending) or of an exported `.onnx`, or a Model; None is the package's own
     channel : label, pattern or derivation ("Fpz - Cz"); None is Fpz-Cz
     context : whether the probabilities are smoothed over the night; the network's own otherwise
-    hypnogram : path of an expert's EDF+ hypnogram to compare with"""
+    hypnogram : an expert's, to compare with: path of a file of any kind, or mne.Annotations (see `read_hypnogram`)
+    stages : further names of stages in it: {their name: stage}, or the path of a yaml file of such lines
+    lights_off, lights_on : time in bed, for the statistics: clocks ("22:30"), or seconds after the first sample"""
     model = model if isinstance(model, Model) else load_model(model)
-    night = read_night(path, model.fs, model.samples, channel)
-    if hypnogram is not None and night.labels is not None:
-        holds = f"{path}: a prepared night holds the expert's stages of the epochs that were kept"
-        raise ValueError(f"{holds}; a hypnogram of the whole night ({hypnogram}) does not fit them: leave it out")
-    scored, n, labels = night.scored, len(night.x), night.labels
+    night = read_night(recording, model.fs, model.samples, channel)
+    labels, compared = (night.labels, []) if hypnogram is None else _expert(recording, night, hypnogram, stages)
+    scored, n, notes = night.scored, len(night.x), [*night.notes, *_doubts(night, model), *compared]
     smoothed = alone = model.vote(night.x, night.good)
-    notes = [*night.notes, *_doubts(night, model)]
-    if hypnogram is not None:
-        expert = read_hypnogram(hypnogram)
-        labels, askew = expert.epochs(n, night.start)
-        labels, notes = np.maximum(labels, -1), [*notes, *expert.notes, *askew]
     if context and model.context is None:
         notes.append("the model holds no context: stages are the network's alone")
     elif context and n:
@@ -88,7 +126,18 @@ def score(
     if not scored.all():
         notes.append(f"{(~scored).sum()} of {n} epochs are flat, clipped or not recorded: stage {UNSCORED}")
     frames = (_frame(probabilities, scored) for probabilities in (smoothed, alone))
-    return Scoring(Path(path), model, night, *frames, labels, tuple(notes))
+    in_bed = time_in_bed(n, night.start, lights_off, lights_on)
+    return Scoring(name_of(recording), model, night, *frames, labels, tuple(notes), in_bed)
+
+
+def _expert(recording, night, hypnogram, stages):
+    """An expert's stages on the epochs of a night, (n,) int, negative where there is none; and notes."""
+    if night.labels is not None:
+        holds = f"{recording}: a prepared night holds the expert's stages of the epochs that were kept"
+        raise ValueError(f"{holds}; a hypnogram of the whole night ({hypnogram}) does not fit them: leave it out")
+    expert = read_hypnogram(hypnogram, stages)
+    labels, notes = expert.epochs(len(night.x), night.start)
+    return np.maximum(labels, -1), [*expert.notes, *notes]
 
 
 def _frame(probabilities, scored):
@@ -116,12 +165,12 @@ def _doubts(night, model):
     return [f"{100 * share:.0f} % of the windows {what} ({why}): do not rely on these stages"]
 
 
-def read_night(path, fs, samples, channel=None):
+def read_night(recording, fs, samples, channel=None):
     """Read a recording (see `read_channel`), or a prepared `.npz` night, for a network of `samples` samples at `fs` Hz.
     A prepared night that holds only the first seconds of its epochs gives an epoch as many windows as fit."""
-    if (path := Path(path)).suffix.lower() == ".npz":
+    if (path := name_of(recording)).suffix.lower() == ".npz":
         return _from_prepared(path, fs, samples, channel)
-    found, windows = read_channel(path, channel), round(EPOCH_SECONDS * fs / samples)
+    found, windows = read_channel(recording, channel), round(EPOCH_SECONDS * fs / samples)
     x, notes = whole_epochs(found, fs, f"{path}: ")
     n = len(x)
     good = quality.windows_scored(found.bad[: n * EPOCH_SECONDS].reshape(n, EPOCH_SECONDS), windows)

@@ -1,8 +1,7 @@
 """The EDF reader against edfio and MNE-Python, on real, simulated and random files, and where the two are wrong."""
 
-import warnings
-
 import datetime
+import warnings
 
 import edfio
 import mne

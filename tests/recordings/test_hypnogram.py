@@ -200,7 +200,7 @@ def test_pages_of_another_length(tmp_path, page):
         max(row, key=lambda label, row=row: ((row == label).sum(), -np.argmax(row == label))) for row in seconds
     ]
     got, notes = read(write_annotations(tmp_path / "a.edf", rows), n)
-    assert got == expected and any("each took that of most of its time" in note for note in notes)
+    assert got == expected and any("stage of most of its time" in note for note in notes)
 
 
 @pytest.mark.parametrize("late", [0.004, 7, 14.9, 15, 15.1, 28])

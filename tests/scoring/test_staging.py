@@ -558,7 +558,7 @@ def test_a_hypnogram_that_begins_later(tmp_path, model):
     path = write_hypnogram(tmp_path / "h.edf", (("W", 3),), start=datetime.time(16, 14, 10))
     found = score(night, model, hypnogram=path)
     assert found.labels.tolist() == [-1, -1, 0, 0, 0, *[-1] * 15]
-    assert any("each took that of most of its time" in note for note in found.notes)
+    assert any("stage of most of its time" in note for note in found.notes)
 
 
 def state(folder):
