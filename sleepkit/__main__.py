@@ -149,7 +149,7 @@ def prepare(arguments):
     print(", ".join(f"{counts.get(status, 0)} nights {status}" for status in ("written", "unchanged", "failed")))
     if "dataset" in nights:
         print(*recordings.prepared_of(nights), sep="\n")
-    for night in nights[nights.status == "failed"].itertuples():
+    for night in nights[nights.problem != ""].itertuples():
         print(f"{night.night}: {night.problem}", file=sys.stderr)
     return int("failed" in counts)
 

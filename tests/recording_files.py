@@ -33,7 +33,7 @@ def write_recording(
     labels, per_record = list(signals), [samples] * len(signals)
     if onsets is not None:
         size = 2 if kind == "EDF" else 3
-        notes = [f"+{onset:.12g}\x14\x14\x00".encode().ljust(10 * size, b"\0") for onset in onsets]
+        notes = [f"{onset:+.12g}\x14\x14\x00".encode().ljust(10 * size, b"\0") for onset in onsets]
         columns.append(np.array([list(note) for note in notes], np.uint8))
         labels, per_record = [*labels, f"{kind} Annotations"], [*per_record, 10]
     n = len(labels)
@@ -125,3 +125,17 @@ def _tal(onset, duration, text):
     return (
         f"{onset:+.12g}".encode() + lasts + b"\x14" + (text if isinstance(text, bytes) else text.encode()) + b"\x14\0"
     )
+
+
+def reheaded(path, start=None, clock=None, recording=None, unit=None, plus=None, records=None):
+    """Give a recording of one signal other fields of the header (texts, the unit as bytes); returns its path."""
+    content = bytearray(path.read_bytes())
+    places = {"recording": (88, 80), "start": (168, 8), "clock": (176, 8), "plus": (192, 44), "records": (236, 8)}
+    values = {"recording": recording, "start": start, "clock": clock, "plus": plus, "records": records}
+    for name, (at, width) in places.items():
+        if values[name] is not None:
+            content[at : at + width] = _field(values[name], width)
+    if unit is not None:
+        content[352:360] = unit.ljust(8)
+    path.write_bytes(content)
+    return path

@@ -59,7 +59,7 @@ def read_channel(source, channel=None):
         x, name = x - other, f"{name} - {other_name}"
         bad |= bad_seconds(other, fs) | bad_seconds(x, fs)
     if problem := amplitude_problem(x, fs, bad):
-        cure = "correct the unit in the header, or name another channel; nothing was done with it"
+        cure = "correct its unit, or name another channel; nothing was done with it"
         raise ValueError(f"{path}: channel {name!r} has a {problem}; {cure}")
     known = np.isfinite(x)
     if known.any() and not known.all():  # what was not recorded is not scored, but a step would ring on both sides
@@ -190,18 +190,22 @@ def _by_mne(path, channel):
 def _by_raw(raw, channel):
     """The same of an mne.io.Raw; what it has marked as BAD is NaN."""
     path, labels, fs, date = name_of(raw), list(raw.ch_names), float(raw.info["sfreq"]), raw.info["meas_date"]
+    notes = []
     # A recording that was cropped keeps the date of the whole and counts its samples from there.
     start = start_of(date and date.date(), date and date.time(), raw.first_samp / fs)
+    if start is None and raw.first_samp:
+        notes = [f"the first sample lies {raw.first_samp / fs:g} s after a start that is not known"]
     if raw.n_times > MAX_SAMPLES:
         raise ValueError(f"{path}: {raw.n_times:,} samples, more than {MAX_SAMPLES:,}; cut it into nights")
-    signals, notes = [], []
+    signals = []
     for position in find_channel(labels, channel, f"{path}: "):
         notes += twins(labels, position)
         try:
             x = raw.get_data(picks=[position], reject_by_annotation="NaN", verbose="ERROR")[0]
         except Exception as error:
             raise ValueError(f"{path}: its data cannot be read ({error}); export it as EDF+") from error
-        signals.append(((x * 1e6).astype(np.float32), fs, labels[position], "V"))  # as MNE gives every format
+        with np.errstate(over="ignore"):  # of what is no EEG
+            signals.append(((x * 1e6).astype(np.float32), fs, labels[position], "V"))  # as MNE gives every format
     if bad := int(np.isnan(signals[0][0]).sum()):
         notes.append(f"{bad / fs:.0f} s are marked as BAD and are not scored")
     return signals, start, notes

@@ -73,7 +73,8 @@ class EdfFile(NamedTuple):
         origin = starts[begin:end].min(initial=first)
         x = np.full((starts[begin:end] + signal.samples).max(initial=last) - origin, np.nan, np.float32)
         for record, raw in self._records(signal, begin, end):
-            physical = _integers(raw, self.kind) * gain + offset
+            with np.errstate(over="ignore"):  # a range beyond float32 is no EEG, and told by its amplitude
+                physical = (_integers(raw, self.kind) * gain + offset).astype(np.float32)
             places = starts[record : record + len(raw)] - origin
             if self.onsets is not None:
                 x[places[:, None] + np.arange(signal.samples)] = physical

@@ -12,7 +12,7 @@ import pandas as pd
 from sleepkit.epochs import EPOCH_SECONDS, STAGES, read_prepared
 from sleepkit.execution.paths import progress, written
 from sleepkit.recordings import quality
-from sleepkit.recordings.channel import microvolts_of, read_channel
+from sleepkit.recordings.channel import microvolts_of, read_channel, twins
 from sleepkit.recordings.dataset import find_nights
 from sleepkit.recordings.edf import open_edf
 from sleepkit.recordings.hypnogram import MOVEMENT, UNSCORED, read_hypnogram
@@ -72,24 +72,23 @@ def prepare(
     layout : how the files of a data set of one's own belong together; `channel` may then be several, see `find_channel`
     returns DataFrame with COLUMNS (and FACTS), one row per night; one that cannot be prepared is "failed" and says why
     Raises ValueError for an unsuited source folder and impossible settings."""
-    source_dir, output_dir = Path(source_dir), Path(output_dir)
+    source_dir, output_dir, csv = Path(source_dir), Path(output_dir), Path(output_dir, "nights.csv")
     layout = layout or (Layout() if is_bids(source_dir) else None)
-    more = (layout.rate, layout.stages) if layout else ()
-    settings = Settings(channel, wake_margin_minutes, seconds, allow_truncated, *more)
+    own = (layout.rate, layout.stages) if layout else ()
+    settings = Settings(channel, wake_margin_minutes, seconds, allow_truncated, *own)
     sources = own_nights(source_dir, layout) if layout else find_nights(source_dir)
     columns = [*COLUMNS, *FACTS] if any(isinstance(source, OwnNight) for source in sources) else list(COLUMNS)
     prepared = any(path.suffix.lower() == ".npz" for source in sources for path in source.files)
     if prepared and source_dir.resolve() == output_dir.resolve():
         raise ValueError(f"{output_dir}: prepared nights are read from this folder; name another folder to write to")
-    csv = output_dir / "nights.csv"
     if csv.exists() and not csv.read_text(errors="replace").startswith(",".join(COLUMNS)):
         raise ValueError(f"{csv}: {NOT_OURS}")
-    if (jobs := min(4, os.cpu_count() or 1) if jobs is None else jobs) < 1:
+    if jobs is not None and jobs < 1:
         raise ValueError(f"jobs={jobs}: expected 1 or more nights at a time")
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(jobs or min(4, os.cpu_count() or 1)) as pool:
         rows = pool.map(lambda source: _prepare_night(source, output_dir, settings), sources)
-        rows = list(progress(rows, total=len(sources), desc="nights", unit="night"))
-    table = pd.DataFrame([FACTS | row for row in rows], columns=columns).sort_values("night", ignore_index=True)
+        rows = [FACTS | row for row in progress(rows, total=len(sources), desc="nights", unit="night")]
+    table = pd.DataFrame(rows, columns=columns).sort_values("night", ignore_index=True)
     with written(csv) as path:
         table.to_csv(path, index=False, errors="backslashreplace")  # names in another encoding
     return table
@@ -115,14 +114,11 @@ def open_channel(path, label, allow_truncated=False):
     edf = open_edf(path)
     if edf.onsets is not None:
         raise ValueError(f"{path}: recording with interruptions (EDF+D); convert it to a continuous EDF first")
-    if edf.notes and not allow_truncated:
-        cure = "download or export it again, or take what is there with --allow-truncated"
-        raise ValueError(f"{path}: {edf.notes[0]}; {cure}")
-    signals = {signal.label: signal for signal in reversed(edf.channels())}  # of equal labels the first counts
-    if label not in signals:
-        there = ", ".join(sorted(signals)) or "none"
+    _require_whole(edf, allow_truncated)
+    if label not in (labels := [signal.label for signal in edf.channels()]):
+        there = ", ".join(sorted(set(labels))) or "none"
         raise ValueError(f"{path}: no channel {label!r}; there are: {there}. Name one of these as channel")
-    signal, where = signals[label], f"{path}: channel {label!r}"
+    signal, where = edf.channels()[labels.index(label)], f"{path}: channel {label!r}"
     if round(edf.rate(signal), 6) != RATE:
         raise ValueError(f"{where} has {edf.rate(signal):g} Hz, expected {RATE} Hz; resample it or name another")
     if (factor := microvolts_of(path, signal)) is None:
@@ -130,10 +126,18 @@ def open_channel(path, label, allow_truncated=False):
     return edf, signal, factor
 
 
+def _require_whole(edf, allow_truncated):
+    """ValueError for a file of another size than it says, unless what is there may be taken."""
+    if edf.notes and not allow_truncated:
+        cure = "download or export it again, or take what is there with --allow-truncated"
+        raise ValueError(f"{edf.path}: {edf.notes[0]}; {cure}")
+
+
 def read_night(psg, hypnogram, settings):
     """One night from its EDF pair: x (n, samples) float32 µV, y (n,) int stages, numbers of epochs for LEFT_OUT, Hz,
-    and FACTS, of which there are none."""
+    and what a user should know, as the `problem` of a night that is written all the same."""
     edf, signal, factor = open_channel(psg, settings.channel, settings.allow_truncated)
+    _require_whole(open_edf(hypnogram), settings.allow_truncated)
     scored = read_hypnogram(hypnogram)
     start, seconds = edf.start, edf.records * signal.samples / RATE
     if start != scored.start:
@@ -146,7 +150,9 @@ def read_night(psg, hypnogram, settings):
     kept, left_out = _kept(labels, settings, hypnogram)
     length, first = RATE * EPOCH_SECONDS, kept[0]
     x = edf.read(signal, first * length, (kept[-1] + 1) * length, factor).reshape(-1, length)[kept - first]
-    return x, labels[kept], left_out, RATE, {}
+    labels_there = [other.label for other in edf.channels()]
+    said = "; ".join([*edf.notes, *twins(labels_there, labels_there.index(settings.channel))])
+    return x, labels[kept], left_out, RATE, {"problem": said} if said else {}
 
 
 def read_own(recording, hypnogram, settings):
@@ -223,7 +229,7 @@ def _prepare_night(source, output_dir, settings):
         known = isinstance(error, (ValueError, OSError))
         problem = str(error) if known else f"{source.files[0]}: {type(error).__name__}: {error}; please report it"
         return row | {"problem": problem}
-    return row | found | {"status": status, "problem": ""}
+    return row | {"problem": ""} | found | {"status": status}
 
 
 def _origin(source, settings):
