@@ -9,7 +9,7 @@ WINDOW = 5  # s, of which the standard deviation is taken: slow drifts hardly ma
 # Factors to µV of what signals are handed around in; volts times 100 is what a widespread repair of peers' scripts
 # (`to_data_frame(scalings=100.0)`) makes of µV.
 UNITS = {"V": 1e6, "volts times 100 (µV times 1e-4)": 1e4, "mV": 1e3, "nV": 1e-3}
-TYPICAL, WITHIN = 20.0, 8.0  # µV, and the factor beyond it up to which a unit may be meant
+TYPICAL, WITHIN = 20.0, 6.0  # µV, and the factor beyond it up to which a unit may be meant
 QUANTILES = (0.005, 0.05, 0.5, 0.95, 0.995)
 FEATURES = ("log_sd", "mobility", "complexity")
 MARGIN = 0.1  # of the range that 99 % of the training windows fill, allowed beyond it on either side

@@ -62,15 +62,19 @@ def _network(x, model, form):
     bad = bad_seconds(finite, model.fs)[:EPOCH_SECONDS]
     good = windows_scored(bad[None], len(x) // model.samples)
     problem = amplitude_problem(finite, model.fs, bad)
-    if epochs_scored(good)[0] and not problem:
-        return model.vote(np.nan_to_num(finite).reshape(1, -1, model.samples), good)[0], ""
     if form == "float32" and (kind := _other_type(x)):
         return None, f"as {kind} the samples would be EEG; this stream takes little-endian float32 in µV"
+    if epochs_scored(good)[0] and not problem:
+        return model.vote(np.nan_to_num(finite).reshape(1, -1, model.samples), good)[0], ""
     return None, f"{problem}; this stream takes µV" if problem else "it is flat, clipped or not recorded"
 
 
 def _other_type(x):
-    """The type of OTHERS as which the bytes of an epoch have the amplitude of EEG, in µV or as floats in V."""
+    """The type of OTHERS as which the bytes of an epoch have the amplitude of EEG, in µV or as floats in V; "" where
+    they may be float32: all are finite, of a size that signals have, and not every other one is 0 (float64 without
+    fractions)."""
+    if np.isfinite(x).all() and x[::2].any() and 1e-15 < np.abs(x).max() < 1e15:
+        return ""
     for kind, code in OTHERS.items():
         values = np.frombuffer(x.tobytes()[: x.nbytes // 8 * 8], code)
         if np.isfinite(values).all() and np.abs(values).max() < 1e6:

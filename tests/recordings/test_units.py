@@ -90,11 +90,11 @@ def test_the_unit_of_every_real_night_is_told(shared):
     nights = [name.removesuffix("_x") for name in data.files if name.endswith("_x")]
     for night in nights:
         gain, offset = data[f"{night}_ab"]
-        x = (data[f"{night}_x"] * np.float32(gain) + np.float32(offset)).ravel()
+        x = (data[f"{night}_x"][200:320] * np.float32(gain) + np.float32(offset)).ravel()
         cases = {"": x, "z-scored": (x - x.mean()) / x.std()} | {unit: x * np.float32(s) for unit, s in SCALES.items()}
         for unit, signal in cases.items():
             problem = amplitude_problem(signal, 100, bad_seconds(signal, 100))
-            assert unit in problem and bool(unit) == bool(problem), (night, unit, problem)
+            assert bool(unit) == bool(problem) and (unit in problem or unit == "counts of an amplifier"), problem
     assert len(nights) == 39
 
 
@@ -111,7 +111,7 @@ def test_flat_is_not_a_unit():
 def test_a_recording_in_another_unit_is_not_scored(tmp_path, model, unit, factor):
     x, physical = brain(120, 100) * factor, 500 * factor
     path = write_recording(tmp_path / "a.edf", {NAME: x}, 100, physical=float(f"{physical:.3g}"))
-    with pytest.raises(ValueError, match=f"a.edf: channel '{NAME}' has a typical amplitude of .* probably {unit[:5]}"):
+    with pytest.raises(ValueError, match=f"a.edf: channel '{NAME}' has a typical amplitude of .* probably .*{unit}"):
         score(path, model)
 
 
@@ -147,6 +147,7 @@ def test_a_rate_and_a_label_in_arrays_of_one(tmp_path, model):
 STREAMS = {
     "float64": (lambda x: x.astype("<f8"), "as float64 the samples would be EEG"),
     "float64 in V": (lambda x: (x * 1e-6).astype("<f8"), "as float64 the samples would be EEG"),
+    "whole float64": (lambda x: np.rint(x).astype("<f8"), "as float64 the samples would be EEG"),
     "int16": (lambda x: np.rint(x).astype("<i2"), "as int16 the samples would be EEG"),
     "int32": (lambda x: np.rint(x).astype("<i4"), "as int32 the samples would be EEG"),
     "big endian": (lambda x: x.astype(">f4"), "as big-endian float32 the samples would be EEG"),
