@@ -35,10 +35,9 @@ def run(name, profile=None, parameters_file=None, parameters=None):
     notebook = source(name)
     chosen = profile_parameters(name, profile) if profile else {}
     chosen |= (_read_yaml(parameters_file) if parameters_file else {}) | (parameters or {})
-    if chosen.get("source") not in (None, "", "data"):  # a folder as seen from here; kernels work in `notebooks/`
-        chosen["source"] = os.path.abspath(os.path.expanduser(str(chosen["source"])))
     defaults = default_parameters(notebook)
     check_parameters(name, chosen, defaults)
+    chosen = from_here(chosen)
     profile = plain((defaults | chosen)["profile"])
     output = runs(profile) / f"{name}.ipynb"
     for leftover in sorted(output.parent.glob(f".*-{name}.ipynb")):  # of a run that was killed
@@ -102,6 +101,13 @@ def profile_parameters(name, profile):
     if parameters.setdefault("profile", profile) != profile:
         raise ValueError(f"{path}: profile is {parameters['profile']!r}, but the file stands in the folder {profile!r}")
     return parameters
+
+
+def from_here(parameters):
+    """The same with `source`, a folder, as seen from the caller's, ~ expanded: kernels work in `notebooks/`."""
+    if (folder := parameters.get("source", "")) in ("", "data"):
+        return parameters
+    return parameters | {"source": os.path.abspath(os.path.expanduser(folder))}
 
 
 def check_parameters(name, chosen, defaults):
