@@ -84,7 +84,7 @@ as_table(stage_counts(table))
 # %%
 epochs = EpochSet.load(settings.nights, list(table.night[table.status != "failed"]))
 print(f"{len(epochs):,} epochs of {len(set(epochs.night))} nights, {epochs.x.shape[1]} samples each at {epochs.fs:g} Hz")
-plot_recording(epochs, note="Simulated nights." if settings.simulated else "Sleep-EDF Expanded, sleep cassette.")
+plot_recording(epochs, note=settings.origin)
 
 # %% [markdown]
 # **What is to be seen.** The hypnogram of one night, and of each stage the epoch of median amplitude. In real nights alpha waves around

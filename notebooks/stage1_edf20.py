@@ -41,6 +41,7 @@
 
 # %% tags=["parameters"]
 profile = "demo"
+dataset = "edf20"             # or the name under which nights of one's own were prepared
 subjects = [0, 1, 2, 3]       # of EDF-20; an empty list takes all that are prepared
 search_channels = 4           # C of the search network (paper: 16)
 search_cells = 3              # L (paper: 6)
@@ -73,12 +74,12 @@ from sleepkit.experiments import (
     train_networks,
 )
 from sleepkit.paper import answer, as_table, figures, preview, settings_table
-from sleepkit.paper.published import SEARCH_SAMPLES, published, published_genotype
+from sleepkit.paper.published import published_genotype, published_search
 from sleepkit.results import read
 from sleepkit.search.settings import SearchSettings
 
 # %%
-run = Run(profile=profile, dataset="edf20", subjects=subjects, device=device, where=where, max_minutes=max_minutes)
+run = Run(profile=profile, dataset=dataset, subjects=subjects, device=device, where=where, max_minutes=max_minutes)
 search = SearchSettings(channels=search_channels, cells=search_cells, nodes=search_nodes, epochs=search_epochs, batch=search_batch,
                         alpha_lr=alpha_lr, prune_every=prune_every)
 training = TrainSettings(schedule=schedule, batch=train_batch, epochs=train_epochs)
@@ -104,8 +105,8 @@ curve = found.history[["epoch", "temperature", "n_train", "n_valid", "removed_tr
 as_table(curve)
 
 # %% tags=["nbval-ignore-output"]
-note = f"This run: profile {profile}, {len(epochs):,} epochs, one search, seed {search.seed}. Published: 42,308 epochs of 30 s."
-figures.plot_search(found.history, published("search_curve"), SEARCH_SAMPLES, note)
+note = f"This run: profile {profile}, {len(epochs):,} epochs, one search, seed {search.seed}." + " Published: 42,308 epochs of 30 s." * (dataset == "edf20")
+figures.plot_search(found.history, *published_search(dataset), note)
 
 # %% [markdown]
 # **How much was pruned.** Rounds of BDP and DOP are the dotted lines. Samples leave in fixed shares, whatever their stage, until a stage
@@ -157,10 +158,10 @@ as_table(found.removed_operations.groupby(["epoch", "kind", "operation"]).size()
 # counts in the softmax but is never chosen). Above the published cell, below the one found here.
 
 # %% tags=["nbval-ignore-output"]
-figures.plot_cells(published_genotype("edf20"), found.genotype, "normal", note)
+figures.plot_cells(published_genotype(dataset), found.genotype, "normal", note)
 
 # %% tags=["nbval-ignore-output"]
-figures.plot_cells(published_genotype("edf20"), found.genotype, "reduce", note)
+figures.plot_cells(published_genotype(dataset), found.genotype, "reduce", note)
 
 # %% [markdown]
 # ## The discovered network, tested on people it has not met

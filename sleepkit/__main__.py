@@ -11,6 +11,9 @@ from sleepkit.execution.extras import extras
 
 def main(argv=None):
     """Run one command; returns the exit status: 0, 1 when work failed, 2 for bad input, 130 for Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that has no µ, a file name in another encoding
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     arguments = parser().parse_args(argv)
     try:
         with extras():
@@ -46,13 +49,26 @@ def parser():
     add("output", nargs="?", default=paths.data(), help="folder for the files; SLEEPKIT_DATA changes the default")
     add("--dataset", default="edf20", choices=("edf20", "edf78"), help="39 or 153 nights")
 
-    add = command(prepare, "cut recordings (EDF pairs, or prepared .npz nights) into labelled epochs, one .npz a night")
-    add("source", help="folder of recordings")
+    add = command(prepare, "cut recordings and their hypnograms into labelled epochs, one .npz a night")
+    kinds = (
+        "Sleep-EDF's EDF pairs, prepared .npz nights, a data set in BIDS layout, or with --subject or --table any other"
+    )
+    add("source", help=f"folder of recordings: {kinds}")
     add("output", help="folder for the prepared nights")
-    add("--channel", default="EEG Fpz-Cz", help="the channel to read")
+    several = "of one's own nights also a derivation, and several, the first that is there being read: 'C4-M1, C3-M2'"
+    add("--channel", default="EEG Fpz-Cz", help=f"the channel to read; {several}")
     add("--wake-margin-minutes", type=float, default=30, help="wake kept before and after sleep")
     add("--seconds", type=float, default=30, help="seconds kept of each 30-s epoch")
+    what = "take the whole data records of a recording that was cut short, and leave out what is scored beyond"
+    add("--allow-truncated", action="store_true", help=what)
     add("--jobs", type=int, help="nights prepared at the same time (as many as there are processors when not given)")
+    add("--recordings", help="one's own: pattern below the folder, '*.edf' or '**/*.edf'")
+    add("--hypnograms", help="one's own: a recording's hypnogram, seen from its folder, '{stem}_score.txt'")
+    add("--subject", help="one's own: regular expression of the person in a recording's path, 'S(\\d+)'")
+    add("--table", help="one's own: csv with recording, hypnogram, subject and perhaps night, paths from the folder")
+    add("--dataset", help="one's own: name of the data set ('own' when not given)")
+    add("--rate", type=float, help="one's own: Hz to which signals are resampled (100 when not given)")
+    add("--stages", help="one's own: yaml file of names of stages that are not known, 'their name: N2' a line")
 
     add = command(run, "run a notebook, or all five in their order")
     add("notebook", help="prepare, stage1_edf20, stage1_edf78, stage2_prune, figures, or all")
@@ -68,20 +84,34 @@ def parser():
     add("--output", metavar="FOLDER", help="folder for the files (that of the recording when not given)")
     add("--channel", help="label, pattern ('*Fpz*') or derivation ('Fpz - Cz'); Fpz-Cz when not given")
     add("--model", help="network that a notebook saved, or an exported .onnx file (the package's own when not given)")
-    add("--hypnogram", help="an expert's EDF+ hypnogram to compare with; for a folder of recordings, that of theirs")
+    kinds = "EDF+, csv, tsv, XML, .annot, one stage a line"
+    add("--hypnogram", help=f"an expert's to compare with ({kinds}); for a folder of recordings, that of theirs")
+    add("--stages", metavar="YAML", help="further names of stages in it, a line each: their name: N2")
+    for name in ("--lights-off", "--lights-on"):
+        add(name, metavar="TIME", help="clock (22:30) or seconds; SE, SOL and WASO count between the two")
     add("--no-context", dest="context", action="store_false", help="each epoch for itself, by the network alone")
     what = "read µV at the model's rate from standard input, raw float32 (little endian) or one number a line, and "
     what += "print the stage of every 30 s as they are complete"
     add("--stream", nargs="?", const="float32", choices=("float32", "text"), help=what)
 
     add = command(export, "write a trained network as ONNX files, in floats and 8-bit integers, with a model card")
-    add("model", nargs="?", help="network that a notebook saved, without its ending (the package's own when not given)")
+    add("model", nargs="?", help="network that a notebook saved (the package's own when not given)")
     add("--output", default=paths.runs("exported"), help="folder for the files")
     add("--nights", help="prepared nights, which calibrate and check the integers; without them there are floats only")
+
+    add = command(adapt, "fine-tune a network on a few scored nights of one's own, and measure it on people held out")
+    add("model", help="network that a notebook saved, or the name of one of the package's, such as edf20_first5s_L7")
+    add("nights", help="folder of prepared nights of four people or more (see prepare)")
+    add("output", help="folder for the adapted network and adapted.csv, what was measured")
+    add("--epochs", type=int, default=10, help="training epochs, at most")
+    add("--device", default="cpu", help="where to train")
+    what = "stop after the training epoch in which they are over, to go on later (0: no limit)"
+    add("--max-minutes", type=float, default=0, help=what)
 
     add = command(release, "train a profile's network once more on everybody and write the weights of the package")
     add("profile", help="whose stage-1 and stage-2 notebooks have run with subjectwise folds")
     add("--output", default=paths.WEIGHTS, metavar="FOLDER", help="folder for the files")
+    add("--dataset", default="edf20", help="whose networks: edf20, edf78 or a data set of one's own")
     add("--cells", type=int, default=7, help="depth L of the network")
     add("--device", default="auto", help="where to train: auto, cpu, cuda, mps")
     what = "stop after the training epoch in which they are over, to go on later (0: no limit)"
@@ -110,11 +140,16 @@ def fetch(arguments):
 def prepare(arguments):
     from sleepkit import recordings
 
-    settings = _of(arguments, "channel", "wake_margin_minutes", "seconds", "jobs")
+    settings = _of(arguments, "channel", "wake_margin_minutes", "seconds", "jobs", "allow_truncated")
+    own = _of(arguments, "recordings", "hypnograms", "subject", "table", "dataset", "rate", "stages")
+    if own := {name: value for name, value in own.items() if value is not None}:
+        settings["layout"] = recordings.Layout(**own)
     nights = recordings.prepare(arguments.source, arguments.output, **settings)
     counts = nights.status.value_counts()
     print(", ".join(f"{counts.get(status, 0)} nights {status}" for status in ("written", "unchanged", "failed")))
-    for night in nights[nights.status == "failed"].itertuples():
+    if "dataset" in nights:
+        print(*recordings.prepared_of(nights), sep="\n")
+    for night in nights[nights.problem != ""].itertuples():
         print(f"{night.night}: {night.problem}", file=sys.stderr)
     return int("failed" in counts)
 
@@ -152,7 +187,8 @@ def score(arguments):
         return _stream(arguments)
     from sleepkit.scoring.report import score_files
 
-    score_files(arguments.recording, **_of(arguments, "output", "model", "channel", "context", "hypnogram"))
+    settings = _of(arguments, "output", "model", "channel", "context", "hypnogram", "stages", "lights_off", "lights_on")
+    score_files(arguments.recording, **settings)
 
 
 def _stream(arguments):
@@ -161,6 +197,8 @@ def _stream(arguments):
 
     if arguments.output or arguments.channel or arguments.hypnogram:
         raise ValueError("--stream reads one channel and prints: --output, --channel and --hypnogram do not go with it")
+    if sys.stdin is None:
+        raise ValueError("standard input is closed: pipe the samples into it")
     model, context = load_model(arguments.model), arguments.context
     print(*describe(model), sep="\n", file=sys.stderr)
     if context and model.context is None:
@@ -189,11 +227,20 @@ def export(arguments):
     return int(not checks.holds.all())
 
 
+def adapt(arguments):
+    from sleepkit.experiments import adapt as adapting
+
+    settings = _of(arguments, "epochs", "device", "max_minutes")
+    table = adapting.adapt(arguments.model, arguments.nights, arguments.output, **settings)
+    print(*adapting.described(table, arguments.model), sep="\n")
+    print(f"written: {arguments.output}/adapted.safetensors and .json for score --model, adapted.csv")
+
+
 def release(arguments):
     _require_checkout("the notebooks' runs that a release needs")
     from sleepkit.experiments.release import release as write
 
-    settings = _of(arguments, "cells", "device", "max_minutes")
+    settings = _of(arguments, "dataset", "cells", "device", "max_minutes")
     for path in write(paths.plain(arguments.profile), arguments.output, **settings):
         print(f"{path}.safetensors")
 

@@ -1,5 +1,6 @@
 """Labelled 30-s epochs of many nights as arrays, each with an identity that nothing changes."""
 
+import hashlib
 import re
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -11,7 +12,8 @@ import numpy as np
 STAGES = ("W", "N1", "N2", "N3", "REM")
 EPOCH_SECONDS = 30
 
-NIGHT_NAME = re.compile(r"S[CT][47](\d\d)(\d)[A-Z]\d")
+NIGHT_NAME = re.compile(r"S([CT])[47](\d\d)(\d)[A-Z][A-Z\d]")
+TELEMETRY = 100  # what is added to the numbers of its people: those of sleep-cassette are others, and below 83
 IDS_PER_NIGHT = 10_000  # a 24-h night has 2,880 epochs
 
 
@@ -21,8 +23,8 @@ class EpochSet:
 
     x: np.ndarray  # (n, samples) float32, µV
     y: np.ndarray  # (n,) int64, position in STAGES
-    subject: np.ndarray  # (n,) int64
-    night: np.ndarray  # (n,) str, "SC4001E0"
+    subject: np.ndarray  # (n,) int64; str in a data set of one's own
+    night: np.ndarray  # (n,) str, "SC4001E0": the name of the prepared file
     id: np.ndarray  # (n,) int64, permanent
     fs: float  # Hz
 
@@ -46,8 +48,9 @@ class EpochSet:
 
     @classmethod
     def load(cls, folder, nights=None):
-        """Read prepared nights (`SC4001E0.npz`, ...) from `folder`, all or those named, in the order of their names;
-        ValueError for one that is missing, damaged, of another length or rate, or of the same night as another."""
+        """Read prepared nights from `folder`, all or those named, in the order of their names. Who slept stands in the
+        file, or in a name of Sleep-EDF's (`SC4001E0.npz`). ValueError for a night that is missing, damaged, of another
+        length, rate or data set, or the same as another."""
         folder = Path(folder)
         # A name that starts with a dot is a file that a killed process was still writing.
         found = {path.stem: path for path in sorted(folder.glob("[!.]*.npz"))}
@@ -56,10 +59,13 @@ class EpochSet:
         if not names or missing:
             what = f"no prepared night {', '.join(missing)}" if missing else "no prepared night"
             raise ValueError(f"{folder}: {what}; run the prepare notebook or `python -m sleepkit prepare` first")
-        x, fs, owner, columns = None, None, {}, []
+        x, fs, dataset, owner, columns = None, None, None, {}, []
         for name in names:
-            subject, number = parse_night(name)
             night = read_prepared(found[name])
+            of, subject, number, place = _own_place(*night.own) if night.own else ("", *_place(name))
+            if (dataset := of if dataset is None else dataset) != of:
+                both = " and ".join(one or "Sleep-EDF" for one in (dataset, of))
+                raise ValueError(f"{folder}: holds nights of {both}; name those of one data set")
             if (other := owner.setdefault((subject, number), name)) != name:
                 raise ValueError(f"{found[name]}: the same subject and night as {other}; remove one of the two")
             n, samples = night.x.shape
@@ -71,7 +77,7 @@ class EpochSet:
             # One array that grows: memory need not hold a large data set twice.
             x.resize((len(x) + n, samples), refcheck=False)
             x[-n:] = night.x
-            ids = (subject * 10 + number) * IDS_PER_NIGHT + np.arange(n)
+            ids = place * IDS_PER_NIGHT + np.arange(n)
             columns.append((night.y, np.full(n, subject), np.full(n, name), ids))
         return cls(x, *map(np.concatenate, zip(*columns, strict=True)), fs=fs)
 
@@ -84,6 +90,7 @@ class PreparedNight:
     y: np.ndarray  # (n,) int64, position in STAGES
     fs: float  # Hz
     channel: str | None  # its label, None where the file does not tell it
+    own: tuple | None = None  # (data set, subject, night), texts, of a data set of one's own
 
 
 def read_prepared(path, whole=True):
@@ -95,6 +102,7 @@ def read_prepared(path, whole=True):
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as night:
             x, y, fs = night["x"], night["y"], float(night["fs"].item())
             channel = str(night["ch_label"].item()) if "ch_label" in night.files else None
+            own = _own(night)
         if x.dtype.kind not in "fiu" or y.dtype.kind not in "iu" or not 0 < fs < np.inf:
             raise ValueError(f"x is {x.dtype}, y {y.dtype}, fs {fs}; expected numbers, whole numbers and Hz")
     except Exception as error:  # numpy raises a different error for every way of being damaged
@@ -110,12 +118,38 @@ def read_prepared(path, whole=True):
     if whole and (y.min() < 0 or y.max() >= len(STAGES)):
         stages = f"0 to {len(STAGES) - 1} ({', '.join(STAGES)})"
         raise ValueError(f"{path}: labels {y.min()} to {y.max()}; expected {stages}: {again}")
-    return PreparedNight(x, y.astype(np.int64), fs, channel)
+    return PreparedNight(x, y.astype(np.int64), fs, channel, own)
+
+
+def own_identity(path):
+    """(data set, subject, night) of a prepared night of one's own; None for another or a damaged file."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as night:
+            return _own(night)
+    except Exception:  # numpy raises a different error for every way of being damaged
+        return None
+
+
+def _own(night):
+    fields = ("dataset", "subject", "night")
+    return tuple(str(night[name].item()) for name in fields) if set(fields) <= set(night.files) else None
+
+
+def _own_place(dataset, subject, number):
+    """The identity of a night of one's own with the number its ids begin with: 48 bits of a hash, whoever else is there
+    (two of a million nights share them with a chance of 1 in 500)."""
+    digest = hashlib.sha256(f"{dataset}\0{subject}\0{number}".encode()).digest()
+    return dataset, subject, number, int.from_bytes(digest[:6], "big")
+
+
+def _place(name):
+    subject, number = parse_night(name)
+    return subject, number, subject * 10 + number
 
 
 def parse_night(name):
-    """Subject and night number of a recording id: "SC4192E0" is subject 19, night 2."""
+    """Subject and night number of a recording id: "SC4192E0" is subject 19, night 2; "ST7192J0" is of subject 119."""
     if not (match := NIGHT_NAME.match(name)):
         example = "SC4001E0 (SC4, two digits subject, one digit night)"
         raise ValueError(f"{name!r} is not a Sleep-EDF recording id such as {example}")
-    return int(match[1]), int(match[2])
+    return int(match[2]) + TELEMETRY * (match[1] == "T"), int(match[3])

@@ -107,7 +107,7 @@ def read(profile, name):
         if path.suffix == ".json":
             text = path.read_text(encoding="utf-8")
             return Genotype.from_json(text) if path.name == "genotype.json" else json.loads(text)
-        frame = pd.read_csv(path, dtype={"fold": str}, keep_default_na=False, na_values=[""])
+        frame = pd.read_csv(path, dtype={"fold": str, "subject": str}, keep_default_na=False, na_values=[""])
     except (ValueError, TypeError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not what its name says ({error}). Run {made}, which makes it again") from error
     if missing := [column for column in COLUMNS.get(path.name, ()) if column not in frame.columns]:
@@ -123,7 +123,10 @@ def find(profile, name):
 
 def gather(profile, file):
     """One kind of csv ("confusion.csv") of all notebooks that have it, as one data frame; None where none has."""
-    frames = [frame for folder in FOLDERS if (frame := find(profile, f"{folder}/{file}")) is not None]
+    own = sorted(path.name for path in paths.results(profile).glob("stage[12]_*"))  # of data sets of one's own
+    frames = [
+        frame for folder in dict.fromkeys([*FOLDERS, *own]) if (frame := find(profile, f"{folder}/{file}")) is not None
+    ]
     return pd.concat(frames, ignore_index=True).drop_duplicates(ignore_index=True) if frames else None
 
 
@@ -173,4 +176,5 @@ def checks(*claims):
 def _notebook_of(name):
     if "/" not in name:
         return "prepare" if name in ("nights.csv", "preparation.json") else "figures"
-    return "stage2_prune" if name.startswith("stage2_prune") else name.split("/")[0]
+    folder = name.split("/")[0]
+    return "stage2_prune" if folder.startswith("stage2") else folder if folder in FOLDERS else FOLDERS[0]

@@ -33,7 +33,7 @@ def write_recording(
     labels, per_record = list(signals), [samples] * len(signals)
     if onsets is not None:
         size = 2 if kind == "EDF" else 3
-        notes = [f"+{onset:.12g}\x14\x14\x00".encode().ljust(10 * size, b"\0") for onset in onsets]
+        notes = [f"{onset:+.12g}\x14\x14\x00".encode().ljust(10 * size, b"\0") for onset in onsets]
         columns.append(np.array([list(note) for note in notes], np.uint8))
         labels, per_record = [*labels, f"{kind} Annotations"], [*per_record, 10]
     n = len(labels)
@@ -100,4 +100,42 @@ def save_tiny(path, seed=0, **facts):
         net.classifier.bias *= 0
         net.classifier.bias -= net(x).mean(dim=0)
     save_network(net, path, FACTS | facts)
+    return path
+
+
+def write_annotations(path, rows, one_record=True, keepers=True, **header):
+    """An EDF+ file of annotations alone, (onset, duration or None, text or bytes), in one record or a record each.
+    keepers : whether records begin with the annotation that keeps their time, as EDF+ asks for"""
+    tals = [_tal(*row) for row in rows]
+    records = [b"".join(tals)] if one_record else tals
+    records = [(_tal(0, None, "") if keepers else b"") + record for record in records]
+    size = max(map(len, records)) + 1
+    size += size % 2
+    head = {"start": "24.04.89", "clock": "16.13.00", "recording": "Startdate 24-APR-1989 X X X"} | header
+    content = b"0".ljust(8) + _field("X X X X", 80) + _field(head["recording"], 80) + _field(head["start"], 8)
+    content += _field(head["clock"], 8) + _field(512, 8) + _field("EDF+C", 44) + _field(len(records), 8)
+    content += _field(0, 8) + _field(1, 4) + _field("EDF Annotations", 16) + _field("", 88)
+    content += b"".join(_field(value, 8) for value in (-1, 1, -32768, 32767)) + _field("", 80) + _field(size // 2, 8)
+    path.write_bytes(content + _field("", 32) + b"".join(record.ljust(size, b"\0") for record in records))
+    return path
+
+
+def _tal(onset, duration, text):
+    lasts = b"" if duration is None else f"\x15{duration:g}".encode()
+    return (
+        f"{onset:+.12g}".encode() + lasts + b"\x14" + (text if isinstance(text, bytes) else text.encode()) + b"\x14\0"
+    )
+
+
+def reheaded(path, start=None, clock=None, recording=None, unit=None, plus=None, records=None):
+    """Give a recording of one signal other fields of the header (texts, the unit as bytes); returns its path."""
+    content = bytearray(path.read_bytes())
+    places = {"recording": (88, 80), "start": (168, 8), "clock": (176, 8), "plus": (192, 44), "records": (236, 8)}
+    values = {"recording": recording, "start": start, "clock": clock, "plus": plus, "records": records}
+    for name, (at, width) in places.items():
+        if values[name] is not None:
+            content[at : at + width] = _field(values[name], width)
+    if unit is not None:
+        content[352:360] = unit.ljust(8)
+    path.write_bytes(content)
     return path

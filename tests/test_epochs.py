@@ -150,7 +150,7 @@ def test_two_files_of_one_night_are_refused(folder):
 def test_names_of_nights():
     assert parse_night("SC4192E0") == (19, 2)
     assert parse_night("SC4771G0") == (77, 1)
-    assert parse_night("ST7011J0") == (1, 1)
+    assert parse_night("ST7011J0") == (101, 1)
     for name in ("SC419", "XX4192E0", "night", "SC5192E0"):
         with pytest.raises(ValueError, match=name):
             parse_night(name)

@@ -160,7 +160,11 @@ def write_probabilities(scored, folder):
     powers of its two contexts: the number of the fold, weight, and weight and rarity."""
     predictions, contexts = scored.network.predictions, sorted(scored.contexts.items())
     powers = [(number, full.weight, chosen.weight, chosen.rarity) for number, (full, chosen) in contexts]
-    arrays = {"id": predictions["id"].to_numpy(np.uint32), "fold": predictions["fold"].to_numpy(np.uint8)}
+    ids = predictions["id"].to_numpy()  # of one's own nights they are longer
+    arrays = {
+        "id": ids.astype(np.uint32) if ids.max() < 1 << 32 else ids,
+        "fold": predictions["fold"].to_numpy(np.uint8),
+    }
     arrays |= {"prob": halved(scored.probabilities["none"]), "powers": np.array(powers, np.float32).reshape(-1, 4)}
     _save(scored, folder / f"{scored.network.key}.npz", arrays)
 

@@ -65,6 +65,7 @@ def run(name, profile=None, parameters_file=None, parameters=None):
     chosen |= (_read_yaml(parameters_file) if parameters_file else {}) | (parameters or {})
     defaults = default_parameters(name)
     check_parameters(name, chosen, defaults)
+    chosen = from_here(chosen)
     check_profile(name, defaults | chosen)
     profile = (defaults | chosen)["profile"]
     output = runs(profile) / f"{name}.ipynb"
@@ -141,6 +142,13 @@ def profile_parameters(name, profile):
     if parameters.setdefault("profile", profile) != profile:
         raise ValueError(f"{path}: profile is {parameters['profile']!r}, but the file stands in the folder {profile!r}")
     return parameters
+
+
+def from_here(parameters):
+    """The same with `source`, a folder, as seen from the caller's, ~ expanded: kernels work in `notebooks/`."""
+    if (folder := parameters.get("source", "")) in ("", "data"):
+        return parameters
+    return parameters | {"source": os.path.abspath(os.path.expanduser(folder))}
 
 
 def check_parameters(name, chosen, defaults):

@@ -73,5 +73,6 @@ def progress(iterable=None, **options):
     """A tqdm bar, silent unless somebody watches, on a terminal or in a notebook front end."""
     in_notebook = type(sys.stderr).__module__.startswith("ipykernel")
     # what starts kernels sets SLEEPKIT_QUIET: papermill and nbval would keep the bar as output
-    watched = not os.environ.get("SLEEPKIT_QUIET") and (in_notebook or sys.stderr.isatty())
+    # a process may have no standard error at all
+    watched = not os.environ.get("SLEEPKIT_QUIET") and (in_notebook or (sys.stderr is not None and sys.stderr.isatty()))
     return tqdm(iterable, disable=not watched, dynamic_ncols=True, **options)

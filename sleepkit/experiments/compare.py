@@ -11,6 +11,7 @@ from sleepkit.experiments.cost import measure_cost
 from sleepkit.experiments.stage2 import NONE_SUBJECTWISE, first_family, load_pruned
 from sleepkit.metrics import CELLS, confusion_differences
 from sleepkit.paper.published import published
+from sleepkit.recordings.sleep_edf import DATASETS
 from sleepkit.results import COLUMNS, NETWORK, read, write_table
 
 # AttnSleep on the first 5 s of every epoch of EDF-20: its confusions per night, from the predictions that the public
@@ -35,6 +36,9 @@ def paired_differences(pruning, run):
     file = run.results(run.stage2) / "confusion_by_night.csv"
     nights = [read(run.profile, f"{stage}/{file.name}") for stage in (run.stage1, run.stage2)]
     first, second = (frame[frame.protocol == SUBJECTWISE.name] for frame in nights)
+    if run.dataset not in DATASETS:  # the names of one's own nights do not say whose they are
+        own = read(run.profile, "nights.csv").query("dataset == @run.dataset").set_index("night").subject
+        first, second = (frame.assign(subject=frame.night.map(own)) for frame in (first, second))
     samples = read(run.profile, f"{run.stage2}/parameters.csv").samples.iloc[0]
     if first.empty:
         raise ValueError(f"differences are paired by subject, and {NONE_SUBJECTWISE}")
@@ -107,7 +111,8 @@ def _matrices(sides, samples, file):
 
 def _by_subject(nights):
     """(seeds, subjects, 5, 5) confusion matrices from rows of confusion_by_night.csv."""
-    summed = nights.groupby(["seed", nights.night.map(lambda night: parse_night(night)[0])])[CELLS].sum()
+    who = nights.subject if "subject" in nights else nights.night.map(lambda night: parse_night(night)[0])
+    summed = nights.groupby(["seed", who])[CELLS].sum()
     return summed.to_numpy().reshape(nights.seed.nunique(), -1, 5, 5)
 
 

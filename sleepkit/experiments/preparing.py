@@ -11,13 +11,14 @@ from sleepkit.experiments.settings import as_tuples
 from sleepkit.recordings import nights_of, prepare
 from sleepkit.recordings.simulation import simulate
 from sleepkit.recordings.sleep_edf import DATASETS
-from sleepkit.results import write_json, write_table
+from sleepkit.results import COLUMNS, read, write_json, write_table
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
     """Settings of the prepare notebook.
-    source : folder of recordings or of prepared .npz nights; "data" is SLEEPKIT_DATA; empty simulates `subjects`"""
+    source : folder of recordings or of prepared .npz nights; "data" is SLEEPKIT_DATA; empty simulates `subjects`.
+        What one's own nights are made of stands in them: their `channel` is that of their preparation"""
 
     profile: str
     source: str = ""
@@ -38,6 +39,13 @@ class Preparation:
         return not self.source
 
     @property
+    def origin(self):
+        """Whose nights the prepared ones are, in words."""
+        own = sorted(set(read(self.profile, "nights.csv").dataset) - set(DATASETS))
+        known = f"Nights of {', '.join(own)}." if own else "Sleep-EDF Expanded, sleep cassette."
+        return "Simulated nights." if self.simulated else known
+
+    @property
     def nights(self):
         """Folder of the prepared nights."""
         return paths.runs(self.profile) / "nights"
@@ -46,7 +54,7 @@ class Preparation:
 def obtain_recordings(settings):
     """The folder of the recordings; simulated ones are written there first."""
     if not settings.simulated:
-        return paths.data() if settings.source == "data" else Path(settings.source)
+        return paths.data() if settings.source == "data" else Path(settings.source).expanduser().absolute()
     folder = paths.runs(settings.profile) / "recordings"
     simulate(folder, settings.subjects, hours=settings.hours, seed=settings.seed)
     return folder
@@ -56,9 +64,10 @@ def prepare_nights(folder, settings):
     """Prepare every night of a folder; write nights.csv, with a night of EDF-20 for EDF-78 too, and preparation.json.
     Returns the table of sleepkit.recordings.prepare, a row per night."""
     table = prepare(folder, settings.nights, settings.channel, settings.wake_margin_minutes, settings.seconds)
-    done, results = table[table.status != "failed"].drop(columns=["status", "problem"]), paths.results(settings.profile)
-    parts = [done[done.night.isin(nights_of(dataset))].assign(dataset=dataset) for dataset in DATASETS]
-    write_table(pd.concat(parts, ignore_index=True)[["dataset", *done.columns]], results / "nights.csv")
+    done, results = table[table.status != "failed"], paths.results(settings.profile)
+    own = done.get("dataset", pd.Series("", done.index)) != ""
+    parts = [done[~own & done.night.isin(nights_of(dataset))].assign(dataset=dataset) for dataset in DATASETS]
+    write_table(pd.concat([*parts, done[own]], ignore_index=True)[COLUMNS["nights.csv"]], results / "nights.csv")
     names = ("profile", "simulated", "channel", "seconds", "wake_margin_minutes")
     write_json({name: getattr(settings, name) for name in names}, results / "preparation.json")
     return table

@@ -19,6 +19,7 @@ from sleepkit.experiments.stage2 import load_networks, load_pruned, pruning_plan
 from sleepkit.network.saved import load_network, save_network
 from sleepkit.paper.provenance import searched_on_all
 from sleepkit.recordings.quality import signal_facts
+from sleepkit.recordings.sleep_edf import DATASETS
 from sleepkit.results import NETWORK, SCORES
 from sleepkit.scoring.onnx_export import STRUCTURE, export_onnx
 
@@ -29,12 +30,12 @@ SHIPPED_BLOCK = 16
 RELEASED = {"pruned": "importance", "distilled": "distilled"}  # name in the package -> method
 
 
-def release(profile, folder, *, cells=7, device="auto", max_minutes=0):
+def release(profile, folder, *, dataset="edf20", cells=7, device="auto", max_minutes=0):
     """Train a profile's network of depth `cells`, full, pruned and, where stage 2 distilled it, distilled, on all
-    subjects and write them to `folder`, with those of fold 0: NAME.safetensors, NAME.json and, of what was trained
-    on everybody, NAME.onnx. An interrupted training is resumed. Returns the paths, without endings. Raises ValueError
-    when stage 1 or 2 has not made a network, TimeOver."""
-    run = Run(profile=profile, device=device, max_minutes=max_minutes)
+    subjects of a data set, which may be one's own, and write them to `folder`, with those of fold 0: NAME.safetensors,
+    NAME.json and, of what was trained on everybody, NAME.onnx. An interrupted training is resumed. Returns the paths,
+    without endings. Raises ValueError when stage 1 or 2 has not made a network, TimeOver."""
+    run = Run(profile=profile, dataset=dataset, device=device, max_minutes=max_minutes)
     full, pruned = (_of_depth(load(run), cells, profile) for load in (load_networks, load_pruned))
     balance = load_network(pruned.networks[0])[1]["config"]["balance"]
     pruning = Pruning(ratio=pruned.key.pruned, balance=balance, finetune_epochs=pruned.training.epochs)
@@ -50,7 +51,7 @@ def release(profile, folder, *, cells=7, device="auto", max_minutes=0):
     for suffix, key, everyone, of_fold in made:
         checked = cross_validation(key, epochs, profile)
         for saved, name, fold in ((everyone, part, whole.folds[0]), (of_fold, "fold0", first)):
-            facts = {"data": spoken(epochs.subset(fold.train), profile), "cross_validation": checked}
+            facts = {"data": spoken(epochs.subset(fold.train), profile, dataset), "cross_validation": checked}
             path = Path(folder) / f"{name}_L{cells}{suffix}"
             written.append(_save(saved, path, epochs, fold, facts, exported=fold is not first))
     return written
@@ -59,7 +60,9 @@ def release(profile, folder, *, cells=7, device="auto", max_minutes=0):
 def train_everybody(full, run):
     """The full network, trained as on its folds, on all subjects but the CHOOSERS, which are the test, too."""
     subjects, genotype = full.data.subject, load_network(full.networks[0])[0].genotype
-    valid = np.isin(subjects, np.random.default_rng(0).choice(np.unique(subjects), CHOOSERS, replace=False))
+    people = np.unique(subjects)
+    choosers = min(CHOOSERS, max(1, len(people) // 2))
+    valid = np.isin(subjects, np.random.default_rng(0).choice(people, choosers, replace=False))
     fold = Fold(0, np.flatnonzero(~valid), np.flatnonzero(valid), np.flatnonzero(valid))
     work = run.work(run.stage1) / "everybody"
     return _carried_out(full_plan(full.key, full.data, (fold,), genotype, full.training, work), run)
@@ -74,7 +77,11 @@ def cross_validation(key, epochs, profile):
     """What cross-validation says of a network, mean over its seeds: a dict that json can hold."""
     rows = _rows(key, profile)
     pooled, seen = rows[rows.fold == "pooled"], bool(searched_on_all([key.label], _simulated(profile)))
-    facts = {"data": spoken(epochs, profile), "protocol": key.protocol, "architecture_has_seen_test_subjects": seen}
+    facts = {
+        "data": spoken(epochs, profile, key.dataset),
+        "protocol": key.protocol,
+        "architecture_has_seen_test_subjects": seen,
+    }
     facts |= {"folds": rows.fold.nunique() - 1, "seeds": pooled.seed.nunique(), "n": int(pooled.n.iloc[0])}
     means = pooled.groupby("context")[list(SCORES)].mean().round(5)
     return facts | means.loc["none"].to_dict() | {"context": means.loc["both"].to_dict()}
@@ -87,9 +94,10 @@ def _rows(key, profile):
     return rows[np.logical_and.reduce([rows[name] == columns[name] for name in same])]
 
 
-def spoken(epochs, profile):
+def spoken(epochs, profile, dataset):
     """Which data, in words."""
     origin = "simulated sleep" if _simulated(profile) else "Sleep-EDF Expanded, Fpz-Cz"
+    origin = origin if dataset in DATASETS else f"data set {dataset}"
     nights, subjects = len(np.unique(epochs.night)), len(np.unique(epochs.subject))
     part = "" if (seconds := epochs.x.shape[1] / epochs.fs) == 30 else f", the first {seconds:g} s of every 30-s epoch"
     return f"{origin}, {nights} nights of {subjects} subjects{part}"

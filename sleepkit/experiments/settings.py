@@ -7,6 +7,8 @@ from sleepkit.execution import jobs, paths
 from sleepkit.execution.checkpoint import Deadline
 from sleepkit.experiments.device import choose
 from sleepkit.pruning.methods import METHODS, VARIANTS
+from sleepkit.recordings.layout import require_own
+from sleepkit.recordings.sleep_edf import DATASETS
 from sleepkit.search.settings import SearchSettings
 
 ORIGINS = ("searched", "published")
@@ -15,7 +17,7 @@ ORIGINS = ("searched", "published")
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """Which data, and where and how long work runs.
-    dataset : "edf20" or "edf78": which of the prepared nights belong to it
+    dataset : "edf20", "edf78", or the name of a data set of one's own: which of the prepared nights belong to it
     subjects : those of its subjects that take part; empty takes all
     device : where the networks are computed, "auto" or what else `sleepkit.experiments.device.choose` takes
     where : where folds run, "inline", "local" or "slurm" (sleepkit.execution.jobs)
@@ -32,6 +34,8 @@ class Run:
         jobs.require_place(self.where)
         object.__setattr__(self, "device", choose(self.device))
         as_tuples(self)
+        if self.dataset not in DATASETS:
+            require_own(self.dataset)
 
     @property
     def gpus(self):
@@ -39,8 +43,13 @@ class Run:
 
     @property
     def stage1(self):
-        """Name of the notebook and folders of stage 1."""
+        """Name of the folders of stage 1."""
         return f"stage1_{self.dataset}"
+
+    @property
+    def notebook(self):
+        """Name of the notebook of stage 1: that of EDF-20 takes any data set."""
+        return f"stage1_{self.dataset if self.dataset in DATASETS else DATASETS[0]}"
 
     @property
     def stage2(self):

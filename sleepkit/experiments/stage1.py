@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sleepkit.epochs import EpochSet, parse_night
+from sleepkit.epochs import EpochSet, own_identity, parse_night
 from sleepkit.evaluation.crossval import Plan, cross_validate, share, shared
 from sleepkit.evaluation.protocols import PROTOCOLS, SUBJECTWISE, Fold, manifest
 from sleepkit.evaluation.scores import write_scores
@@ -23,7 +23,7 @@ from sleepkit.experiments.settings import changed
 from sleepkit.network.sleepnet import new_network
 from sleepkit.paper.published import published_genotype
 from sleepkit.pruning.data import removed_examples, sample_variances
-from sleepkit.recordings import nights_of
+from sleepkit.recordings.sleep_edf import DATASETS, nights_of
 from sleepkit.results import NetworkKey, write_json, write_table
 from sleepkit.search.bilevel import run_search, search_key
 from sleepkit.search.settings import SearchSettings
@@ -32,11 +32,17 @@ from sleepkit.search.settings import SearchSettings
 def load_epochs(run):
     """The prepared nights of the profile that belong to the run's data set and subjects, as an EpochSet."""
     folder = paths.runs(run.profile) / "nights"
-    there = {path.stem for path in folder.glob("[!.]*.npz")}
-    wanted = [night for night in nights_of(run.dataset) if not run.subjects or parse_night(night)[0] in run.subjects]
-    nights = [night for night in wanted if night in there]
+    own = {path.stem: own_identity(path) or ("", "", "") for path in sorted(folder.glob("[!.]*.npz"))}
+    if run.dataset in DATASETS:
+        who = {night: parse_night(night)[0] for night in nights_of(run.dataset) if night in own and not own[night][0]}
+    else:
+        who = {night: subject for night, (dataset, subject, _) in own.items() if dataset == run.dataset}
+    wanted = {str(subject) for subject in run.subjects}  # of one's own subjects have texts as names
+    nights = [night for night, subject in who.items() if not wanted or str(subject) in wanted]
     if not nights:
         what = f"no prepared night of {run.dataset}, subjects {run.subjects or 'all'}"
+        there = Counter(dataset or "Sleep-EDF" for dataset, *_ in own.values()) or {"no nights": 0}
+        what += f" (there are {', '.join(f'{n} of {name}' if n else name for name, n in sorted(there.items()))})"
         raise ValueError(f"{folder}: {what}; run the prepare notebook of profile {run.profile} first")
     return EpochSet.load(folder, nights)
 
@@ -68,6 +74,8 @@ def train_networks(epochs, found, *, search, training, networks, run):
     Folds are independent jobs. The network that every fold searches for itself comes last. Raises TimeOver."""
     data = {name: data_of(PROTOCOLS[name], epochs, found.kept) for name in networks.protocols}
     choices = {"searched": found.genotype, "published": published_genotype(run.dataset)}
+    if "published" in networks.origins and choices["published"] is None:
+        raise ValueError(f'origins: {run.dataset} is no data set of the paper, so none is published; name "searched"')
     folds, plans, shape = {}, [], {"dataset": run.dataset, "channels": networks.channels}
     for name in networks.protocols:
         folds[name] = tuple(PROTOCOLS[name].folds(data[name], networks.folds, networks.validation_subjects))

@@ -29,7 +29,7 @@ NONE_SUBJECTWISE = 'stage 1 trained no network subject-wise; add "subjectwise" t
 def load_networks(run):
     """The networks that stage 1 trained, as a list of CrossValidated, subject-wise ones first. Raises ValueError when
     it has not run, or trained on other epochs than those that are there."""
-    return sorted(_listed(run, run.stage1, run.stage1), key=lambda network: not network.protocol.by_subject)
+    return sorted(_listed(run, run.stage1, run.notebook), key=lambda network: not network.protocol.by_subject)
 
 
 def load_pruned(run):
@@ -60,7 +60,7 @@ def _listed(run, stage, notebook):
         own = data[key.protocol]
         if own.content != content:
             what = f"{key.protocol} networks were trained on other epochs than these: prepared or searched anew since"
-            raise ValueError(f"{path}: its {what}. Run the notebook {run.stage1} of profile {run.profile} again")
+            raise ValueError(f"{path}: its {what}. Run the notebook {run.notebook} of profile {run.profile} again")
         if PROTOCOLS[key.protocol].by_subject:
             folds = [Fold.of_subjects(int(number), side, own) for number, side in sides.items()]
         else:
@@ -196,7 +196,7 @@ def prune_other_dataset(pruning, run):
     """`prune_and_finetune` by importance for the run of the other data set, as `full_and_pruned` shows it; None, and a
     line that says so, where its stage 1 has not run."""
     if not (run.work(run.stage1) / "networks.json").exists():
-        print(f"{run.dataset}: the notebook {run.stage1} of profile {run.profile} has not run; left out")
+        print(f"{run.dataset}: the notebook {run.notebook} of profile {run.profile} has not run; left out")
         return None
     prune_and_finetune(load_networks(run), replace(pruning, variants=()), run)
     return full_and_pruned(run)

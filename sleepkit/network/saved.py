@@ -41,10 +41,16 @@ def load_network(path):
         widths = Widths(stem, tuple(CellWidths(tuple(cell["states"]), tuple(cell["inner"])) for cell in cells))
         sizes = (description[name] for name in ("channels", "cells", "n_classes"))
         net = SleepNet(Genotype(**description["genotype"]), *sizes, widths)
-        net.load_state_dict(load_file(f"{path}.safetensors"))
+        weights, own = load_file(f"{path}.safetensors"), net.state_dict()
+        shapes = [{name: tuple(tensor.shape) for name, tensor in part.items()} for part in (own, weights)]
+        if wrong := [name for name in {**own, **weights} if shapes[0].get(name) != shapes[1].get(name)]:
+            described = f"the weights are not those of the network that the description tells, from {wrong[0]} on"
+            raise ValueError(f"{described} {len(wrong)} of {len(own)} tensors are others")
+        net.load_state_dict(weights)
         if broken := [name for name, tensor in net.state_dict().items() if not tensor.isfinite().all()]:
             raise ValueError(f"{broken[0]} holds what is no number")
     except Exception as error:  # safetensors, torch and json raise a dozen kinds
-        problem = f"{path}.json and .safetensors: not a saved network ({error}); save it again or remove both"
+        why = " ".join(str(error).split())[:300]
+        problem = f"{path}.json and .safetensors: not a saved network ({why}); save it again or remove both"
         raise ValueError(problem) from error
     return net.eval(), description

@@ -32,14 +32,24 @@ def settings_table(*settings, paper=None):
 
 
 def answer(notebook, run):
-    """A data frame with a row per question of a notebook ("prepare", "stage1", "stage2"); nothing is asserted.
+    """A data frame with a row per question of a notebook ("prepare", "stage1", "stage2"); nothing is asserted. Nothing
+    is published of a data set of one's own: there is this run alone.
     run : name of the profile, or an object with `profile` and perhaps `dataset`"""
-    profile, dataset = getattr(run, "profile", run), getattr(run, "dataset", "edf20")
+    profile, dataset = getattr(run, "profile", run), getattr(run, "dataset", None) or _dataset_of(run)
     rows = {"prepare": _epochs, "stage1": _accuracy, "stage2": _pruning}[notebook](profile, dataset)
     table = pd.DataFrame(rows, columns=["question", "published", "this run", "real nights", "verdict"])
+    if dataset not in PREPARED_COUNTS:
+        return table[["question", "this run"]]
     facts = find(profile, "preparation.json")
     simulated = facts and facts["simulated"]
     return table.assign(verdict="simulated nights: says nothing about people") if simulated else table
+
+
+def _dataset_of(profile):
+    """The data set that the prepare notebook is about: EDF-20, or one's own where the profile has no other nights."""
+    nights = find(profile, "nights.csv")
+    there = ["edf20"] if nights is None or nights.empty else nights.dataset.unique().tolist()
+    return "edf20" if "edf20" in there else there[0]
 
 
 def _epochs(profile, dataset):
@@ -48,19 +58,24 @@ def _epochs(profile, dataset):
         n = 0 if nights is None else nights[nights.dataset == dataset].n_epochs.sum()
         return f"{n:,}" if n else "–"
 
-    known, ours = f"{sum(PREPARED_COUNTS[dataset].values()):,}", counted(profile)
+    known, ours = f"{sum(PREPARED_COUNTS.get(dataset, {}).values()):,}", counted(profile)
     verdict = "the paper's epochs" if ours == known else "other nights, or not all of them"
-    return [(f"epochs of EDF-{dataset[3:]}", known, ours, counted(REAL), verdict)]
+    name = f"EDF-{dataset[3:]}" if dataset in PREPARED_COUNTS else dataset
+    return [(f"epochs of {name}", known, ours, counted(REAL), verdict)]
 
 
 def _accuracy(profile, dataset):
-    theirs, rows = scores(published_confusion(f"{dataset}_L7_full")), []
+    theirs, rows = dict.fromkeys(ACCURACY), []
+    if dataset in PREPARED_COUNTS:
+        theirs = scores(published_confusion(f"{dataset}_L7_full"))
     for name, words in ACCURACY.items():
         known, ours, real = theirs[name], *(_of_first_network(one, dataset, name) for one in (profile, REAL))
         size, decimals = (1, 3) if name == "kappa" else (100, 1)
-        below = "–" if ours is None else f"{size * (known - ours):.{decimals}f}"
+        below = "–"
+        if known is not None and ours is not None:
+            below = f"{size * (known - ours):.{decimals}f} below, by a protocol that keeps people apart"
         known, ours, real = ("–" if value is None else f"{size * value:.{decimals}f}" for value in (known, ours, real))
-        rows.append((words, f"{known}, epochwise", ours, real, f"{below} below, by a protocol that keeps people apart"))
+        rows.append((words, f"{known}, epochwise" if known != "–" else known, ours, real, below))
     return rows
 
 
@@ -75,11 +90,12 @@ def _of_first_network(profile, dataset, score):
 
 
 def _pruning(profile, dataset):
-    size = published("parameters").query("dataset == @dataset and layers == 7").iloc[0]
+    size = published("parameters").query("dataset == @dataset and layers == 7")
     lost, share = zip(*(_of_pruning(one, dataset) for one in (profile, REAL)), strict=True)
     verdict = "as the paper says" if lost[0] and lost[0][0] <= NEXT_TO_NONE else "more than the paper says"
     intervals = ["–" if one is None else "{:.1f} ({:.1f} to {:.1f})".format(*one) for one in lost]
-    zeroed = f"{100 * size.params_nonzero_after_pruning / size.params_total:.0f}, set to zero"
+    share_left = (100 * size.params_nonzero_after_pruning / size.params_total).mean()  # of one row, or of none
+    zeroed = f"{share_left:.0f}, set to zero"
     return [
         ("accuracy lost, points (95 % interval)", "0.1 to 0.2", *intervals, verdict if lost[0] else "–"),
         ("parameters left, %", zeroed, *map(_shown, share), "removed for good"),

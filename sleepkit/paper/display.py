@@ -35,10 +35,14 @@ def show(key, run):
 
 
 def preview(key, run):
-    """An item as `show` draws it, from the result files that a profile has so far; nothing is saved."""
-    profile, entry = getattr(run, "profile", run), item(key)
-    drawn = entry.draw(profile, provenance(profile, entry))
-    return drawn if entry.is_figure else as_table(drawn)
+    """An item as `show` draws it, from the result files that a profile has so far; nothing is saved. For a run of a
+    data set of one's own a table is of that set, without published networks."""
+    profile, dataset, entry = run.profile, run.dataset, item(key)
+    if dataset in tables.DATASETS or entry.is_figure:
+        drawn = entry.draw(profile, provenance(profile, entry))
+        return drawn if entry.is_figure else as_table(drawn)
+    found = (gather(profile, f"{name}.csv") for name in ("crossval", "per_class", "parameters"))
+    return as_table(tables.table_stage(dataset, entry.networks == "stage 2", *found))
 
 
 def as_table(frame):

@@ -6,10 +6,12 @@ from sleepkit.execution.extras import lazy
 
 if TYPE_CHECKING:
     from sleepkit.recordings.download import fetch
-    from sleepkit.recordings.preparation import prepare
+    from sleepkit.recordings.layout import Layout
+    from sleepkit.recordings.preparation import prepare, prepared_of
     from sleepkit.recordings.simulation import simulate
     from sleepkit.recordings.sleep_edf import nights_of
 
-__all__ = ["fetch", "nights_of", "prepare", "simulate"]
+__all__ = ["Layout", "fetch", "nights_of", "prepare", "prepared_of", "simulate"]
 _HOMES = {"fetch": "download", "nights_of": "sleep_edf", "prepare": "preparation", "simulate": "simulation"}
+_HOMES |= {"Layout": "layout", "prepared_of": "preparation"}
 __getattr__ = lazy(__name__, _HOMES)

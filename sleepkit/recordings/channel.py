@@ -10,11 +10,15 @@ from typing import NamedTuple
 import numpy as np
 
 from sleepkit.execution.extras import extras
-from sleepkit.recordings.edf import ENDINGS, MAGIC, MAX_SAMPLES, open_edf, parse_start
-from sleepkit.recordings.quality import PLAUSIBLE, bad_seconds
+from sleepkit.recordings.edf import ENDINGS, MAGIC, MAX_SAMPLES, open_edf
+from sleepkit.recordings.quality import PLAUSIBLE, amplitude_problem, bad_seconds
+from sleepkit.recordings.start import start_of
 
 DEFAULT = "Fpz-Cz"  # of Sleep-EDF, on which the networks are trained
-MICROVOLTS = {"nv": 1e-3, "uv": 1.0, "µv": 1.0, "μv": 1.0, "âµv": 1.0, "mv": 1e3, "v": 1e6}  # of one physical unit
+# Of one physical unit; casefold() makes the micro sign a Greek mu.
+PREFIXES = {"n": 1e-3, "nano": 1e-3, "u": 1.0, "\u03bc": 1.0, "micro": 1.0, "m": 1e3, "milli": 1e3, "": 1e6}
+MICROVOLTS = {prefix + volt: factor for prefix, factor in PREFIXES.items() for volt in ("v", "volt", "volts")}
+LOST = ("", "?v", "ï¿½v")  # no unit, or µV after a program that could not write µ
 LOWEST_RATE = 32  # Hz: below, spindles (up to 16 Hz) are not in the signal
 
 
@@ -25,45 +29,68 @@ class Channel(NamedTuple):
     fs: float  # Hz
     name: str  # "A - B" for a derivation
     bad: np.ndarray  # (seconds,) bool: flat, clipped or not recorded
-    start: datetime.datetime | None
+    start: datetime.datetime | datetime.time | None  # of the first sample, see `start_of`
     notes: tuple  # what the user should know
+    unit: str = ""  # as the file has it
 
 
-def read_channel(path, channel=None):
-    """Read a channel, or the difference of two (see `find_channel`), of an EDF, BDF or what MNE-Python reads."""
-    if not (path := Path(path)).is_file():
+def read_channel(source, channel=None):
+    """Read a channel, or the difference of two (see `find_channel`), of a recording.
+
+    source : path of an EDF, BDF or what MNE-Python reads; mne.io.Raw; or (x, fs): (n,) µV and Hz"""
+    path = name_of(source)
+    if isinstance(source, tuple):
+        read = _by_array
+    elif hasattr(source, "info"):
+        read = _by_raw
+    elif path.is_file():
+        with path.open("rb") as file:
+            read = _by_edf if path.suffix.lower() in ENDINGS or file.read(8) in MAGIC else _by_mne
+    else:
         raise ValueError(f"{path}: no such file; name a recording or a folder of recordings")
-    with path.open("rb") as file:
-        ours = path.suffix.lower() in ENDINGS or file.read(8) in MAGIC
-    ((x, fs, name), *second), start, notes = (_by_edf if ours else _by_mne)(path, channel)
+    ((x, fs, name, unit), *second), start, notes = read(source, channel)
     if fs < LOWEST_RATE:
         raise ValueError(f"{path}: channel {name!r} has {fs:g} Hz; EEG needs {LOWEST_RATE} Hz or more: name another")
     bad = bad_seconds(x, fs)
-    for other, other_fs, other_name in second:
+    for other, other_fs, other_name, _ in second:
         if other_fs != fs or len(other) != len(x):
             rates = f"{name!r} has {fs:g} Hz and {other_name!r} {other_fs:g} Hz"
             raise ValueError(f"{path}: {rates}, so they cannot be subtracted; name two channels of one rate")
         x, name = x - other, f"{name} - {other_name}"
         bad |= bad_seconds(other, fs) | bad_seconds(x, fs)
+    if problem := amplitude_problem(x, fs, bad):
+        cure = "correct its unit, or name another channel; nothing was done with it"
+        raise ValueError(f"{path}: channel {name!r} has a {problem}; {cure}")
     known = np.isfinite(x)
     if known.any() and not known.all():  # what was not recorded is not scored, but a step would ring on both sides
         x[~known] = np.interp(np.flatnonzero(~known), np.flatnonzero(known), x[known])
-    return Channel(np.nan_to_num(x, copy=False), fs, name, bad, start, tuple(notes))
+    return Channel(np.nan_to_num(x, copy=False), fs, name, bad, start, tuple(notes), unit)
+
+
+def name_of(source):
+    """The path of a recording, a name for one in memory."""
+    if isinstance(source, tuple):
+        return Path("array")
+    if hasattr(source, "info"):
+        return Path((source.filenames and source.filenames[0]) or "raw")
+    return Path(source)
 
 
 def find_channel(labels, wanted=None, where=""):
     """Position of the channel that is wanted, or positions of the two whose difference it is.
     wanted : a label ("EEG Fpz-Cz"; case, a leading EEG and a trailing -Ref do not matter), a pattern that fits one of
-        the labels ("*Fpz*"), or a derivation ("Fpz - Cz"); None is Fpz-Cz or, in a recording of one channel, that one
+        the labels ("*Fpz*"), a derivation ("Fpz - Cz"), or several of these, of which the first that is there is meant
+        ("C4-M1, C3-M2"); None is Fpz-Cz or, in a recording of one channel, that one
     returns (i,) or (i, j), the channel being i minus j; of equal labels the first counts"""
     name = DEFAULT if wanted is None else wanted
-    if (found := _position(labels, name, where)) is not None:
-        return (found,)
-    for parts in (re.split(r"\s+-\s+", name), re.split(r"\s*-\s*", name)):
-        if len(parts) == 2 and all(parts):
-            pair = tuple(_position(labels, part, where) for part in parts)
-            if None not in pair and pair[0] != pair[1]:
-                return pair
+    for one in dict.fromkeys([name, *(part.strip() for part in name.split(","))]):
+        if (found := _position(labels, one, where)) is not None:
+            return (found,)
+        for parts in (re.split(r"\s+-\s+", one), re.split(r"\s*-\s*", one)):
+            if len(parts) == 2 and all(parts):
+                pair = tuple(_position(labels, part, where) for part in parts)
+                if None not in pair and pair[0] != pair[1]:
+                    return pair
     if wanted is None and len(labels) == 1:
         return (0,)
     there = ", ".join(labels) or "none"
@@ -88,9 +115,18 @@ def _plain(label):
     return re.sub(r"^eeg[ :_]?(?=.)|-ref$", "", text).strip()
 
 
+def twins(labels, position):
+    """A list with what to say where other channels bear the name of the one at `position`; empty where none does."""
+    same = [i for i, label in enumerate(labels) if _plain(label) == _plain(labels[position])]
+    if len(same) == 1:
+        return []
+    several = f"{len(same)} channels are called {labels[position]!r} (numbers {', '.join(str(i + 1) for i in same)})"
+    return [f"{several}: number {position + 1} was taken"]
+
+
 def microvolts_of(path, signal):
     """Factor from a signal's unit to µV, None where the header names none. ValueError for a unit of something else."""
-    if (unit := signal.unit.casefold()) and unit not in MICROVOLTS:
+    if (unit := signal.unit.casefold()) not in (*MICROVOLTS, *LOST):
         cure = "expected uV, mV or V; name another channel or correct the unit in the header"
         raise ValueError(f"{path}: channel {signal.label!r} is in {signal.unit!r}, {cure}")
     return MICROVOLTS.get(unit)
@@ -100,8 +136,10 @@ def _by_edf(path, channel):
     """By our own reader: list of (x in µV, Hz, label), start, list of notes."""
     edf = open_edf(path)
     channels, notes, signals = edf.channels(), list(edf.notes), []
-    for position in find_channel([signal.label for signal in channels], channel, f"{path}: "):
+    labels = [signal.label for signal in channels]
+    for position in find_channel(labels, channel, f"{path}: "):
         signal = channels[position]
+        notes += twins(labels, position)
         if not signal.samples:
             raise ValueError(f"{path}: channel {signal.label!r} has no samples; name another channel")
         factor = microvolts_of(path, signal)
@@ -113,11 +151,27 @@ def _by_edf(path, channel):
             sd, units = float(np.nanstd(x)), {"µV": 1.0, "mV": 1e3, "V": 1e6}
             unit = next((unit for unit in units if PLAUSIBLE[0] <= sd * units[unit] <= PLAUSIBLE[1]), "µV")
             x *= np.float32(units[unit])
-            notes.append(f"channel {signal.label!r} has no unit in the header; by its amplitude it was taken as {unit}")
-        signals.append((x, edf.rate(signal), signal.label))
+            lacks = f"no unit in the header{f' but {signal.unit!r}' if signal.unit else ''}"
+            notes.append(f"channel {signal.label!r} has {lacks}; by its amplitude it was taken as {unit}")
+        signals.append((x, edf.rate(signal), signal.label, signal.unit or "none"))
     if gaps := int(np.isnan(signals[0][0]).sum()):
         notes.append(f"{gaps / signals[0][1]:.0f} s lie in interruptions of the recording and are not scored")
-    return signals, parse_start(edf.start), notes
+    return signals, edf.start, notes
+
+
+def _by_array(source, channel):
+    """The same of an array in µV and its rate."""
+    if len(source) != 2 or channel is not None:
+        raise ValueError("array: expected (x, fs), samples in µV and Hz, and no name of a channel")
+    x, fs = (np.asarray(part) for part in source)
+    x = x.squeeze()
+    if x.ndim != 1 or x.dtype.kind not in "fiu" or not 0 < x.size <= MAX_SAMPLES:
+        raise ValueError(f"array: x has shape {x.shape} of {x.dtype}; expected (n,) numbers in µV, of one channel")
+    if fs.size != 1 or fs.dtype.kind not in "fiu" or not np.isfinite(fs) or not fs > 0:
+        raise ValueError(f"array: fs is {fs}; expected the sampling rate in Hz")
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, and not scored
+        x = x.astype(np.float32)
+    return [(np.where(np.isfinite(x), x, np.nan), fs.item(), "one channel", "µV")], None, []
 
 
 def _by_mne(path, channel):
@@ -127,17 +181,31 @@ def _by_mne(path, channel):
     with warnings.catch_warnings(action="ignore"):  # about what does not concern one channel's samples
         try:
             raw = mne.io.read_raw(path, preload=False, verbose="ERROR")
-            labels, fs, start = list(raw.ch_names), float(raw.info["sfreq"]), raw.info["meas_date"]
         except Exception as error:  # every reader of a damaged or foreign file raises its own
             why = f"neither EDF, BDF nor what MNE-Python reads ({' '.join(str(error).split())[:200]})"
             raise ValueError(f"{path}: {why}; export it as EDF+") from error
-        if raw.n_times > MAX_SAMPLES:
-            raise ValueError(f"{path}: {raw.n_times:,} samples, more than {MAX_SAMPLES:,}; cut it into nights")
-        signals = []
-        for position in find_channel(labels, channel, f"{path}: "):
-            try:
-                x = (raw.get_data(picks=[position])[0] * 1e6).astype(np.float32)
-            except Exception as error:
-                raise ValueError(f"{path}: its data cannot be read ({error}); export it as EDF+") from error
-            signals.append((x, fs, labels[position]))
-    return signals, start and start.replace(tzinfo=None), []
+        return _by_raw(raw, channel)
+
+
+def _by_raw(raw, channel):
+    """The same of an mne.io.Raw; what it has marked as BAD is NaN."""
+    path, labels, fs, date = name_of(raw), list(raw.ch_names), float(raw.info["sfreq"]), raw.info["meas_date"]
+    notes = []
+    # A recording that was cropped keeps the date of the whole and counts its samples from there.
+    start = start_of(date and date.date(), date and date.time(), raw.first_samp / fs)
+    if start is None and raw.first_samp:
+        notes = [f"the first sample lies {raw.first_samp / fs:g} s after a start that is not known"]
+    if raw.n_times > MAX_SAMPLES:
+        raise ValueError(f"{path}: {raw.n_times:,} samples, more than {MAX_SAMPLES:,}; cut it into nights")
+    signals = []
+    for position in find_channel(labels, channel, f"{path}: "):
+        notes += twins(labels, position)
+        try:
+            x = raw.get_data(picks=[position], reject_by_annotation="NaN", verbose="ERROR")[0]
+        except Exception as error:
+            raise ValueError(f"{path}: its data cannot be read ({error}); export it as EDF+") from error
+        with np.errstate(over="ignore"):  # of what is no EEG
+            signals.append(((x * 1e6).astype(np.float32), fs, labels[position], "V"))  # as MNE gives every format
+    if bad := int(np.isnan(signals[0][0]).sum()):
+        notes.append(f"{bad / fs:.0f} s are marked as BAD and are not scored")
+    return signals, start, notes

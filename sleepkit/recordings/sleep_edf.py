@@ -8,7 +8,6 @@ PUBLISHED = Path(__file__).resolve().parent.parent / "paper" / "published" / "ep
 DATASETS = ("edf20", "edf78")
 
 # SC4001E0-PSG.edf and SC4001EC-Hypnogram.edf: six characters name the recording, two the equipment and the scorer.
-RECORDING = re.compile(r"S[CT][47](\d\d)\d", re.IGNORECASE)
 EDF_NAME = re.compile(r"(S[CT][47]\d{3})[A-Z][A-Z0-9]-(PSG|Hypnogram)\.edf", re.IGNORECASE)
 
 

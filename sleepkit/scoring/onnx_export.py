@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from sleepkit.epochs import STAGES, EpochSet, parse_night
+from sleepkit.epochs import STAGES, EpochSet, own_identity, parse_night
 from sleepkit.evaluation.protocols import Normalisation
 from sleepkit.evaluation.training import predict_logits
 from sleepkit.execution.paths import written
@@ -76,12 +76,14 @@ def quantise(net, path, samples, windows, normalisation=None, facts=None):
 def export(model, folder, nights=None):
     """Write a saved network to `folder` as NAME.onnx, NAME.int8.onnx and NAME.md, the model card; returns the checks.
 
-    model : path of a saved network without its ending
+    model : path of a saved network, with or without its ending
     nights : folder of prepared nights. Those of training subjects calibrate the integers, those of subjects that the
         network has not seen check the files; where there are none of a kind, all serve. None: no integers
     returns a data frame: claim, expected, measured, holds"""
+    model = Path(model)
+    model = model.with_suffix("") if model.suffix in (".safetensors", ".json") else model
     net, about = load_network(model)
-    name, folder = Path(model).name, Path(folder)
+    name, folder = model.name, Path(folder)
     if not {"normalisation", "samples", "fs"} <= set(about):
         raise ValueError(f"{model}.json: no normalisation, samples or fs; export takes networks trained subjectwise")
     files, scale = {"float": folder / f"{name}.onnx"}, Normalisation(**about["normalisation"])
@@ -115,7 +117,8 @@ def model_card(name, about, files, frame):
 
 def _nights(folder, about):
     """Epochs of subjects that trained the network, and of those it has not seen; where there are none, of all."""
-    subject = {path.stem: parse_night(path.stem)[0] for path in Path(folder).glob("[!.]*.npz")}
+    paths = Path(folder).glob("[!.]*.npz")
+    subject = {path.stem: own[1] if (own := own_identity(path)) else parse_night(path.stem)[0] for path in paths}
     known = [name for name in subject if subject[name] in about.get("training", {}).get("train", [])]
     unknown = [name for name in subject if _seen(about) and subject[name] not in _seen(about)]
     parts = [EpochSet.load(folder, chosen or None) for chosen in (known, unknown)]

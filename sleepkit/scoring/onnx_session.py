@@ -15,7 +15,8 @@ def open_session(path):
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has a class of exception for every status
-        what = f"not an ONNX file that onnxruntime {onnxruntime.__version__} can run ({error})"
+        why = " ".join(str(error).split())[:300]
+        what = f"not an ONNX file that onnxruntime {onnxruntime.__version__} can run ({why})"
         raise ValueError(f"{path}: {what}; write it again with `python -m sleepkit export`") from error
 
 

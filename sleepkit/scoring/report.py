@@ -1,32 +1,35 @@
 """What a scored night leaves on disk, and the scoring of a whole folder."""
 
+import datetime
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from sleepkit.epochs import STAGES
 from sleepkit.execution import WorkFailed
 from sleepkit.execution.paths import progress, written
 from sleepkit.metrics import confusion, scores
 from sleepkit.recordings.dataset import hypnogram_of, recordings_in
+from sleepkit.recordings.start import shown
 from sleepkit.scoring.model import describe, load_model
-from sleepkit.scoring.sleep_statistics import as_text, sleep_statistics
-from sleepkit.scoring.staging import score
+from sleepkit.scoring.sleep_statistics import as_text
+from sleepkit.scoring.staging import edf_texts, score
 
-ENDINGS = (".csv", ".network.csv", ".hypnogram.edf", ".png", ".txt")
+ENDINGS = (".csv", ".network.csv", ".hypnogram.edf", ".events.tsv", ".png", ".txt")
 HEADER = ",".join(("onset", "stage", *STAGES))
-MARK = b"sleepkit"  # stands in every file that is written here and is no csv
+BEGINS = {".csv": HEADER.encode(), ".tsv": b"onset\tduration\ttrial_type\n"}  # of the tables that are written here
+MARK = b"sleepkit"  # stands in every other file that is
 
 
 class NightsFailed(WorkFailed):
     """Some nights of a folder could not be scored; the others are."""
 
 
-def score_files(source, output=None, model=None, channel=None, context=True, hypnogram=None, show=print):
+def score_files(source, output=None, model=None, channel=None, context=True, hypnogram=None, show=print, **about):
     """Score a recording, or every recording of a folder, and write the files of ENDINGS for each: night.csv, ...
     output : folder; None is that of the recording;  show : called with the summary of each night
-    hypnogram : an expert's EDF+ hypnogram; with a folder, that of their hypnograms (NAME-Hypnogram.edf to NAME.edf)
+    hypnogram : an expert's; with a folder, that of their hypnograms (NAME-Hypnogram.edf to NAME.edf)
+    about : stages, lights_off, lights_on, see `score`
     Raises NightsFailed after all nights of a folder were tried, naming those that failed."""
     source, model, failed = Path(source), load_model(model), []
     several = source.is_dir()
@@ -36,7 +39,10 @@ def score_files(source, output=None, model=None, channel=None, context=True, hyp
             if clash := [other.name for other in paths if other != path and other.stem == path.stem]:
                 raise ValueError(f"{path}: {clash[0]} would be written to the same files; move one to another folder")
             expert = hypnogram_of(path, Path(hypnogram)) if several and hypnogram else hypnogram
-            scoring, folder = score(path, model, channel, context, expert), Path(output or path.parent)
+            scoring, folder = score(path, model, channel, context, expert, **about), Path(output or path.parent)
+            if hypnogram and not expert:
+                missing = f"no hypnogram in {hypnogram} has the name of this recording: it was not compared"
+                scoring = replace(scoring, notes=(*scoring.notes, missing))
             text = summary(scoring)
             write(scoring, folder, text)
             show(f"{text}\nwritten: {folder / path.stem}{{{','.join(ENDINGS)}}}" + "\n" * several)
@@ -53,10 +59,12 @@ def score_files(source, output=None, model=None, channel=None, context=True, hyp
 def summary(scoring):
     """All that a reader should know about a scored night, as lines of text."""
     night = scoring.night
-    began = f", begun {night.start:%Y-%m-%d %H:%M:%S}" if night.start else ""
+    began = f", begun {shown(night.start)}" if night.start else ""
     epochs = f"{len(night.x)} epochs of 30 s, {night.scored.sum()} scored"
     lines = [f"{scoring.path.name}: channel {night.channel}{began}; {epochs}", *describe(scoring.model)]
-    lines += ["", as_text(sleep_statistics(scoring.stages))]
+    lines += ["", as_text(scoring.statistics, *["time in bed"] * (scoring.in_bed is not None))]
+    if scoring.in_bed is None:
+        lines.append("lights off and on are not known: the whole recording counts as time in bed")
     lines += ["", *_agreement(scoring)] if scoring.labels is not None else []
     lines += ["", *(f"note: {note}" for note in scoring.notes)] if scoring.notes else []
     return "\n".join([*lines, "", "scored by sleepkit; not for diagnosis"])
@@ -68,16 +76,17 @@ def write(scoring, folder, text):
     for target in filter(Path.exists, targets):
         with target.open("rb") as file:
             begin = file.read(1 << 20 if target.suffix == ".txt" else 1024)  # the summary ends with the mark
-        if not (begin.startswith(HEADER.encode()) if target.suffix == ".csv" else MARK in begin):
+        if not (begin.startswith(BEGINS[target.suffix]) if target.suffix in BEGINS else MARK in begin):
             raise ValueError(f"{target}: was not written here and is left as it is; move it or change --output")
     # They move into place in the reverse order, night.csv last: who sees it sees the others, too.
     with ExitStack() as stack:
-        csv, network, hypnogram, png, txt = (stack.enter_context(written(target)) for target in targets)
+        csv, network, hypnogram, tsv, png, txt = (stack.enter_context(written(target)) for target in targets)
         scoring.epochs.to_csv(csv, index=False, float_format="%.4f")
         scoring.network.to_csv(network, index=False, float_format="%.4f")
         _write_hypnogram(scoring, hypnogram)
+        scoring.to_events().to_csv(tsv, sep="\t", index=False)
         _write_picture(scoring, png)
-        txt.write_text(text + "\n", encoding="utf-8")
+        txt.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _agreement(scoring):
@@ -102,13 +111,12 @@ def _write_hypnogram(scoring, path):
     """An EDF+ file of annotations alone, one a bout, with the start of the recording."""
     import edfio
 
-    stages = scoring.epochs["stage"].to_numpy()
-    first = np.flatnonzero(np.r_[True, stages[1:] != stages[:-1]])
-    names = [f"Sleep stage {'R' if stage == 'REM' else stage}" for stage in stages[first]]
-    times = zip((30 * first).tolist(), (30 * np.diff(first, append=len(stages))).tolist(), names, strict=True)
-    annotations, start = [edfio.EdfAnnotation(*bout) for bout in times], scoring.night.start
-    date = start.date() if start and 1985 <= start.year <= 2084 else None  # what the format can say
-    clock = start.time().replace(microsecond=0) if start else None
+    events, start = scoring.to_events(), scoring.night.start
+    times = zip(events["onset"].tolist(), events["duration"].tolist(), edf_texts(events["trial_type"]), strict=True)
+    annotations = [edfio.EdfAnnotation(*bout) for bout in times]
+    dated = isinstance(start, datetime.datetime)
+    date = start.date() if dated and 1985 <= start.year <= 2084 else None  # what the format can say
+    clock = start.time() if dated else start
     recording = edfio.Recording(startdate=date, equipment_code="sleepkit")
     edfio.Edf([], annotations=annotations, starttime=clock, recording=recording).write(path)
 
@@ -118,6 +126,7 @@ def _write_picture(scoring, path):
     from sleepkit.paper.figures.style import styled
 
     night, note = scoring.night, "; ".join([*describe(scoring.model), *scoring.notes])
-    x, title = night.x.reshape(len(night.x), -1), f"{scoring.path.name}, {night.channel}"
+    name = scoring.path.name.encode(errors="backslashreplace").decode()  # it may be in another encoding
+    x, title = night.x.reshape(len(night.x), -1), f"{name}, {night.channel}"
     figure = plot_scored(scoring.epochs, x, night.fs, scoring.labels, title=title, note=note)
     styled(figure.savefig)(path, dpi=150, metadata={"Software": "sleepkit"})

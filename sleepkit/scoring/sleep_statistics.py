@@ -1,13 +1,16 @@
 """From stages to the numbers of a sleep report."""
 
+import re
+
 import numpy as np
 
 from sleepkit.epochs import EPOCH_SECONDS, STAGES
+from sleepkit.recordings.start import shown
 
 
 def sleep_statistics(stages):
     """The usual statistics of one night (definitions of the AASM manual; those of yasa where the two differ).
-    stages : (n,) int, position in STAGES, negative where not scored; the recording is taken as the time in bed
+    stages : (n,) int of the time in bed, position in STAGES, negative where not scored
     returns a dict. Minutes: recording, unscored, TST (total sleep time), SPT (first to last epoch of sleep), WASO (wake
     within SPT), SOL (start to first epoch of sleep), REM_latency (from there), and each stage. Per cent: SE and
     W_percent (of the recording), N1_percent to REM_percent (of TST). What has no value without sleep is NaN."""
@@ -29,19 +32,52 @@ def sleep_statistics(stages):
     return found
 
 
-def as_text(statistics):
-    """The statistics as lines of text."""
-    shown = {name: "-" if np.isnan(value) else f"{value:.1f}" for name, value in statistics.items()}
+def time_in_bed(n, start, lights_off=None, lights_on=None):
+    """First epoch of the time in bed and that after the last, of `n`: lights off and on to whole epochs; None without.
+
+    lights_off, lights_on : clock ("22:30", "22:30:15"; needs the recording's `start`), or seconds after its start"""
+    if lights_off is None and lights_on is None:
+        return None
+    ends = [(0, lights_off, "lights_off"), (n * EPOCH_SECONDS, lights_on, "lights_on")]
+    first, last = (given if value is None else _seconds(value, name, n, start) for given, value, name in ends)
+    if last - first < EPOCH_SECONDS:
+        raise ValueError(f"lights_off={lights_off}, lights_on={lights_on}: no time in bed between them")
+    return round(first / EPOCH_SECONDS), round(last / EPOCH_SECONDS)
+
+
+def _seconds(value, name, n, start):
+    """Seconds after the start of a recording of `n` epochs, by a clock or by a number of seconds."""
+    if clock := re.fullmatch(r"(\d\d?):(\d\d)(?::(\d\d))?", str(value)):
+        if start is None:
+            raise ValueError(f"{name}={value}: the recording does not say when it starts; give seconds after its start")
+        begin = start.hour * 3600 + start.minute * 60 + start.second
+        seconds = (
+            sum(int(part or 0) * unit for part, unit in zip(clock.groups(), (3600, 60, 1), strict=True)) - begin
+        ) % 86_400
+    else:
+        try:
+            seconds = float(value)
+        except ValueError as error:
+            raise ValueError(f"{name}={value}: expected a clock such as 22:30, or seconds") from error
+    if not 0 <= seconds <= n * EPOCH_SECONDS:
+        lies = f"from {shown(start)} on" if start else "from its first second on"
+        raise ValueError(f"{name}={value}: not within the recording, {n * EPOCH_SECONDS} s {lies}")
+    return seconds
+
+
+def as_text(statistics, whole="recording"):
+    """The statistics as lines of text; `whole` is what the time in bed is called."""
+    values = {name: "-" if np.isnan(value) else f"{value:.1f}" for name, value in statistics.items()}
     rows = [
-        ("time recorded", "recording", "min"),
+        ("time recorded" if whole == "recording" else whole, "recording", "min"),
         ("total sleep time (TST)", "TST", "min"),
-        ("sleep efficiency (SE)", "SE", "% of the recording"),
+        ("sleep efficiency (SE)", "SE", f"% of the {whole}"),
         ("sleep onset latency (SOL)", "SOL", "min"),
         ("REM latency, from sleep onset", "REM_latency", "min"),
         ("wake after sleep onset (WASO)", "WASO", "min"),
         ("not scored", "unscored", "min"),
     ]
     for stage in STAGES:
-        whole = "the recording" if stage == "W" else "TST"
-        rows.append((stage, stage, f"min {shown[stage + '_percent']:>6} % of {whole}"))
-    return "\n".join(f"{text:32}{shown[name]:>7} {unit}" for text, name, unit in rows)
+        of = f"the {whole}" if stage == "W" else "TST"
+        rows.append((stage, stage, f"min {values[stage + '_percent']:>6} % of {of}"))
+    return "\n".join(f"{text:32}{values[name]:>7} {unit}" for text, name, unit in rows)

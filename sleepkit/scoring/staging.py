@@ -1,9 +1,9 @@
 """Score a night: its epochs in the windows of a trained network, then the context of the night."""
 
 import datetime
-import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,16 @@ from sleepkit.epochs import EPOCH_SECONDS, STAGES, read_prepared
 from sleepkit.evaluation.context import smooth
 from sleepkit.execution.extras import extras
 from sleepkit.recordings import quality
-from sleepkit.recordings.channel import read_channel
-from sleepkit.recordings.edf import parse_start
+from sleepkit.recordings.channel import name_of, read_channel
 from sleepkit.recordings.hypnogram import read_hypnogram
+from sleepkit.recordings.resampling import whole_epochs
 from sleepkit.scoring.model import Model, load_model
+from sleepkit.scoring.sleep_statistics import sleep_statistics, time_in_bed
+
+if TYPE_CHECKING:
+    import mne
 
 UNSCORED = "?"  # in the column of stages; Sleep-EDF's "Sleep stage ?" in a hypnogram
-OFFSET = 50  # µV from zero in the median epoch: no scalp EEG, but an amplifier that passes direct current
 STRANGE = 0.2  # share of windows, unlike the training data or humming, from which on it is said
 
 
@@ -30,7 +33,7 @@ class Night:
     good: np.ndarray  # (epochs, windows) bool: neither flat nor clipped
     fs: float  # Hz
     channel: str
-    start: datetime.datetime | None
+    start: datetime.datetime | datetime.time | None  # of the first sample, a time where its date is not known
     labels: np.ndarray | None  # (epochs,) int, an expert's stages where the file holds them
     notes: tuple  # what the user should know
 
@@ -43,44 +46,77 @@ class Night:
 class Scoring:
     """A scored night; an epoch that was not scored has stage "?" and no probabilities."""
 
-    path: Path
+    path: Path  # a name for a recording in memory
     model: Model
     night: Night
     epochs: pd.DataFrame  # a row per epoch: onset (s), stage, W, N1, N2, N3, REM, with context where it was used
     network: pd.DataFrame  # the same by the network alone
     labels: np.ndarray | None  # (n,) stages of an expert, negative where there is none
     notes: tuple  # what the user should know
+    in_bed: tuple | None = None  # first epoch of the time in bed and that after the last; None is the whole recording
 
     @property
     def stages(self):  # (n,) int: position in STAGES, -1 where the epoch was not scored
         return pd.Index(STAGES).get_indexer(self.epochs["stage"])
 
+    @property
+    def statistics(self):  # dict of `sleep_statistics`, between lights off and lights on
+        return sleep_statistics(self.stages[slice(*(self.in_bed or (None,)))])
+
+    def to_events(self):
+        """Bouts of one stage as BIDS has events: data frame of onset, duration (s), trial_type ("?": not scored)."""
+        stages = self.epochs["stage"].to_numpy()
+        first = np.flatnonzero(np.r_[True, stages[1:] != stages[:-1]])
+        lasts = np.diff(first, append=len(stages))
+        return pd.DataFrame(
+            {"onset": EPOCH_SECONDS * first, "duration": EPOCH_SECONDS * lasts, "trial_type": stages[first]}
+        )
+
+    def to_annotations(self):
+        """The bouts as mne.Annotations ("Sleep stage N2"), from the first sample on, for `raw.set_annotations`."""
+        with extras():
+            import mne
+        events, start = self.to_events(), self.night.start
+        zero = start.replace(tzinfo=datetime.UTC) if isinstance(start, datetime.datetime) else None
+        return mne.Annotations(events["onset"], events["duration"], edf_texts(events["trial_type"]), orig_time=zero)
+
+    def plot(self, axes=None):
+        """The hypnogram and the probabilities into two matplotlib axes, new ones without; returns them."""
+        from sleepkit.scoring.plots import plot_scoring
+
+        return plot_scoring(self.epochs, axes)
+
+
+def edf_texts(stages):
+    """Names of stages as EDF+ has them in hypnograms: "REM" -> "Sleep stage R"."""
+    return [f"Sleep stage {'R' if stage == 'REM' else stage}" for stage in stages]
+
 
 def score(
-    path: str | Path,
+    recording: "str | Path | mne.io.BaseRaw | tuple[np.ndarray, float]",
     model: Model | str | Path | None = None,
     channel: str | None = None,
     context: bool = True,
-    hypnogram: str | Path | None = None,
+    hypnogram: "str | Path | mne.Annotations | None" = None,
+    stages: dict[str, str] | str | Path | None = None,
+    lights_off: str | float | None = None,
+    lights_on: str | float | None = None,
 ) -> Scoring:
-    """Stages of a recording, one per 30 s: `score(path).epochs` is the data frame.
+    """Stages of a recording, one per 30 s: `score(recording).epochs` is the data frame.
 
-    path : EDF, EDF+, BDF, what MNE-Python reads, or a prepared `.npz` night
+    recording : path of an EDF, EDF+, BDF, what MNE-Python reads, or a prepared `.npz` night; an mne.io.Raw, of which
+        what is annotated as BAD is not scored; or (x, fs), a channel in µV and its rate in Hz
     model : path of a saved network (without ending) or of an exported `.onnx`, or a Model; None is the package's own
     channel : label, pattern or derivation ("Fpz - Cz"); None is Fpz-Cz
     context : whether the probabilities are smoothed over the night; the network's own otherwise
-    hypnogram : path of an expert's EDF+ hypnogram to compare with"""
+    hypnogram : an expert's, to compare with: path of a file of any kind, or mne.Annotations (see `read_hypnogram`)
+    stages : further names of stages in it: {their name: stage}, or the path of a yaml file of such lines
+    lights_off, lights_on : time in bed, for the statistics: clocks ("22:30"), or seconds after the first sample"""
     model = model if isinstance(model, Model) else load_model(model)
-    night = read_night(path, model.fs, model.samples, channel)
-    if hypnogram is not None and night.labels is not None:
-        holds = f"{path}: a prepared night holds the expert's stages of the epochs that were kept"
-        raise ValueError(f"{holds}; a hypnogram of the whole night ({hypnogram}) does not fit them: leave it out")
-    labels = night.labels if hypnogram is None else _expert(hypnogram, night)
-    scored, n = night.scored, len(night.x)
+    night = read_night(recording, model.fs, model.samples, channel)
+    labels, compared = (night.labels, []) if hypnogram is None else _expert(recording, night, hypnogram, stages)
+    scored, n, notes = night.scored, len(night.x), [*night.notes, *_doubts(night, model), *compared]
     smoothed = alone = model.vote(night.x, night.good)
-    notes = [*night.notes, *_doubts(night, model)]
-    if hypnogram is not None and night.start is None:
-        notes.append("the recording does not say when it starts: the hypnogram was taken to start with it")
     if context and model.context is None:
         notes.append("the model holds no context: stages are the network's alone")
     elif context and n:
@@ -90,7 +126,18 @@ def score(
     if not scored.all():
         notes.append(f"{(~scored).sum()} of {n} epochs are flat, clipped or not recorded: stage {UNSCORED}")
     frames = (_frame(probabilities, scored) for probabilities in (smoothed, alone))
-    return Scoring(Path(path), model, night, *frames, labels, tuple(notes))
+    in_bed = time_in_bed(n, night.start, lights_off, lights_on)
+    return Scoring(name_of(recording), model, night, *frames, labels, tuple(notes), in_bed)
+
+
+def _expert(recording, night, hypnogram, stages):
+    """An expert's stages on the epochs of a night, (n,) int, negative where there is none; and notes."""
+    if night.labels is not None:
+        holds = f"{recording}: a prepared night holds the expert's stages of the epochs that were kept"
+        raise ValueError(f"{holds}; a hypnogram of the whole night ({hypnogram}) does not fit them: leave it out")
+    expert = read_hypnogram(hypnogram, stages)
+    labels, notes = expert.epochs(len(night.x), night.start)
+    return np.maximum(labels, -1), [*expert.notes, *notes]
 
 
 def _frame(probabilities, scored):
@@ -101,12 +148,9 @@ def _frame(probabilities, scored):
 
 
 def _doubts(night, model):
-    """Notes on a signal that is no EEG by its amplitude, or unlike what the model was trained on."""
+    """Notes on a signal without a good epoch, or unlike what the model was trained on."""
     if not len(x := night.x[night.good & night.scored[:, None]]):
         return ["no epoch can be scored: the channel is flat or clipped throughout"]
-    if not quality.PLAUSIBLE[0] <= (amplitude := quality.typical_amplitude(x)) <= quality.PLAUSIBLE[1]:
-        found = f"the signal's typical amplitude is {amplitude:.3g} µV (standard deviation), while EEG in sleep has "
-        return [found + "5 to 60: its unit is probably wrong, or it is no EEG; it was scored as the header says"]
     found, facts = quality.features(x), model.facts.get("training_signal")
     known = isinstance(facts, dict) and all(name in facts for name in quality.FEATURES)
     if known and (share := quality.unlike(found, facts).mean()) > STRANGE:
@@ -121,44 +165,14 @@ def _doubts(night, model):
     return [f"{100 * share:.0f} % of the windows {what} ({why}): do not rely on these stages"]
 
 
-def _expert(path, night):
-    """An expert's stages on the epochs of the night, (n,) int; negative where there is none."""
-    hypnogram = read_hypnogram(path)
-    start = parse_start(hypnogram.start)
-    shift = (start - night.start).total_seconds() / EPOCH_SECONDS if start and night.start else 0
-    if shift % 1 or abs(shift) > 2880:
-        starts = f"{path}: starts {start}, the recording {night.start}"
-        raise ValueError(f"{starts}; the two are not of one night, or their epochs do not fall together")
-    labels = np.full(len(night.x), -1)
-    for first, end, label in hypnogram.bouts:
-        labels[max(0, first + int(shift)) : max(0, end + int(shift))] = max(label, -1)
-    return labels
-
-
-def read_night(path, fs, samples, channel=None):
+def read_night(recording, fs, samples, channel=None):
     """Read a recording (see `read_channel`), or a prepared `.npz` night, for a network of `samples` samples at `fs` Hz.
     A prepared night that holds only the first seconds of its epochs gives an epoch as many windows as fit."""
-    if (path := Path(path)).suffix.lower() == ".npz":
+    if (path := name_of(recording)).suffix.lower() == ".npz":
         return _from_prepared(path, fs, samples, channel)
-    found, windows = read_channel(path, channel), round(EPOCH_SECONDS * fs / samples)
-    seconds = len(found.x) / found.fs
-    if not (n := int(seconds / EPOCH_SECONDS + 1e-6)):
-        raise ValueError(f"{path}: {seconds:.3g} s of signal, less than one epoch of {EPOCH_SECONDS} s")
-    notes, length = list(found.notes), n * windows * samples
-    if (rest := seconds - n * EPOCH_SECONDS) > 1e-3:
-        notes.append(f"the last {rest:.3g} s are no whole epoch and were left out")
-    x, offset = _without_offset(found.x[: round(n * EPOCH_SECONDS * found.fs)], found.fs)
-    if offset > OFFSET:
-        notes.append(f"the signal lies {offset:.0f} µV from zero (median epoch): high-passed at 0.5 Hz")
-    if abs(found.fs - fs) > 1e-6:
-        with extras():
-            from mne.filter import resample
-        # Polyphase, where the rates have a small common ratio, takes a fraction of an FFT's memory.
-        method = "polyphase" if max(length, len(x)) // math.gcd(length, len(x)) <= 1000 else "fft"
-        x = resample(x.astype(np.float64), up=length, down=len(x), method=method, verbose="ERROR").astype(np.float32)
-        notes.append(f"resampled from {found.fs:g} to {fs:g} Hz")
-        if found.fs < fs:
-            notes.append(f"nothing above {found.fs / 2:g} Hz is in the signal, which the network is used to")
+    found, windows = read_channel(recording, channel), round(EPOCH_SECONDS * fs / samples)
+    x, notes = whole_epochs(found, fs, f"{path}: ")
+    n = len(x)
     good = quality.windows_scored(found.bad[: n * EPOCH_SECONDS].reshape(n, EPOCH_SECONDS), windows)
     return Night(x.reshape(n, windows, samples), good, fs, found.name, found.start, None, tuple(notes))
 
@@ -176,22 +190,13 @@ def _from_prepared(path, fs, samples, channel):
         raise ValueError(f"{path}: {lengths}; name a model that was trained on epochs of this length")
     windows, seconds = length // samples, length / night.fs
     whole = max(1, int(seconds))
-    bad = quality.bad_seconds(night.x.ravel(), length / whole).reshape(n, whole)
+    bad = quality.bad_seconds(night.x.ravel(), length / whole)
+    if problem := quality.amplitude_problem(night.x.ravel(), length / whole, bad):
+        raise ValueError(f"{path}: {label} has a {problem}; prepare the night again in µV")
+    bad = bad.reshape(n, whole)
     good = quality.windows_scored(bad, windows) if whole % windows == 0 else np.ones((n, windows), bool)
     labels = np.where((night.y >= 0) & (night.y < len(STAGES)), night.y, -1)
     notes = ["a prepared night: epochs that were dropped when it was prepared are missing, and onsets count on"]
     if seconds < EPOCH_SECONDS:
         notes.append(f"of each epoch {seconds:g} s are there, and the stage is that of these")
     return Night(np.nan_to_num(night.x).reshape(n, windows, samples), good, fs, label, None, labels, tuple(notes))
-
-
-def _without_offset(x, fs):
-    """The signal, high-passed where its median epoch lies more than OFFSET from zero, and how far that was in µV."""
-    length = round(EPOCH_SECONDS * fs)
-    means = x[: len(x) // length * length].reshape(-1, length).mean(axis=1)
-    if (offset := float(np.median(np.abs(means)))) > OFFSET:
-        from scipy.signal import butter, lfilter, lfilter_zi
-
-        b, a = butter(1, 0.5, "highpass", fs=fs)  # as Sleep-EDF's recorder, whose signal the networks know
-        x = lfilter(b, a, x.astype(np.float64), zi=lfilter_zi(b, a) * x[0])[0].astype(np.float32)
-    return x, offset

@@ -8,11 +8,13 @@ import numpy as np
 
 from sleepkit.epochs import EPOCH_SECONDS, STAGES
 from sleepkit.evaluation.context import advance
-from sleepkit.recordings.quality import bad_seconds, epochs_scored, windows_scored
+from sleepkit.recordings.quality import PLAUSIBLE, amplitude_problem, bad_seconds, epochs_scored, windows_scored
+from sleepkit.recordings.resampling import OFFSET
 from sleepkit.scoring.model import Model
-from sleepkit.scoring.staging import OFFSET, UNSCORED
+from sleepkit.scoring.staging import UNSCORED
 
 HEADER = ("onset", "stage", *STAGES, "latency_ms")
+OTHERS = {"float64": "<f8", "int32": "<i4", "int16": "<i2", "big-endian float32": ">f4"}  # what else may be piped in
 LONGEST_LINE = 200  # characters of a number; what is longer is no number, and need not be held in memory
 
 
@@ -27,22 +29,25 @@ def score_stream(
     returns (number of epochs, samples left over, mean and largest latency in ms)"""
     length = round(EPOCH_SECONDS * model.fs)
     smoothing = model.context if context else None
-    belief, n, total, largest, off = None, 0, 0.0, 0.0, 0
+    belief, n, total, largest, off, unscored = None, 0, 0.0, 0.0, 0, 0
     print(*HEADER, sep=",", file=sink, flush=True)
     for x in _float32(source, length) if form == "float32" else _numbers(source, length):
         if len(x) < length:
             return n, len(x), total / max(n, 1), largest
         arrived = time.perf_counter()
-        probabilities = alone = _probabilities(x, model)
+        alone, why = _network(x, model, form)
         if smoothing is not None:
             belief = advance(belief, smoothing.prior if alone is None else alone, smoothing)
-            probabilities = None if alone is None else belief
         stage, values = UNSCORED, [""] * len(STAGES)
-        if probabilities is not None:
+        if alone is not None:
+            probabilities = alone if smoothing is None else belief
             stage, values = STAGES[int(np.argmax(probabilities))], [f"{value:.4f}" for value in probabilities]
         latency = 1000 * (time.perf_counter() - arrived)
         print(n * EPOCH_SECONDS, stage, *values, f"{latency:.1f}", sep=",", file=sink, flush=True)
         n, total, largest = n + 1, total + latency, max(largest, latency)
+        unscored = unscored + 1 if why else 0
+        if unscored == (1 if unscored == n else 3):  # later on, a single one may be a movement
+            print(f"epoch {n} is not scored: {why}", file=sys.stderr)
         off = off + 1 if alone is not None and abs(np.nanmean(x)) > OFFSET else 0
         if off == 3:  # a single one may be a movement
             why = f"epochs {n - 2} to {n} lie more than {OFFSET} µV from zero: an amplifier that passes direct current?"
@@ -50,12 +55,33 @@ def score_stream(
     return n, 0, total / max(n, 1), largest
 
 
-def _probabilities(x, model):
-    """(5,) of an epoch by the network alone; None where less than half of its windows can be scored."""
+def _network(x, model, form):
+    """(5,) probabilities of an epoch by the network alone, and ""; or None and why: its amplitude is not that of EEG,
+    or less than half of its windows can be scored."""
     finite = np.where(np.isfinite(x), x, np.nan)
-    good = windows_scored(bad_seconds(finite, model.fs)[None, :EPOCH_SECONDS], len(x) // model.samples)
-    windows = np.nan_to_num(finite).reshape(1, -1, model.samples)
-    return model.vote(windows, good)[0] if epochs_scored(good)[0] else None
+    bad = bad_seconds(finite, model.fs)[:EPOCH_SECONDS]
+    good = windows_scored(bad[None], len(x) // model.samples)
+    problem = amplitude_problem(finite, model.fs, bad)
+    if form == "float32" and (kind := _other_type(x)):
+        return None, f"as {kind} the samples would be EEG; this stream takes little-endian float32 in µV"
+    if epochs_scored(good)[0] and not problem:
+        return model.vote(np.nan_to_num(finite).reshape(1, -1, model.samples), good)[0], ""
+    return None, f"{problem}; this stream takes µV" if problem else "it is flat, clipped or not recorded"
+
+
+def _other_type(x):
+    """The type of OTHERS as which the bytes of an epoch have the amplitude of EEG, in µV or as floats in V; "" where
+    they may be float32: all are finite, of a size that signals have, and not every other one is 0 (float64 without
+    fractions)."""
+    if np.isfinite(x).all() and x[::2].any() and 1e-15 < np.abs(x).max() < 1e15:
+        return ""
+    for kind, code in OTHERS.items():
+        values = np.frombuffer(x.tobytes()[: x.nbytes // 8 * 8], code)
+        if np.isfinite(values).all() and np.abs(values).max() < 1e6:
+            sd = values.std(dtype=np.float64)
+            if any(PLAUSIBLE[0] <= sd * factor <= PLAUSIBLE[1] for factor in ((1, 1e6) if "f" in code else (1,))):
+                return kind
+    return ""
 
 
 def _float32(source, length):

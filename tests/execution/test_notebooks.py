@@ -90,6 +90,15 @@ def test_parameters_that_are_taken(chosen):
     notebooks.check_parameters("tiny", chosen, DEFAULTS)
 
 
+def test_a_folder_is_seen_from_where_the_command_is_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for given, meant in (("nights", "nights"), ("./a/../nights", "nights"), ("~/nights", "home/nights")):
+        assert notebooks.from_here({"source": given, "hours": 8}) == {"source": str(tmp_path / meant), "hours": 8}
+    for same in ({"source": "data"}, {"source": ""}, {"source": str(tmp_path)}, {}):
+        assert notebooks.from_here(same) == same
+
+
 @pytest.mark.parametrize(
     "chosen, words",
     [

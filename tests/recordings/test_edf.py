@@ -1,12 +1,13 @@
 """The EDF reader against edfio and MNE-Python, on real, simulated and random files, and where the two are wrong."""
 
+import datetime
 import warnings
 
 import edfio
 import mne
 import numpy as np
 import pytest
-from recording_files import write_recording
+from recording_files import reheaded, write_recording
 
 from sleepkit.recordings.edf import open_edf
 from sleepkit.recordings.hypnogram import read_hypnogram
@@ -35,7 +36,7 @@ def test_a_real_recording(shared, channel):
     path = shared / "data" / "edf" / "SC4001E0-PSG.first300s.edf"
     edf, signals = signals_of(path)
     x = edf.read(signals[channel])
-    assert x.shape == (30_000,) and x.dtype == np.float32 and edf.start == "24.04.89 16.13.00"
+    assert x.shape == (30_000,) and x.dtype == np.float32 and edf.start == datetime.datetime(1989, 4, 24, 16, 13)
     np.testing.assert_allclose(x, by_mne(path, channel), rtol=2e-7, atol=1e-6)
 
 
@@ -106,7 +107,7 @@ def test_annotations_of_hypnograms(shared, night):
         assert ours == theirs(path)
         assert [text for _, _, text in ours] == by_mne.description.tolist()
         assert [onset for onset, _, _ in ours] == by_mne.onset.tolist()
-        assert read_hypnogram(path).bouts
+        assert read_hypnogram(path).end
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -158,3 +159,90 @@ def test_what_is_no_annotation(tmp_path, record):
     edf = annotated(tmp_path / "a.edf", record)
     with pytest.raises(ValueError, match="a.edf: its annotations cannot be read"):
         edf.annotations()
+
+
+# any file, against a reading by hand and against MNE-Python
+
+
+def by_hand(path):
+    """All signals of a file by the letter of the specification, a sample at a time where it matters: first sample as a
+    datetime, and for each signal (label, Hz, list of (s after the first sample, values of a record in its unit))."""
+    content = path.read_bytes()
+    n, records, seconds = int(content[252:256]), int(content[236:244]), float(content[244:252])
+    size, at, columns = 3 if content[0] == 255 else 2, 256, {}
+    for name, width in dict(label=16, about=80, unit=8, a=8, b=8, c=8, d=8, filter=80, samples=8, more=32).items():
+        columns[name] = [content[at + i * width : at + (i + 1) * width].decode("latin-1").strip() for i in range(n)]
+        at += n * width
+    samples, onsets, values = [int(text) for text in columns["samples"]], [], [[] for _ in range(n)]
+    for _ in range(records):
+        for i in range(n):
+            raw = content[at : at + size * samples[i]]
+            at += size * samples[i]
+            if "Annotations" in columns["label"][i]:
+                onsets.append(float(raw[: raw.index(b"\x14")]))
+                continue
+            whole = [int.from_bytes(raw[k : k + size], "little", signed=True) for k in range(0, len(raw), size)]
+            low, high, dlow, dhigh = (float(columns[name][i]) for name in "abcd")
+            values[i].append((np.array(whole) - dlow) / (dhigh - dlow) * (high - low) + low)
+    onsets = onsets or [record * seconds for record in range(records)]
+    apart = "+D" in content[192:197].decode("latin-1")
+    times = [onset - onsets[0] if apart else record * seconds for record, onset in enumerate(onsets)]
+    day = datetime.datetime.strptime(content[168:184].decode(), "%d.%m.%y%H.%M.%S")
+    ours = [i for i in range(n) if "Annotations" not in columns["label"][i]]
+    signals = [(columns["label"][i], samples[i] / seconds, list(zip(times, values[i], strict=True))) for i in ours]
+    return day + datetime.timedelta(seconds=onsets[0]), signals
+
+
+def random_file(path, random):
+    """A recording of any kind, with any start, EDF+ or not, with gaps or without."""
+    kind, plus = path.suffix[1:].upper(), random.choice(["", "+C", "+D"])  # MNE goes by the ending
+    rate, seconds = int(random.choice([50, 100, 128, 250, 256])), int(random.choice([1, 2, 5]))
+    records, physical = int(random.integers(8, 30)), float(random.choice([187.5, 500, 3276.7]))
+    made = {name: random.normal(0, 30, records * seconds * rate).clip(-180, 180) for name in ("Fpz", "Cz")}
+    onsets = None
+    if plus:
+        first = random.choice([0, 0, 600, 37.25, 3661.5])
+        gaps = random.choice([0, 0, 0, 1, 30], records) if plus == "+D" else 0
+        onsets = first + np.arange(records) * seconds + np.cumsum(np.broadcast_to(gaps, records))
+    write_recording(path, made, rate, kind, seconds, physical=physical, onsets=onsets)
+    day = datetime.date(1985, 1, 2) + datetime.timedelta(days=int(random.integers(36_000)))
+    clock = f"{random.integers(24):02d}.{random.integers(60):02d}.{random.integers(60):02d}"
+    said = random.choice(["", f"Startdate {day:%d-%b-%Y} X X X".upper().replace("STARTDATE", "Startdate")])
+    reheaded(path, f"{day:%d.%m.%y}", clock, said, plus=f"{kind}{plus}" if plus else None)
+    return plus
+
+
+def check_random_files(folder, numbers):
+    for number in numbers:
+        random = np.random.default_rng(number)
+        path = folder / ("a.bdf" if number % 2 else "a.edf")
+        plus = random_file(path, random)
+        start, signals = by_hand(path)
+        edf = open_edf(path)
+        year = start.year + (100 if start.year < 1985 else 0)  # strptime goes by another century
+        assert edf.start == start.replace(year=year), number
+        assert [signal.label for signal in edf.channels()] == [label for label, _, _ in signals]
+        for signal, (label, rate, records) in zip(edf.channels(), signals, strict=True):
+            assert edf.rate(signal) == rate
+            x, seen = edf.read(signal), np.zeros(0)
+            for at, values in records:
+                place = round(at * rate)
+                np.testing.assert_allclose(x[place : place + len(values)], values, rtol=1e-6, atol=1e-3)
+                seen = np.append(seen, np.arange(place, place + len(values)))
+            assert np.flatnonzero(~np.isnan(x)).tolist() == seen.tolist()
+            if plus != "+D":  # MNE leaves gaps out
+                np.testing.assert_allclose(x, by_mne(path, label), rtol=1e-6, atol=1e-3)
+        if not plus:  # MNE does not look at the onset of the first record
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                raw = mne.io.read_raw(path, preload=False, verbose="error")
+            assert raw.info["meas_date"].replace(tzinfo=None) == edf.start
+
+
+def test_random_files_are_read_as_by_hand(tmp_path):
+    check_random_files(tmp_path, range(8))
+
+
+@pytest.mark.slow
+def test_many_random_files_are_read_as_by_hand(tmp_path):
+    check_random_files(tmp_path, range(200))

@@ -6,7 +6,6 @@ import pytest
 from sleepkit.recordings import nights_of
 from sleepkit.recordings.dataset import find_nights
 from sleepkit.recordings.download import sha1_of
-from sleepkit.recordings.hypnogram import MOVEMENT, UNSCORED, Hypnogram, labels_of, read_hypnogram
 from sleepkit.recordings.preparation import open_channel
 from sleepkit.recordings.sleep_edf import PUBLISHED
 
@@ -61,23 +60,6 @@ def test_channels_that_are_no_eeg(shared):
         open_channel(path, "EEG C3-A2")
     with pytest.raises(ValueError, match="1 Hz, expected 100 Hz"):
         open_channel(path, "EMG submental")
-
-
-def test_official_hypnogram(shared):
-    scored = read_hypnogram(shared / "data" / "edf" / "SC4001EC-Hypnogram.edf")
-    assert scored.start == "24.04.89 16.13.00" and scored.bouts[0] == (0, 1021, 0) and scored.bouts[-1][1] == 2650
-    counts = pd.Series(labels_of(scored, 2650 * 30, "PSG")).value_counts().sort_index()
-    assert counts.to_dict() == {0: 1997, 1: 58, 2: 250, 3: 220, 4: 125}
-    with pytest.raises(ValueError, match="scored up to second 79500, but PSG ends at second 79470"):
-        labels_of(scored, 2649 * 30, "PSG")
-
-
-def test_labels_at_the_end_of_a_recording(tmp_path):
-    scored = Hypnogram(tmp_path, ((0, 2, 0), (3, 5, 1), (5, 9, MOVEMENT)), "")
-    assert labels_of(scored, 6 * 30, "PSG").tolist() == [0, 0, UNSCORED, 1, 1, MOVEMENT]  # movement may run on
-    assert labels_of(scored, 4 * 30 + 0.01, "PSG").tolist() == [0, 0, UNSCORED, 1]  # the incomplete epoch is left out
-    with pytest.raises(ValueError, match="ends at second 120"):
-        labels_of(scored, 4 * 30, "PSG")
 
 
 def test_published_counts_cover_the_nights():

@@ -15,7 +15,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sleepkit.recordings.hypnogram import labels_of, read_hypnogram
+from sleepkit.recordings.hypnogram import read_hypnogram
 from sleepkit.recordings.simulation import simulate, simulate_night
 from sleepkit.recordings.simulation.hypnogram import LABELS, draw_stages
 from sleepkit.recordings.simulation.signal import EVENTS, _waveforms, draw_person
@@ -34,7 +34,7 @@ def nights(tmp_path_factory):
     files = simulate(tmp_path_factory.mktemp("nights"), hours=2.5)
     x, y, subject = [], [], []
     for number, (psg, hypnogram) in enumerate(files):
-        classes = labels_of(read_hypnogram(hypnogram), 2.5 * 3600, psg)
+        classes, _ = read_hypnogram(hypnogram).epochs(300)
         epochs = edfio.read_edf(psg).get_signal("EEG Fpz-Cz").data[: 3000 * len(classes)].reshape(-1, 3000)
         x.append(epochs[classes >= 0])
         y.append(classes[classes >= 0])
@@ -169,12 +169,12 @@ def test_length_need_not_be_whole_epochs(tmp_path):
     psg, hypnogram = simulate_night(tmp_path, 0, hours=2017 / 3600)
     edf = edfio.read_edf(psg)
     assert edf.duration == 2017 and edf.get_signal("Temp rectal").sampling_frequency == 1
-    assert read_hypnogram(hypnogram).bouts[-1][1] == 67
+    assert read_hypnogram(hypnogram).end == 67 * 30
 
 
 def test_movement_and_unscored_epochs_are_disturbed(nights):
     for psg, hypnogram in nights[0]:
-        stages = labels_of(read_hypnogram(hypnogram), 2.5 * 3600, psg)
+        stages, _ = read_hypnogram(hypnogram).epochs(300)
         x = edfio.read_edf(psg).get_signal("EEG Fpz-Cz").data.reshape(-1, 3000)
         disturbed = stages < 0
         assert np.median(x[disturbed].std(axis=1)) > 1.3 * np.median(x[(stages > 0) & ~disturbed].std(axis=1))

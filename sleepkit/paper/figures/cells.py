@@ -27,9 +27,9 @@ TO_OUTPUT = {"color": FAINT, "linestyle": (0, (3, 1.5)), "linewidth": 0.9}
 def plot_cells(published, found, kind, note=""):
     """The cell `kind` ("normal" or "reduce") of two genotypes, one over the other, at page width.
 
-    published, found : Genotype; found may be None"""
-    genotypes = {"published": published} | ({"found in this run": found} if found is not None else {})
-    cells = {label: getattr(genotype, kind) for label, genotype in genotypes.items()}
+    published, found : Genotype; one of them may be None"""
+    genotypes = {"published": published, "found in this run": found}
+    cells = {label: getattr(genotype, kind) for label, genotype in genotypes.items() if genotype is not None}
     places = {label: layered(entries)[0].values() for label, entries in cells.items()}
     heights = {label: max(y) - min(y) + 0.75 for label, y in places.items()}
     total = top = sum(heights.values()) + 0.75

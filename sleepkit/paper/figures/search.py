@@ -37,7 +37,7 @@ def plot_search(history, published, samples, note=""):
     """Loss and accuracy of both halves per epoch with the pruning rounds marked, samples, operations and temperature.
 
     history : data frame, one row per search epoch (history.csv), or None: then the published curves alone
-    published : data frame epoch, train_loss, train_acc, val_loss, val_acc
+    published : data frame epoch, train_loss, train_acc, val_loss, val_acc, or None: then this run alone
     samples : data frame epoch, n_train, n_valid: the published sizes of the halves from those epochs on"""
     rows = [["loss", "acc", "samples"]]
     if history is not None:
@@ -48,7 +48,7 @@ def plot_search(history, published, samples, note=""):
         title, label = CURVES[name]
         ax.set(title=f"{letter}  {title}", xlabel="search epoch", ylabel=label)
         ax.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
-    for half, column, _, _, line in HALVES:
+    for half, column, _, _, line in HALVES if published is not None else ():
         look = {"color": PUBLISHED, "linewidth": 0.7, "linestyle": line}
         for name in ("loss", "acc"):
             panels[name].plot(published.epoch, published[f"{column}_{name}"], **look)
@@ -60,7 +60,8 @@ def plot_search(history, published, samples, note=""):
         _draw_found(panels, history)
     for name in ("acc", "samples"):
         panels[name].yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0, symbol=""))
-    figure.legend(handles=_search_key(history), loc="outside upper left", ncols=3, columnspacing=1.6)
+    handles = _search_key(history)[: None if published is not None else -len(HALVES)]
+    figure.legend(handles=handles, loc="outside upper left", ncols=3, columnspacing=1.6)
     return style.add_note(figure, note)
 
 
@@ -209,6 +210,8 @@ def draw_examples(axes, examples):
                 ax.plot(seconds, examples["x"][row].astype(float), color=STAGE_COLOURS[stage], linewidth=0.6)
                 night, number = divmod(int(examples["id"][row]), IDS_PER_NIGHT)
                 place = f"subject {night // 10}, night {night % 10}, epoch {number}"
+                if "night" in examples:  # of a data set of one's own
+                    place = f"{examples['night'][row]}, epoch {number}"
                 ax.set_title(f"{place}; VoE {examples['voe'][row]:.1e}", **style.FACTS)
             if not ax.lines:
                 style.say_empty(ax, "none removed", "#777777")

@@ -62,9 +62,14 @@ def published_confusion(key):
     return np.array(_entry("confusion_matrices", key), dtype=int)
 
 
-def published_genotype(key):
-    """The genotype that the authors' results on "edf20" or "edf78" use."""
-    return Genotype(**_entry("genotypes", key))
+def published_genotype(dataset):
+    """The genotype that the authors' results on "edf20" or "edf78" use; None for a data set of one's own."""
+    return Genotype(**_entry("genotypes", dataset)) if dataset in PREPARED_COUNTS else None
+
+
+def published_search(dataset):
+    """The authors' search as `plot_search` takes it, curve and samples; (None, None) for a data set of one's own."""
+    return (published("search_curve"), SEARCH_SAMPLES) if dataset in PREPARED_COUNTS else (None, None)
 
 
 def _entry(name, key):

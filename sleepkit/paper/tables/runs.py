@@ -66,10 +66,11 @@ def table_stage(dataset, pruned, crossval=None, by_stage=None, parameters=None):
     """Tables 3 to 6: scores, per-class scores and size of every network of one stage, a column each. Scores are of the
     merged predictions of all folds, each epoch scored alone, mean over seeds; mean and sd over folds are those of each
     seed, averaged. A column "difference" is this run minus the published network of the same depth.
-    dataset : "edf20" or "edf78"; pruned : False for stage 1, True for stage 2
+    dataset : "edf20" or "edf78", or one's own, of which nothing is published; pruned : False for stage 1, True for 2
     crossval, by_stage, parameters : data frames as crossval.csv, per_class.csv, parameters.csv of this run, or None"""
     model = "pruned" if pruned else "full"
-    columns = {f"published, L = {cells}": _published_column(dataset, cells, model) for cells in (7, 9, 11)}
+    depths = (7, 9, 11) if dataset in DATASETS else ()
+    columns = {f"published, L = {cells}": _published_column(dataset, cells, model) for cells in depths}
     if crossval is not None:
         of_stage = (of_stage_2(crossval) == pruned) & (crossval.dataset == dataset)
         for name, keys in _networks(crossval[of_stage]):
