@@ -6,9 +6,8 @@ import math
 import re
 
 from sleepkit.epochs import EPOCH_SECONDS
-from sleepkit.recordings.start import start_of
+from sleepkit.recordings.start import DAY, seconds_of_day, start_of
 
-DAY = 86_400  # s
 # Names of columns in the order in which they are looked for. Letters alone count: "Time [hh:mm:ss]" is "time".
 ROLES = {
     "onset": ("onset", "start", "starttime", "begin", "onsettime", "timestamp", "datetime", "time"),
@@ -220,5 +219,5 @@ def _seconds(moment, zero, last):
         return moment
     if isinstance(moment, datetime.datetime) and isinstance(zero, datetime.datetime):
         return (moment - zero).total_seconds()
-    first, now = (part.hour * 3600 + part.minute * 60 + part.second + part.microsecond / 1e6 for part in (zero, moment))
-    return (last or 0.0) + (now - first - (last or 0.0) + DAY / 2) % DAY - DAY / 2
+    after = seconds_of_day(moment) - seconds_of_day(zero) - (last or 0.0)
+    return (last or 0.0) + (after + DAY / 2) % DAY - DAY / 2
