@@ -46,6 +46,8 @@ def read_table(text, is_stage):
     stage = _stage_column(names, table, is_stage, set(columns.values()))
     notes = [f"its stages were read from column {names[stage]!r}"] * (names[stage] not in ("stage", "stages", ""))
     if columns["onset"] is None:
+        if columns["epoch"] is None and {columns["duration"], columns["stop"]} != {None}:
+            raise ValueError(f"no column of onsets in it (columns: {', '.join(names)}); name one onset, in seconds")
         rows = _list_of_epochs(table, stage, columns["epoch"])
         return rows, None, (*notes, f"it was read as one epoch of {EPOCH_SECONDS} s a line")
     rows, start = _events(table, stage, columns, is_stage)
@@ -161,7 +163,7 @@ def _lasts(duration, stop, onset, seconds, zero):
     """Seconds of a row by its duration or its stop, None where it has neither."""
     if stop == "..." or stop.startswith("+"):
         return "..." if stop == "..." else _number(stop[1:])
-    if isinstance(end := _moment(stop, after=True), float) or (end is not None and zero is not None):
+    if (end := _moment(stop, after=True)) is not None and isinstance(end, float) == (zero is None):
         return _seconds(end, zero, seconds) - seconds
     if match := EPOCH.fullmatch(onset):
         return float(match[2] or EPOCH_SECONDS)

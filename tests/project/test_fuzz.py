@@ -51,7 +51,7 @@ def seeds(folder):
         "edf": write_recording(folder / "a.edf", two, 100, seconds=5),
         "bdf": write_recording(folder / "b.bdf", two, 100, "BDF"),
         "edf+d": write_recording(folder / "c.edf", {CHANNEL: eeg}, 100, onsets=gapped),
-        "128 hz": write_recording(folder / "d.edf", {CHANNEL: brain(95, 128)}, 128, unit="mV"),
+        "128 hz": write_recording(folder / "d.edf", {CHANNEL: brain(95, 128) / 1000}, 128, unit="mV", physical=1),
     }
     made |= {f"hypnogram {kind}": write(folder / f"{kind}.txt", STAGED) for kind, write in WRITERS.items()}
     return {name: path.read_bytes() for name, path in made.items()}
@@ -124,11 +124,11 @@ def mutate_text(content, random):
             new[first : first + random.choice((0, len(word)))] = word
         elif kind == 2:
             lines = new.split(b"\n")
-            lines[random.integers(len(lines))] = random.choice([*lines, b"", word])
+            lines[random.integers(len(lines))] = [*lines, b"", word][random.integers(len(lines) + 2)]
             new = bytearray(b"\n".join(lines))
         else:
             stretch = new[first:second]
-            new = bytearray([new[:first] + new[second:], new[:second] + stretch + new[second:]][kind == 3])
+            new = new[:first] + new[second:] if kind == 3 else new[:second] + stretch + new[second:]
     return bytes(new)
 
 
