@@ -31,6 +31,10 @@ class EpochSet:
     def __len__(self):
         return len(self.y)
 
+    def __getitem__(self, i):
+        """Epoch `i` as PyTorch's data sets give it: x (1, samples) float32 µV and its stage, an int."""
+        return self.x[i][None], int(self.y[i])
+
     def subset(self, rows):
         """The epochs at `rows` (positions or a boolean mask), in that order."""
         return replace(self, **{f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "fs"})

@@ -31,12 +31,15 @@ class Events(NamedTuple):
 
 
 def read_events(source, is_stage):
-    """Read the annotations of a file, or of an mne.Annotations, as Events.
+    """Read the annotations of a file, of an mne.Annotations or of an mne.io.Raw, as Events.
 
     is_stage : text -> bool, by which the column of the stages is found in a table
     ValueError for what is of no known kind, or damaged"""
     if hasattr(source, "orig_time"):
         return _from_mne(source, "annotations")
+    if hasattr(source, "annotations"):  # without a date, they count from before what was cropped
+        own = source.annotations
+        return _from_mne(own, "annotations", 0.0 if own.orig_time else source.first_time)
     path = Path(source)
     with path.open("rb") as file:
         begin = file.read(len(FIF))
@@ -83,10 +86,10 @@ def _from_fif(path):
             raise ValueError(f"{path}: no annotations that MNE-Python can read ({error}); save them again") from error
 
 
-def _from_mne(annotations, path):
+def _from_mne(annotations, path, first=0.0):
     zero = annotations.orig_time
     start = zero and start_of(zero.date(), zero.time())
-    times = annotations.onset.tolist(), annotations.duration.tolist(), map(str, annotations.description)
+    times = (annotations.onset - first).tolist(), annotations.duration.tolist(), map(str, annotations.description)
     return Events(path, sorted(zip(*times, strict=True), key=lambda row: row[0]), start)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from sleepkit.epochs import EPOCH_SECONDS, STAGES
 from sleepkit.recordings.annotations import read_events
 from sleepkit.recordings.stage_names import MOVEMENT, NO_STAGE, UNSCORED, labels_of, names_of, plain
+from sleepkit.recordings.start import DAY, seconds_of_day
 
-DAY = 86_400  # s
 OVERLAP = 1.0  # s by which stages may overlap, as where a program rounds its times; the later one counts
 FAR = 3600  # s between the starts of recording and hypnogram from which on it is said
 DOUBT = "are they of one night, and do their clocks agree?"
@@ -54,13 +54,13 @@ class Hypnogram(NamedTuple):
 def read_hypnogram(source, stages=None):
     """Read a hypnogram of any kind that `read_events` knows, told by its content.
 
-    source : path, or mne.Annotations
+    source : path, mne.Annotations, or mne.io.Raw
     stages : a user's own names of stages, a dict or the path of a yaml file (see `stage_names.names_of`)
     ValueError for damage, a file without stages, two stages at one time"""
     names, own = names_of(stages)
     events = read_events(source, lambda text: plain(text) in names)
     labels, notes = labels_of([text for *_, text in events.rows], names, own)
-    left_out = Counter(text for (*_, text), label in zip(events.rows, labels, strict=True) if label == NO_STAGE)
+    left_out = Counter(text for (*_, text), label in zip(events.rows, labels, strict=True) if label < UNSCORED)
     if not (labels >= 0).any():
         cure = "name a hypnogram, or say which text is which stage with --stages"
         raise ValueError(f"{events.path}: no sleep stage in it, but {_shown(left_out) or 'nothing'}; {cure}")
@@ -135,7 +135,7 @@ def _offsets(hypnogram, start):
             cure = "if a date was altered, set both to 01.01.85, which stands for an unknown one"
             raise ValueError(f"{starts}; the two are not of one night: {cure}")
         return [seconds], []
-    seconds = (_clock(hypnogram.start) - _clock(start)) % DAY
+    seconds = (seconds_of_day(hypnogram.start) - seconds_of_day(start)) % DAY
     said = "the date of the recording or of the hypnogram is not known: their clocks were compared"
     return sorted((seconds, seconds - DAY), key=abs), [said]
 
@@ -154,7 +154,3 @@ def _compared(hypnogram, shares, labels):
     if abs(read - inside) >= EPOCH_SECONDS:
         notes.append(f"the expert scored {inside:g} s of the recording, and epochs of {read} s have a stage")
     return notes
-
-
-def _clock(moment):
-    return moment.hour * 3600 + moment.minute * 60 + moment.second + moment.microsecond / 1e6

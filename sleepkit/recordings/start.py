@@ -3,6 +3,7 @@
 import datetime
 import re
 
+DAY = 86_400  # s
 UNKNOWN = datetime.date(1985, 1, 1)  # EDF+'s date where it is not known, whatever the clock says
 # Midnights that stand where a start was removed: edfio's `anonymize`, MNE's, and a clock that was never set.
 REMOVED = (None, UNKNOWN, datetime.date(2000, 1, 1), datetime.date(1970, 1, 1))
@@ -34,6 +35,11 @@ def edf_start(date, clock, recording="", later=0.0):
     if said and (not said[1] or day in (None, UNKNOWN)):
         day = said[1] and _made(datetime.date, int(said[3]), _month(said[2]), int(said[1]))
     return start_of(day or None, time and _made(datetime.time, *map(int, time.groups())), later)
+
+
+def seconds_of_day(clock):
+    """Seconds after midnight of a time or datetime."""
+    return clock.hour * 3600 + clock.minute * 60 + clock.second + clock.microsecond / 1e6
 
 
 def shown(start):

@@ -6,9 +6,8 @@ import math
 import re
 
 from sleepkit.epochs import EPOCH_SECONDS
-from sleepkit.recordings.start import start_of
+from sleepkit.recordings.start import DAY, seconds_of_day, start_of
 
-DAY = 86_400  # s
 # Names of columns in the order in which they are looked for. Letters alone count: "Time [hh:mm:ss]" is "time".
 ROLES = {
     "onset": ("onset", "start", "starttime", "begin", "onsettime", "timestamp", "datetime", "time"),
@@ -47,6 +46,8 @@ def read_table(text, is_stage):
     stage = _stage_column(names, table, is_stage, set(columns.values()))
     notes = [f"its stages were read from column {names[stage]!r}"] * (names[stage] not in ("stage", "stages", ""))
     if columns["onset"] is None:
+        if columns["epoch"] is None and {columns["duration"], columns["stop"]} != {None}:
+            raise ValueError(f"no column of onsets in it (columns: {', '.join(names)}); name one onset, in seconds")
         rows = _list_of_epochs(table, stage, columns["epoch"])
         return rows, None, (*notes, f"it was read as one epoch of {EPOCH_SECONDS} s a line")
     rows, start = _events(table, stage, columns, is_stage)
@@ -162,7 +163,7 @@ def _lasts(duration, stop, onset, seconds, zero):
     """Seconds of a row by its duration or its stop, None where it has neither."""
     if stop == "..." or stop.startswith("+"):
         return "..." if stop == "..." else _number(stop[1:])
-    if isinstance(end := _moment(stop, after=True), float) or (end is not None and zero is not None):
+    if (end := _moment(stop, after=True)) is not None and isinstance(end, float) == (zero is None):
         return _seconds(end, zero, seconds) - seconds
     if match := EPOCH.fullmatch(onset):
         return float(match[2] or EPOCH_SECONDS)
@@ -220,5 +221,5 @@ def _seconds(moment, zero, last):
         return moment
     if isinstance(moment, datetime.datetime) and isinstance(zero, datetime.datetime):
         return (moment - zero).total_seconds()
-    first, now = (part.hour * 3600 + part.minute * 60 + part.second + part.microsecond / 1e6 for part in (zero, moment))
-    return (last or 0.0) + (now - first - (last or 0.0) + DAY / 2) % DAY - DAY / 2
+    after = seconds_of_day(moment) - seconds_of_day(zero) - (last or 0.0)
+    return (last or 0.0) + (after + DAY / 2) % DAY - DAY / 2

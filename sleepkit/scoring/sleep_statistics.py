@@ -1,11 +1,11 @@
 """From stages to the numbers of a sleep report."""
 
-import re
+import datetime
 
 import numpy as np
 
 from sleepkit.epochs import EPOCH_SECONDS, STAGES
-from sleepkit.recordings.start import shown
+from sleepkit.recordings.start import DAY, seconds_of_day, shown
 
 
 def sleep_statistics(stages):
@@ -47,18 +47,16 @@ def time_in_bed(n, start, lights_off=None, lights_on=None):
 
 def _seconds(value, name, n, start):
     """Seconds after the start of a recording of `n` epochs, by a clock or by a number of seconds."""
-    if clock := re.fullmatch(r"(\d\d?):(\d\d)(?::(\d\d))?", str(value)):
-        if start is None:
-            raise ValueError(f"{name}={value}: the recording does not say when it starts; give seconds after its start")
-        begin = start.hour * 3600 + start.minute * 60 + start.second
-        seconds = (
-            sum(int(part or 0) * unit for part, unit in zip(clock.groups(), (3600, 60, 1), strict=True)) - begin
-        ) % 86_400
-    else:
-        try:
-            seconds = float(value)
-        except ValueError as error:
-            raise ValueError(f"{name}={value}: expected a clock such as 22:30, or seconds") from error
+    clocked = ":" in str(value)
+    try:
+        clock = datetime.time.fromisoformat(str(value).rjust(5, "0")) if clocked else None
+        seconds = 0.0 if clocked else float(value)
+    except ValueError as error:
+        raise ValueError(f"{name}={value}: expected a clock such as 22:30, or seconds") from error
+    if clocked and start is None:
+        raise ValueError(f"{name}={value}: the recording does not say when it starts; give seconds after its start")
+    if clocked:
+        seconds = (seconds_of_day(clock) - seconds_of_day(start)) % DAY
     if not 0 <= seconds <= n * EPOCH_SECONDS:
         lies = f"from {shown(start)} on" if start else "from its first second on"
         raise ValueError(f"{name}={value}: not within the recording, {n * EPOCH_SECONDS} s {lies}")

@@ -97,7 +97,7 @@ def score(
     model: Model | str | Path | None = None,
     channel: str | None = None,
     context: bool = True,
-    hypnogram: "str | Path | mne.Annotations | None" = None,
+    hypnogram: "str | Path | mne.Annotations | mne.io.BaseRaw | None" = None,
     stages: dict[str, str] | str | Path | None = None,
     lights_off: str | float | None = None,
     lights_on: str | float | None = None,
@@ -109,7 +109,7 @@ def score(
     model : path of a saved network (without ending) or of an exported `.onnx`, or a Model; None is the package's own
     channel : label, pattern or derivation ("Fpz - Cz"); None is Fpz-Cz
     context : whether the probabilities are smoothed over the night; the network's own otherwise
-    hypnogram : an expert's, to compare with: path of a file of any kind, or mne.Annotations (see `read_hypnogram`)
+    hypnogram : an expert's, to compare with: path of a file of any kind, mne.Annotations, or Raw with them
     stages : further names of stages in it: {their name: stage}, or the path of a yaml file of such lines
     lights_off, lights_on : time in bed, for the statistics: clocks ("22:30"), or seconds after the first sample"""
     model = model if isinstance(model, Model) else load_model(model)
