@@ -12,6 +12,7 @@ from sleepkit.recordings.dataset import OwnNight, hypnogram_of, is_recording, re
 from sleepkit.recordings.sleep_edf import DATASETS
 
 BIDS_RECORDING = re.compile(r"((sub-[^_]+).*)_eeg\.(edf|bdf|vhdr|set)", re.IGNORECASE)  # sub-01[_ses-1]..._eeg.edf
+BIDS_SCORINGS = ("_hypnogram.tsv", "_stages.tsv", "_events.tsv")  # of several the first that is there
 COLUMNS = ("recording", "hypnogram", "subject")  # of a table; night is a fourth that may be missing
 WHO = (
     "who is who decides what is held out: subject is a regular expression of the part that names the person, 'S(\\d+)'"
@@ -120,7 +121,9 @@ def _from_bids(folder, layout):
     for path in sorted(path for person in folder.glob("sub-*") for path in person.rglob("*") if path.is_file()):
         match = BIDS_RECORDING.fullmatch(path.name)
         if match and (not layout.recordings or path.match(layout.recordings)):
-            rows.append((path, _hypnogram(path, layout), match[2], match[1]))
+            beside = (path.with_name(match[1] + ending) for ending in BIDS_SCORINGS if not layout.hypnograms)
+            scoring = next(filter(Path.is_file, beside), None) or _hypnogram(path, layout)
+            rows.append((path, scoring, match[2], match[1]))
     if not rows:
         pattern = layout.recordings or "sub-*_eeg.edf, .bdf, .vhdr or .set"
         raise ValueError(f"{folder}: in BIDS layout, but without a recording {pattern}")
