@@ -84,9 +84,8 @@ def described(table, before):
         lines.append(f"{CONTEXTS[row.context]}: {values}")
     last = table[table.metric == "acc"].iloc[-1]
     if last.seen:
-        lines.append(
-            f"{last.seen} of them bear names of people who trained {before}: if they are, all this is too good"
-        )
+        same = f"{last.seen} of their names are also those of people who trained {before}"
+        lines.append(f"{same}: if they are the same people, this is too good")
     if last.difference <= 0:
         lines.append(f"adapting did not help: keep {before}")
     elif last.low <= 0:

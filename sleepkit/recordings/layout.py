@@ -1,5 +1,6 @@
 """Which files are a night of whom in a data set of one's own: a BIDS folder, patterns of file names, or a table."""
 
+import csv
 import glob
 import re
 from collections import Counter
@@ -87,7 +88,7 @@ def _night(row, dataset):
     """(recording, hypnogram or why there is none, subject, number) -> OwnNight."""
     recording, hypnogram, subject, number = row
     # Prepared files of several people lie in one folder: the name begins with the person's.
-    name = number if re.match(re.escape(subject) + "[^A-Za-z0-9]", number) else f"{subject}_{number}"
+    name = number if re.match(re.escape(subject) + "($|[^A-Za-z0-9])", number) else f"{subject}_{number}"
     name, files = re.sub(r"[^\w.-]+", "-", name).strip(".-"), (recording,)
     if missing := [path for path in (recording, hypnogram) if isinstance(path, Path) and not path.is_file()]:
         return OwnNight(name, subject, number, dataset, files, f"{missing[0]}: no such file; correct the table")
@@ -99,7 +100,7 @@ def _night(row, dataset):
 def _from_table(folder, table):
     try:
         rows = pd.read_csv(table, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, pd.errors.ParserError) as error:
+    except (ValueError, csv.Error) as error:
         raise ValueError(f"{table}: not a table of columns {', '.join(COLUMNS)} ({error})") from error
     rows = rows.rename(columns=str.strip).map(str.strip)
     if missing := [name for name in COLUMNS if name not in rows]:

@@ -99,7 +99,7 @@ def prepared_of(table):
     """What nights of one's own were made of, and what was noted, a line for each kind: lines of text.
     table : of `prepare`"""
     lines, done = [], table[table.status != "failed"]
-    kinds = [re.sub(".*(?=[_.][^_]*$)", "*", name, count=1) for name in done.scoring]  # "*_events.tsv"
+    kinds = [re.sub(r".*?(?=(_[^_]*)?\.[^.]*$)", "*", name, count=1) for name in done.scoring]  # "*_events.tsv"
     kinds = done.channel + ", " + done.hz.map("{:g} Hz, ".format) + done.unit + ", scored in " + kinds
     notes = "note: " + done.notes[done.notes != ""].str.split(SEVERAL, regex=False).explode()
     told = done[["night"]].join(pd.concat([kinds, notes]).rename("line"))
