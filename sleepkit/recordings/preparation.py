@@ -12,13 +12,12 @@ import pandas as pd
 from sleepkit.epochs import EPOCH_SECONDS, STAGES, read_prepared
 from sleepkit.execution.paths import progress, written
 from sleepkit.recordings import quality
-from sleepkit.recordings.channel import microvolts_of, read_channel
+from sleepkit.recordings.channel import microvolts_of, read_channel, whole_epochs
 from sleepkit.recordings.dataset import find_nights
 from sleepkit.recordings.edf import open_edf
 from sleepkit.recordings.hypnogram import MOVEMENT, UNSCORED, read_hypnogram
 from sleepkit.recordings.layout import Layout, OwnNight, is_bids, own_nights
 from sleepkit.recordings.quality import amplitude_problem, bad_seconds
-from sleepkit.recordings.resampling import whole_epochs
 from sleepkit.recordings.start import shown
 
 RATE = 100  # Hz, of Sleep-EDF's EEG and EOG and of everything built on them

@@ -10,9 +10,8 @@ import pandas as pd
 from sleepkit.epochs import EPOCH_SECONDS, STAGES, read_prepared
 from sleepkit.evaluation.context import smooth
 from sleepkit.recordings import quality
-from sleepkit.recordings.channel import read_channel
+from sleepkit.recordings.channel import read_channel, whole_epochs
 from sleepkit.recordings.hypnogram import read_hypnogram
-from sleepkit.recordings.resampling import whole_epochs
 from sleepkit.scoring.model import Model, load_model
 
 UNSCORED = "?"  # in the column of stages; Sleep-EDF's "Sleep stage ?" in a hypnogram

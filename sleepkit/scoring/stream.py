@@ -8,8 +8,8 @@ import numpy as np
 
 from sleepkit.epochs import EPOCH_SECONDS, STAGES
 from sleepkit.evaluation.context import advance
+from sleepkit.recordings.channel import OFFSET
 from sleepkit.recordings.quality import bad_seconds, epochs_scored, windows_scored
-from sleepkit.recordings.resampling import OFFSET
 from sleepkit.scoring.model import Model
 from sleepkit.scoring.staging import UNSCORED
 
