@@ -50,9 +50,7 @@ def parser():
     add("--dataset", default="edf20", choices=("edf20", "edf78"), help="39 or 153 nights")
 
     add = command(prepare, "cut recordings and their hypnograms into labelled epochs, one .npz a night")
-    kinds = (
-        "Sleep-EDF's EDF pairs, prepared .npz nights, a data set in BIDS layout, or with --subject or --table any other"
-    )
+    kinds = "Sleep-EDF's EDF pairs, prepared .npz nights, BIDS, or with --subject or --table any other data set"
     add("source", help=f"folder of recordings: {kinds}")
     add("output", help="folder for the prepared nights")
     several = "of one's own nights also a derivation, and several, the first that is there being read: 'C4-M1, C3-M2'"
@@ -102,11 +100,9 @@ def parser():
     add = command(adapt, "fine-tune a network on a few scored nights of one's own, and measure it on people held out")
     add("model", help="network that a notebook saved, or the name of one of the package's, such as edf20_first5s_L7")
     add("nights", help="folder of prepared nights of four people or more (see prepare)")
-    add("output", help="folder for the adapted network and adapted.csv, what was measured")
+    add("folder", metavar="output", help="folder for the adapted network and adapted.csv, what was measured")
     add("--epochs", type=int, default=10, help="training epochs, at most")
     add("--device", default="cpu", help="where to train")
-    what = "stop after the training epoch in which they are over, to go on later (0: no limit)"
-    add("--max-minutes", type=float, default=0, help=what)
 
     add = command(release, "train a profile's network once more on everybody and write the weights of the package")
     add("profile", help="whose stage-1 and stage-2 notebooks have run with subjectwise folds")
@@ -230,10 +226,9 @@ def export(arguments):
 def adapt(arguments):
     from sleepkit.experiments import adapt as adapting
 
-    settings = _of(arguments, "epochs", "device", "max_minutes")
-    table = adapting.adapt(arguments.model, arguments.nights, arguments.output, **settings)
+    table = adapting.adapt(**_of(arguments, "model", "nights", "folder", "epochs", "device"))
     print(*adapting.described(table, arguments.model), sep="\n")
-    print(f"written: {arguments.output}/adapted.safetensors and .json for score --model, adapted.csv")
+    print(f"written: {arguments.folder}/adapted.safetensors and .json for score --model, adapted.csv")
 
 
 def release(arguments):

@@ -66,7 +66,7 @@ class EpochSet:
         x, fs, dataset, owner, columns = None, None, None, {}, []
         for name in names:
             night = read_prepared(found[name])
-            of, subject, number, place = _own_place(*night.own) if night.own else ("", *_place(name))
+            of, subject, number, place = _identity(name, night.own)
             if (dataset := of if dataset is None else dataset) != of:
                 both = " and ".join(one or "Sleep-EDF" for one in (dataset, of))
                 raise ValueError(f"{folder}: holds nights of {both}; name those of one data set")
@@ -139,16 +139,13 @@ def _own(night):
     return tuple(str(night[name].item()) for name in fields) if set(fields) <= set(night.files) else None
 
 
-def _own_place(dataset, subject, number):
-    """The identity of a night of one's own with the number its ids begin with: 48 bits of a hash, whoever else is there
-    (two of a million nights share them with a chance of 1 in 500)."""
-    digest = hashlib.sha256(f"{dataset}\0{subject}\0{number}".encode()).digest()
-    return dataset, subject, number, int.from_bytes(digest[:6], "big")
-
-
-def _place(name):
-    subject, number = parse_night(name)
-    return subject, number, subject * 10 + number
+def _identity(name, own):
+    """Data set, subject and night, and the number with which the night's ids begin: of one's own 48 bits of a hash,
+    whoever else is there (two of a million nights share them with a chance of 1 in 500)."""
+    if own is None:
+        subject, number = parse_night(name)
+        return "", subject, number, subject * 10 + number
+    return *own, int.from_bytes(hashlib.sha256("\0".join(own).encode()).digest()[:6], "big")
 
 
 def parse_night(name):

@@ -124,9 +124,8 @@ def find(profile, name):
 def gather(profile, file):
     """One kind of csv ("confusion.csv") of all notebooks that have it, as one data frame; None where none has."""
     own = sorted(path.name for path in paths.results(profile).glob("stage[12]_*"))  # of data sets of one's own
-    frames = [
-        frame for folder in dict.fromkeys([*FOLDERS, *own]) if (frame := find(profile, f"{folder}/{file}")) is not None
-    ]
+    found = [find(profile, f"{folder}/{file}") for folder in dict.fromkeys([*FOLDERS, *own])]
+    frames = [frame for frame in found if frame is not None]
     return pd.concat(frames, ignore_index=True).drop_duplicates(ignore_index=True) if frames else None
 
 

@@ -5,7 +5,6 @@ was adapted to others alone. What is written is adapted to all of them, so nobod
 """
 
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from sleepkit.evaluation.crossval import Plan, cross_validate, fold_probabilitie
 from sleepkit.evaluation.protocols import SUBJECTWISE, Fold, subject_folds
 from sleepkit.evaluation.training import TrainSettings
 from sleepkit.execution import paths
-from sleepkit.execution.checkpoint import Deadline, fingerprint
+from sleepkit.execution.checkpoint import fingerprint
 from sleepkit.metrics import confusion_differences, group_confusions, scores
 from sleepkit.network.saved import load_network, save_network
 from sleepkit.recordings.quality import signal_facts
@@ -38,24 +37,21 @@ class Windows(NamedTuple):
     epochs: EpochSet
     each: int  # windows of an epoch
 
-    def epochs_of(self, rows):
-        """Positions of the epochs whose windows, all of them, are at `rows`."""
+    def epochs_of(self, rows):  # positions of the epochs whose windows, all of them, are at `rows`
         return rows[:: self.each] // self.each
 
-    def voted(self, prob):
-        """(windows, 5) probabilities -> (epochs, 5), the mean over the windows of each."""
+    def voted(self, prob):  # (windows, 5) -> (epochs, 5), the mean over the windows of each
         return prob.reshape(-1, self.each, prob.shape[1]).mean(axis=1)
 
 
-def adapt(model, nights, folder, *, epochs=10, device="cpu", max_minutes=0):
+def adapt(model, nights, folder, *, epochs=10, device="cpu"):
     """Fine-tune a network on prepared nights and write adapted.safetensors, adapted.json and adapted.csv to a folder.
 
     model : path of a saved network, or the name of one of the package's ("edf20_first5s_L7")
     epochs : of training, at most; other people than those that train choose the one to keep
     Returns adapted.csv as a data frame, a row per context and metric: before, after, difference, low and high (95 %
     interval over people), subjects, n (epochs), seen (people of a name that trained the network). An interrupted
-    training is resumed. Raises ValueError where there are fewer than FEWEST people or the nights do not fit the
-    network, TimeOver."""
+    training is resumed. ValueError where there are fewer than FEWEST people or the nights do not fit the network."""
     path, folder = _saved(model), Path(folder)
     before = load_model(path)
     windows = _windows(before, nights)
@@ -67,11 +63,10 @@ def adapt(model, nights, folder, *, epochs=10, device="cpu", max_minutes=0):
     folds = tuple(subject_folds(windows.data.subject, min(FOLDS, len(people)), choosers))
     valid = np.isin(windows.data.subject, np.random.default_rng(0).choice(people, choosers, replace=False))
     everybody = Fold(len(folds), np.flatnonzero(~valid), *[np.flatnonzero(valid)] * 2)
-    plans = [_plan(path, before, windows, part, epochs, folder) for part in (folds, (everybody,))]
-    done, whole = cross_validate(plans, device, deadline=Deadline.after(max_minutes or None))
+    plans = [_plan(path, windows, part, epochs, folder) for part in (folds, (everybody,))]
+    done, whole = cross_validate(plans, device)
     table = _compared(before, windows, done)
-    facts = {"before": before, "table": table, "folds": len(folds), "people": len(people)}
-    _write(whole.networks[everybody.number], windows, everybody, folder / "adapted", **facts)
+    _write(whole, windows, folder / "adapted", before, table)
     return write_table(table, folder / "adapted.csv")
 
 
@@ -84,9 +79,8 @@ def described(table, before):
         lines.append(f"{CONTEXTS[row.context]}: {values}")
     last = table[table.metric == "acc"].iloc[-1]
     if last.seen:
-        lines.append(
-            f"{last.seen} of them bear names of people who trained {before}: if they are, all this is too good"
-        )
+        same = f"{last.seen} of their names are also those of people who trained {before}"
+        lines.append(f"{same}: if they are the same people, this is too good")
     if last.difference <= 0:
         lines.append(f"adapting did not help: keep {before}")
     elif last.low <= 0:
@@ -108,52 +102,44 @@ def _windows(model, nights):
     epochs = EpochSet.load(nights)
     n, length = epochs.x.shape
     if epochs.fs != model.fs or length % model.samples:
-        there = (
-            f"epochs of {length} samples at {epochs.fs:g} Hz, and {model.name} takes {model.samples} at {model.fs:g}"
-        )
-        raise ValueError(f"{nights}: {there}; prepare the nights at this rate, whole or as long (--rate, --seconds)")
+        there, takes = f"{length} samples at {epochs.fs:g} Hz", f"{model.samples} at {model.fs:g}"
+        cure = "prepare the nights at this rate, whole or as long (--rate, --seconds)"
+        raise ValueError(f"{nights}: epochs of {there}, and {model.name} takes {takes}; {cure}")
     each = length // model.samples
     repeated = (np.repeat(part, each) for part in (epochs.y, epochs.subject, epochs.night))
     data = EpochSet(epochs.x.reshape(n * each, model.samples), *repeated, np.arange(n * each), epochs.fs)
     return Windows(data, epochs, each)
 
 
-def _plan(path, model, windows, folds, epochs, folder):
+def _plan(path, windows, folds, epochs, folder):
     """The plan that adapts a saved network on these folds; a run's name depends on its weights."""
     net, weights = load_network(path)[0], np.fromfile(f"{path}.safetensors", np.uint8)
     key = NetworkKey(SUBJECTWISE.name, "own", "adapted", channels=net.channels, cells=len(net.cells))
     training, facts = TrainSettings(lr=LR, epochs=epochs, patience=epochs), {"weights": fingerprint(weights)}
-    start = partial(_network, path)
-    return Plan(key, windows.data, folds, start, training, Path(folder) / "folds", facts)
-
-
-def _network(path, fold):
-    return load_network(path)[0]
+    return Plan(key, windows.data, folds, lambda fold: load_network(path)[0], training, folder / "folds", facts)
 
 
 def _compared(before: Model, windows, done):
     """The table of `adapt`: both networks on everybody, the adapted ones on whom they have not seen."""
     epochs, each = windows.epochs, windows.each
-    every = np.ones((len(epochs), each), bool)
-    alone = {"before": before.vote(epochs.x.reshape(len(epochs), each, -1), every), "after": np.empty((len(epochs), 5))}
-    both = {"after": np.empty((len(epochs), 5))}
+    first = before.vote(epochs.x.reshape(len(epochs), each, -1), np.ones((len(epochs), each), bool))
+    after, smoothed = np.empty((2, *first.shape))
     for fold in done.folds:
         kept, test = fold_probabilities(done.networks[fold.number]), windows.epochs_of(fold.test)
-        alone["after"][test] = windows.voted(kept["prob"])
-        context = _context(windows, fold, kept)
-        both["after"][test] = smooth_nights(alone["after"][test], epochs.night[test], context)
-    staged = {"none": alone}
+        after[test] = windows.voted(kept["prob"])
+        smoothed[test] = smooth_nights(after[test], epochs.night[test], _context(windows, fold, kept))
+    staged = {"none": (first, after)}
     if before.context is not None:
-        staged["both"] = both | {"before": smooth_nights(alone["before"], epochs.night, before.context)}
+        staged["both"] = smooth_nights(first, epochs.night, before.context), smoothed
     known = before.facts.get("training", {})
     seen = len({*known.get("train", []), *known.get("valid", [])} & set(epochs.subject.tolist()))
     rows = []
-    for name, prob in staged.items():
-        sides = [group_confusions(epochs.y, prob[side].argmax(1), epochs.subject) for side in ("before", "after")]
-        first, second = (scores(matrices.sum(axis=0)) for matrices in sides)
-        for metric, found in confusion_differences(sides[1][None], sides[0][None], seed=0).items():
-            row = {"context": name, "metric": metric, "before": first[metric], "after": second[metric]}
-            row |= {"difference": found.mean, "low": found.low, "high": found.high, "subjects": len(sides[0])}
+    for name, pair in staged.items():
+        sides = [group_confusions(epochs.y, prob.argmax(axis=1), epochs.subject) for prob in pair]
+        pooled = [scores(matrices.sum(axis=0)) for matrices in sides]
+        for metric, (difference, low, high) in confusion_differences(sides[1][None], sides[0][None], seed=0).items():
+            row = {"context": name, "metric": metric, "before": pooled[0][metric], "after": pooled[1][metric]}
+            row |= {"difference": difference, "low": low, "high": high, "subjects": len(sides[0])}
             rows.append(row | {"n": len(epochs), "seen": seen})
     return pd.DataFrame(rows)
 
@@ -165,14 +151,14 @@ def _context(windows, fold, kept):
     return fit_powers(context, windows.voted(kept["valid_prob"]), epochs.y[valid], epochs.night[valid], WEIGHTS)
 
 
-def _write(network, windows, fold, path, *, before, table, folds, people):
+def _write(whole, windows, path, before, table):
     """Save the network that was adapted to everybody, with all that scoring wants to know about it."""
-    net, about = load_network(network)
-    data = f"{before.facts.get('data') or 'not on record'}; adapted to {len(windows.epochs)} epochs of {people} people"
-    after = table.pivot(index="context", columns="metric", values="after")
-    checked = {"data": f"the nights that {before.name} was adapted to", "protocol": SUBJECTWISE.name, "folds": folds}
-    checked |= {"n": len(windows.epochs)} | after.loc["none"].round(5).to_dict()
-    checked |= {"context": after.loc["both"].round(5).to_dict()} if "both" in after.index else {}
+    (fold,), (network,) = whole.folds, whole.networks.values()
+    (net, about), n = load_network(network), f"{len(windows.epochs)} epochs of {table.subjects.iloc[0]} people"
+    data = f"{before.facts.get('data') or 'not on record'}; adapted to {n}"
+    after = table.pivot(index="context", columns="metric", values="after").round(5).to_dict("index")
+    checked = {"data": f"what {before.name} was adapted to", "protocol": SUBJECTWISE.name, "folds": fold.number}
+    checked |= {"n": len(windows.epochs), **after["none"], "context": after.get("both")}
     facts = {name: about[name] for name in ("fs", "samples", "protocol", "normalisation")}
     facts |= {"data": data, "adapted_from": before.name, "cross_validation": checked}
     facts |= {"training": {side: who for side, who in fold.subjects(windows.data).items() if side != "test"}}

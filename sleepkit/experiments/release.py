@@ -77,11 +77,8 @@ def cross_validation(key, epochs, profile):
     """What cross-validation says of a network, mean over its seeds: a dict that json can hold."""
     rows = _rows(key, profile)
     pooled, seen = rows[rows.fold == "pooled"], bool(searched_on_all([key.label], _simulated(profile)))
-    facts = {
-        "data": spoken(epochs, profile, key.dataset),
-        "protocol": key.protocol,
-        "architecture_has_seen_test_subjects": seen,
-    }
+    facts = {"data": spoken(epochs, profile, key.dataset), "protocol": key.protocol}
+    facts["architecture_has_seen_test_subjects"] = seen
     facts |= {"folds": rows.fold.nunique() - 1, "seeds": pooled.seed.nunique(), "n": int(pooled.n.iloc[0])}
     means = pooled.groupby("context")[list(SCORES)].mean().round(5)
     return facts | means.loc["none"].to_dict() | {"context": means.loc["both"].to_dict()}

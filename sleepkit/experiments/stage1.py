@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sleepkit.epochs import EpochSet, own_identity, parse_night
+from sleepkit.epochs import EpochSet, parse_night
 from sleepkit.evaluation.crossval import Plan, cross_validate, share, shared
 from sleepkit.evaluation.protocols import PROTOCOLS, SUBJECTWISE, Fold, manifest
 from sleepkit.evaluation.scores import write_scores
@@ -24,7 +24,7 @@ from sleepkit.network.sleepnet import new_network
 from sleepkit.paper.published import published_genotype
 from sleepkit.pruning.data import removed_examples, sample_variances
 from sleepkit.recordings.sleep_edf import DATASETS, nights_of
-from sleepkit.results import NetworkKey, write_json, write_table
+from sleepkit.results import NetworkKey, read, write_json, write_table
 from sleepkit.search.bilevel import run_search, search_key
 from sleepkit.search.settings import SearchSettings
 
@@ -32,17 +32,16 @@ from sleepkit.search.settings import SearchSettings
 def load_epochs(run):
     """The prepared nights of the profile that belong to the run's data set and subjects, as an EpochSet."""
     folder = paths.runs(run.profile) / "nights"
-    own = {path.stem: own_identity(path) or ("", "", "") for path in sorted(folder.glob("[!.]*.npz"))}
     if run.dataset in DATASETS:
-        who = {night: parse_night(night)[0] for night in nights_of(run.dataset) if night in own and not own[night][0]}
-    else:
-        who = {night: subject for night, (dataset, subject, _) in own.items() if dataset == run.dataset}
-    wanted = {str(subject) for subject in run.subjects}  # of one's own subjects have texts as names
+        there = {path.stem for path in folder.glob("[!.]*.npz")}
+        who = {night: parse_night(night)[0] for night in nights_of(run.dataset) if night in there}
+    else:  # what the prepare notebook listed: others may lie there from earlier runs
+        listed = read(run.profile, "nights.csv")
+        who = listed[listed.dataset == run.dataset].set_index("night").subject.to_dict()
+    wanted = {str(subject) for subject in run.subjects}  # those of one's own nights are texts
     nights = [night for night, subject in who.items() if not wanted or str(subject) in wanted]
     if not nights:
         what = f"no prepared night of {run.dataset}, subjects {run.subjects or 'all'}"
-        there = Counter(dataset or "Sleep-EDF" for dataset, *_ in own.values()) or {"no nights": 0}
-        what += f" (there are {', '.join(f'{n} of {name}' if n else name for name, n in sorted(there.items()))})"
         raise ValueError(f"{folder}: {what}; run the prepare notebook of profile {run.profile} first")
     return EpochSet.load(folder, nights)
 

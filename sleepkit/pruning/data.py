@@ -71,14 +71,12 @@ def removed_examples(epochs, voe):
     """One removed sample per half and stage: the steadiest for training, the one that swings most for validation.
 
     voe : as `sample_variances` returns it
-    returns dict of arrays: id, stage, half, voe (k,), x (k, samples) µV in half precision, and fs, Hz; of a data set of
-    one's own also night (k,)
+    returns dict of arrays: id, stage, half, voe (k,), x (k, samples) µV in half precision, and fs, Hz
     """
     frame = pd.DataFrame(voe)[voe["removed"]]
     ranked = frame.assign(voe=frame["voe"].where(frame["half"] == "train", -frame["voe"]))
     rows = ranked.sort_values(["half", "y", "voe", "id"]).drop_duplicates(["half", "y"]).index.to_numpy()
     columns = {"id": voe["id"], "stage": np.array(STAGES)[voe["y"]], "half": voe["half"], "voe": voe["voe"]}
     place = pd.Series(np.arange(len(epochs)), epochs.id).loc[voe["id"][rows]]
-    place, own = place.to_numpy(), epochs.subject.dtype.kind == "U"  # ids of one's own nights do not say which
-    found = {name: values[rows] for name, values in columns.items()} | {"fs": epochs.fs}
-    return found | {"x": epochs.x[place].astype(np.float16)} | ({"night": epochs.night[place]} if own else {})
+    x = epochs.x[place.to_numpy()].astype(np.float16)
+    return {name: values[rows] for name, values in columns.items()} | {"fs": epochs.fs, "x": x}

@@ -1,5 +1,6 @@
 """Which files are a night of whom in a data set of one's own: a BIDS folder, patterns of file names, or a table."""
 
+import csv
 import glob
 import re
 from collections import Counter
@@ -12,10 +13,9 @@ from sleepkit.recordings.dataset import OwnNight, hypnogram_of, is_recording, re
 from sleepkit.recordings.sleep_edf import DATASETS
 
 BIDS_RECORDING = re.compile(r"((sub-[^_]+).*)_eeg\.(edf|bdf|vhdr|set)", re.IGNORECASE)  # sub-01[_ses-1]..._eeg.edf
+BIDS_SCORINGS = ("_hypnogram.tsv", "_stages.tsv", "_events.tsv")  # of several the first that is there
 COLUMNS = ("recording", "hypnogram", "subject")  # of a table; night is a fourth that may be missing
-WHO = (
-    "who is who decides what is held out: subject is a regular expression of the part that names the person, 'S(\\d+)'"
-)
+WHO = "who is who decides what is held out: say as subject which part of a path names the person, such as 'S(\\d+)'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +42,10 @@ class Layout:
         if not 32 <= self.rate <= 10_000:
             raise ValueError(f"rate={self.rate}: expected 32 to 10,000 Hz")
         try:
-            re.compile(self.subject)
-        except re.error as error:
-            raise ValueError(f"subject={self.subject!r} is no regular expression ({error}): {WHO}") from error
-        try:
-            self.hypnograms.format(stem="")
-        except (LookupError, ValueError) as error:
-            raise ValueError(f"hypnograms={self.hypnograms!r}: {{stem}} is all that is filled in ({error})") from error
+            re.compile(self.subject), self.hypnograms.format(stem="")
+        except (re.error, LookupError, ValueError) as error:
+            given = f"subject={self.subject!r}, hypnograms={self.hypnograms!r}: no regular expression, or no pattern"
+            raise ValueError(f"{given} ({error}); of a pattern {{stem}} is all that is filled in") from error
 
 
 def require_own(dataset):
@@ -86,19 +83,18 @@ def _night(row, dataset):
     """(recording, hypnogram or why there is none, subject, number) -> OwnNight."""
     recording, hypnogram, subject, number = row
     # Prepared files of several people lie in one folder: the name begins with the person's.
-    name = number if re.match(re.escape(subject) + "[^A-Za-z0-9]", number) else f"{subject}_{number}"
-    name, files = re.sub(r"[^\w.-]+", "-", name).strip(".-"), (recording,)
-    if missing := [path for path in (recording, hypnogram) if isinstance(path, Path) and not path.is_file()]:
-        return OwnNight(name, subject, number, dataset, files, f"{missing[0]}: no such file; correct the table")
+    name = number if re.match(re.escape(subject) + "($|[^A-Za-z0-9])", number) else f"{subject}_{number}"
+    night = OwnNight(re.sub(r"[^\w.-]+", "-", name).strip(".-"), subject, number, dataset, (recording, hypnogram))
     if isinstance(hypnogram, str):
-        return OwnNight(name, subject, number, dataset, files, f"{recording}: {hypnogram}")
-    return OwnNight(name, subject, number, dataset, (recording, hypnogram))
+        return night._replace(files=(recording,), problem=f"{recording}: {hypnogram}")
+    missing = next((path for path in night.files if not path.is_file()), None)
+    return night._replace(problem=f"{missing}: no such file; correct the table") if missing else night
 
 
 def _from_table(folder, table):
     try:
         rows = pd.read_csv(table, sep=None, engine="python", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, pd.errors.ParserError) as error:
+    except (ValueError, csv.Error) as error:
         raise ValueError(f"{table}: not a table of columns {', '.join(COLUMNS)} ({error})") from error
     rows = rows.rename(columns=str.strip).map(str.strip)
     if missing := [name for name in COLUMNS if name not in rows]:
@@ -107,12 +103,9 @@ def _from_table(folder, table):
     if rows.empty or empty.any():
         where = f"row {empty.idxmax() + 2} has an empty field" if len(rows) else "it has no row"
         raise ValueError(f"{table}: {where}; every night has a {', a '.join(COLUMNS)}")
-    if "night" not in rows:
-        rows["night"] = ""
-    return [
-        (folder / row.recording, folder / row.hypnogram, row.subject, row.night or Path(row.recording).stem)
-        for row in rows.itertuples()
-    ]
+    nights = rows["night"] if "night" in rows else [""] * len(rows)
+    named = zip(*(rows[name] for name in COLUMNS), nights, strict=True)
+    return [(folder / path, folder / scoring, who, night or Path(path).stem) for path, scoring, who, night in named]
 
 
 def _from_bids(folder, layout):
@@ -120,7 +113,9 @@ def _from_bids(folder, layout):
     for path in sorted(path for person in folder.glob("sub-*") for path in person.rglob("*") if path.is_file()):
         match = BIDS_RECORDING.fullmatch(path.name)
         if match and (not layout.recordings or path.match(layout.recordings)):
-            rows.append((path, _hypnogram(path, layout), match[2], match[1]))
+            beside = (path.with_name(match[1] + ending) for ending in BIDS_SCORINGS if not layout.hypnograms)
+            scoring = next(filter(Path.is_file, beside), None) or _hypnogram(path, layout)
+            rows.append((path, scoring, match[2], match[1]))
     if not rows:
         pattern = layout.recordings or "sub-*_eeg.edf, .bdf, .vhdr or .set"
         raise ValueError(f"{folder}: in BIDS layout, but without a recording {pattern}")
@@ -148,7 +143,7 @@ def _hypnogram(recording, layout):
         try:
             return (
                 hypnogram_of(recording, recording.parent)
-                or "no hypnogram of its name beside it; say where hypnograms are"
+                or "no hypnogram of its name beside it; say where (hypnograms)"
             )
         except ValueError as error:  # several
             return str(error)

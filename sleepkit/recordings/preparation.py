@@ -98,12 +98,11 @@ def prepared_of(table):
     """What nights of one's own were made of, and what was noted, a line for each kind: lines of text.
     table : of `prepare`"""
     lines, done = [], table[table.status != "failed"]
-    kinds = [re.sub(".*(?=[_.][^_]*$)", "*", name) for name in done.scoring]  # "*_events.tsv"
+    kinds = [re.sub(r".*?(?=(_[^_]*)?\.[^.]*$)", "*", name, count=1) for name in done.scoring]  # "*_events.tsv"
     kinds = done.channel + ", " + done.hz.map("{:g} Hz, ".format) + done.unit + ", scored in " + kinds
     notes = "note: " + done.notes[done.notes != ""].str.split(SEVERAL, regex=False).explode()
-    for line, nights in (
-        done.night.to_frame().join(pd.concat([kinds, notes]).rename("line")).groupby("line", sort=False)
-    ):
+    told = done[["night"]].join(pd.concat([kinds, notes]).rename("line"))
+    for line, nights in told.groupby("line", sort=False):
         which = ", ".join(nights.night[:SHOWN]) + ", ..." * (len(nights) > SHOWN)
         lines.append(f"{line} ({len(nights)} nights: {which})")
     return lines

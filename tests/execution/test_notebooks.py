@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import sys
 
 import nbformat

@@ -128,6 +128,16 @@ def test_this_runs_networks_stand_beside_the_published_ones():
     assert column["sd over folds of ACC, %", ""] == pytest.approx(acc.std(axis=1, ddof=1).mean())
 
 
+def test_of_a_data_set_of_ones_own_nothing_is_published():
+    rows, (classes, sizes) = crossval(), companions()
+    rows, classes, sizes = (
+        with_parts(frame.assign(genotype=frame.genotype.str.replace("edf20", "lab")))
+        for frame in (rows, classes, sizes)
+    )
+    table = tables.table_stage("lab", True, rows, classes, sizes)
+    assert list(table.columns[2:]) == ["this run, lab-searched, L = 5, C = 4, 50 % pruned, subjectwise"]
+
+
 def test_what_stage_2_trained_again_whole_stands_with_stage_2():
     again = {"genotype": "edf20-searched-distilled"}
     runs = [pd.concat([frame, frame[frame.pruned == 0].assign(**again)]) for frame in (crossval(), *companions())]

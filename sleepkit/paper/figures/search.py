@@ -209,9 +209,8 @@ def draw_examples(axes, examples):
             for row in np.flatnonzero(of_stage & (examples["half"] == half)):
                 ax.plot(seconds, examples["x"][row].astype(float), color=STAGE_COLOURS[stage], linewidth=0.6)
                 night, number = divmod(int(examples["id"][row]), IDS_PER_NIGHT)
-                place = f"subject {night // 10}, night {night % 10}, epoch {number}"
-                if "night" in examples:  # of a data set of one's own
-                    place = f"{examples['night'][row]}, epoch {number}"
+                who = f"subject {night // 10}, night {night % 10}, " if night < 10_000 else ""  # one's own: a hash
+                place = f"{who}epoch {number}"
                 ax.set_title(f"{place}; VoE {examples['voe'][row]:.1e}", **style.FACTS)
             if not ax.lines:
                 style.say_empty(ax, "none removed", "#777777")
