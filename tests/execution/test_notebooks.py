@@ -11,7 +11,7 @@ import papermill
 import pytest
 from golden import golden
 
-from sleepkit.execution import notebooks, paths
+from sleepkit.execution import notebooks, paths, record
 
 # papermill, zmq and the kernels warn about each other; warnings as errors are for our own code
 pytestmark = pytest.mark.filterwarnings("default")
@@ -286,8 +286,14 @@ def test_every_profile_is_accepted(path):
     notebooks.check_parameters(path.stem, chosen, notebooks.default_parameters(path.stem))
 
 
-def test_a_small_run_through_papermill(tmp_path, monkeypatch):
-    """With the parameters of a profile, and one more."""
+def test_a_small_run_through_papermill(tmp_path, monkeypatch, capsys):
+    """With the parameters of a profile, others, and a name for these: what it says is told on the way."""
     monkeypatch.setenv("SLEEPKIT_RUNS", str(tmp_path / "runs"))
-    shown = outputs(notebooks.run("prepare", profile="smoke", parameters={"hours": 0.6, "subjects": [0, 20]}))
-    assert (tmp_path / "runs" / "smoke" / "nights").is_dir() and "2 nights" in shown
+    parameters = {"hours": 0.6, "subjects": [0, 20], "profile": "small-test"}
+    shutil.rmtree(paths.results("small-test"), ignore_errors=True)
+    shown = outputs(notebooks.run("prepare", profile="smoke", parameters=parameters))
+    assert (tmp_path / "runs" / "small-test" / "nights").is_dir() and "2 nights" in shown
+    line = "Profile small-test: results go to results/small-test.\n"
+    assert line in shown and f"prepare: {line}" in capsys.readouterr().out
+    assert record.read("small-test", "prepare")["parameters"]["hours"] == 0.6
+    shutil.rmtree(paths.results("small-test"))
