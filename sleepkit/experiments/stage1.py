@@ -85,7 +85,8 @@ def train_networks(epochs, found, *, search, training, networks, run):
         how = replace(training, lr=networks.lr_of(cells), select_by=PROTOCOLS[name].select_by)
         plans.append(full_plan(key, data[name], folds[name], choices[origin], how, run.work(run.stage1)))
     done = cross_validate(plans, **run.places())
-    list_networks(done, run.work(run.stage1), search=asdict(search), made_with=record.hash_of(run.profile, run.stage1))
+    facts = {"search": asdict(search), "made_with": record.hash_of(run.profile, run.notebook)}
+    list_networks(done, run.work(run.stage1), **facts)
     rows = write_scores(done, run.results(run.stage1))
     if not networks.nested:
         return rows
