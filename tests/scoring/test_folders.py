@@ -71,7 +71,6 @@ def test_a_hypnogram_bears_its_recordings_name(tmp_path, recording, hypnogram):
         ("night1.edf", "night1_channels.tsv"),
         ("night1.edf", "my night1-Hypnogram.edf"),
         ("SC4001E0-PSG.edf", "SC4002EC-Hypnogram.edf"),
-        ("SC4001E0-PSG.edf", "SC4001.edf"),
     ],
 )
 def test_other_names_are_others(tmp_path, recording, other):
