@@ -16,7 +16,7 @@ HYPNOGRAMS = (".edf", ".csv", ".tsv", ".txt", ".xml", ".annot", ".eannot")
 # What stands at the end of a name beside what a recording and its hypnogram share, the plainest first.
 RECORDING_ENDS = re.compile(r"[-_ ](psg|raw|eeg)$", re.IGNORECASE)
 HYPNOGRAM_ENDS = ("hyp|hypnogram", "stages?|staging|scor(e|es|ed|ing)", "events|annot(ations?)?|labels|nsrr|profusion")
-HYPNOGRAM_ENDS = [re.compile(f"[-_ ](sleep[-_ ]?)?({ends})$", re.IGNORECASE) for ends in HYPNOGRAM_ENDS]
+HYPNOGRAM_ENDS = [re.compile(f"([-_ ]sleep)?[-_ ](sleep)?({ends})$", re.IGNORECASE) for ends in HYPNOGRAM_ENDS]
 SLEEP_EDF = re.compile(r"S[CT][47]\d{3}[A-Z][A-Z0-9]", re.IGNORECASE)
 SCORED_HERE = (b"onset,stage,W,N1,N2,N3,REM", b"scored by sleepkit")
 # Of FIF: second and later files of one recording, as MNE and as BIDS name them, and what holds no recording.
@@ -106,11 +106,14 @@ def hypnogram_of(path, folder):
     with; of several that fit, the most plainly named counts. ValueError where that leaves more than one."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: expected the folder of the hypnograms, because the recordings are a folder, too")
-    name, ranked = _shared_name(path.stem, RECORDING_ENDS), {}
+    name, ranked = _shared_name(RECORDING_ENDS.sub("", path.stem)), {}
     for other in _files(folder, HYPNOGRAMS):
-        rank = next((i for i, ends in enumerate(HYPNOGRAM_ENDS) if ends.search(other.stem)), len(HYPNOGRAM_ENDS))
-        ends = HYPNOGRAM_ENDS[rank] if rank < len(HYPNOGRAM_ENDS) else None
-        if _shared_name(other.stem, ends) == name and not (ends is None and _no_hypnogram(other)):
+        found = ((i, ends.search(other.stem)) for i, ends in enumerate(HYPNOGRAM_ENDS))
+        rank, match = next((one for one in found if one[1]), (len(HYPNOGRAM_ENDS), None))
+        cuts = (
+            {match.start(), match.end(1)} - {-1} if match else {None}
+        )  # with and without _sleep, which may be either's
+        if name in {_shared_name(other.stem[:cut]) for cut in cuts} and (match or not _no_hypnogram(other)):
             ranked.setdefault(rank, []).append(other)
     found = ranked[min(ranked)] if ranked else [None]
     if len(found) > 1:
@@ -119,9 +122,8 @@ def hypnogram_of(path, folder):
     return found[0]
 
 
-def _shared_name(stem, ends):
+def _shared_name(name):
     """What the names of a recording and of its hypnogram have in common; of Sleep-EDF's it is six characters."""
-    name = ends.sub("", stem) if ends else stem
     return (name[:6] if SLEEP_EDF.fullmatch(name) else name).casefold()
 
 

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypnogram_files import WRITERS
-from recording_files import brain, save_tiny, write_recording
+from recording_files import brain, reheaded, save_tiny, write_recording
 
 from sleepkit.epochs import STAGES
-from sleepkit.recordings.edf import MAGIC
+from sleepkit.recordings.edf import MAGIC, open_edf
 from sleepkit.recordings.quality import PLAUSIBLE
+from sleepkit.recordings.start import shown
 from sleepkit.scoring import load_model, score
 
 SHORT, LONG = 600, 20_000
@@ -32,6 +33,8 @@ NASTY = (
     b"-1", b"0", b"1", b"99999999", b"1e9", b"-1e9", b"1e-9", b"nan", b"inf", b"", b" ", b"1_0", b"0x10", b"1,5", b"+3",
     b"\xff" * 8, b"\x00" * 8, b"EDF+D", b"EDF+C", b"BDF+D", b"EDF Annotations", b"uV", b"mV", b"V", b"%d",
     b"2147483648", b"-32769", b"3.5", b"1000000", b"00.00.00", b"31.02.99", b"99.99.99", b"01.01.85", b"23.59.59",
+    b"Startdate X", b"Startdate 30-FEB-1989", b"Startdate 24-APR-2089", b"24.04.yy", b"\xc2\xb5V",
+    b"+600\x14\x14", b"-1e300\x14\x14",
 )  # fmt: skip
 ODD = (
     *NASTY, b"\n", b"\t", b",", b";", b'"', b"<", b"&b;", b"#", b"...", b"e:3", b"0+", b"24:00:00", b"1970-01-01",
@@ -53,6 +56,11 @@ def seeds(folder):
         "edf+d": write_recording(folder / "c.edf", {CHANNEL: eeg}, 100, onsets=gapped),
         "128 hz": write_recording(folder / "d.edf", {CHANNEL: brain(95, 128) / 1000}, 128, unit="mV", physical=1),
     }
+    late = write_recording(folder / "e.edf", {CHANNEL: eeg}, 100, onsets=30.5 + np.arange(95))
+    made["late edf+c"] = reheaded(late, recording="Startdate 24-APR-1989 X X X", plus="EDF+C")
+    early = np.arange(95) * 0.999
+    early[60:] -= 3600
+    made["early edf+d"] = write_recording(folder / "f.edf", {CHANNEL: eeg}, 100, onsets=early)
     made |= {f"hypnogram {kind}": write(folder / f"{kind}.txt", STAGED) for kind, write in WRITERS.items()}
     return {name: path.read_bytes() for name, path in made.items()}
 
@@ -145,6 +153,7 @@ def check(found, expected, harmless):
     # What cannot be EEG by its amplitude is refused; windows of a network differ a little from those it is taken from.
     assert PLAUSIBLE[0] / 2 <= np.median(x.std(axis=1)) <= 2 * PLAUSIBLE[1] if len(x) else found.notes
     assert found.night.start is None or isinstance(found.night.start, (datetime.datetime, datetime.time))
+    assert found.night.start == open_edf(found.path).start and shown(found.night.start)
     if harmless:
         assert frame.equals(expected.epochs)
 
@@ -229,7 +238,7 @@ def told(total):
 def test_damaged_files(tmp_path):
     total = fuzz(SHORT, tmp_path)
     assert sum(total.values()) == SHORT
-    for name in ("edf", "bdf", "edf+d", "128 hz"):
+    for name in ("edf", "bdf", "edf+d", "late edf+c", "early edf+d", "128 hz"):
         assert total[name, "scored"] and total[name, "refused"], told(total)
     hypnograms = [(end, count) for (name, end), count in total.items() if name.startswith("hypnogram")]
     assert {end for end, _ in hypnograms} == {"scored", "refused"} and sum(n for _, n in hypnograms) == SHORT // 2

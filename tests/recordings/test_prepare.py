@@ -13,7 +13,7 @@ from edf_files import CHANNEL, NOISE, RECORDED, write_pair, write_psg
 from sleepkit.bench.prepare import run as bench
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.recordings import nights_of, prepare
-from sleepkit.recordings.preparation import keep
+from sleepkit.recordings.preparation import keep, open_channel
 from sleepkit.recordings.sleep_edf import PUBLISHED
 
 
@@ -72,10 +72,12 @@ def test_gap_in_the_hypnogram_is_unscored_and_incomplete_epoch_is_left_out(tmp_p
 
 @pytest.mark.parametrize("unit, factor", [("uV", 1), ("mV", 1e3), ("V", 1e6)])
 def test_units(tmp_path, unit, factor):
-    write_pair(tmp_path, unit=unit)
-    assert prepare(tmp_path, tmp_path / "out").status.tolist() == ["written"]
-    x = load(tmp_path / "out" / "SC4001E0.npz")["x"]
-    assert 180 * factor < x.max() < 192 * factor
+    """The same numbers in another unit are another amplitude: 100 mV are no EEG, and nothing is written."""
+    psg, _ = write_pair(tmp_path, unit=unit)
+    assert open_channel(psg, CHANNEL)[2] == factor
+    row = prepare(tmp_path, tmp_path / "out").iloc[0]
+    assert row.status == ("written" if factor == 1 else "failed") and ("amplitude" in row.problem) == (factor > 1)
+    assert (tmp_path / "out" / "SC4001E0.npz").exists() == (factor == 1)
 
 
 # real input
@@ -135,7 +137,7 @@ def test_seconds_from_edf_and_from_prepared_nights_agree(tmp_path):
 
 def peer(folder, name="SC4001E0", **changes):
     folder.mkdir(exist_ok=True)
-    x = np.random.default_rng(0).standard_normal((6, 500, 1)).astype(np.float32)
+    x = 20 * np.random.default_rng(0).standard_normal((6, 500, 1)).astype(np.float32)
     night = dict(x=x, y=np.array([0, 1, 2, 3, 4, 0], np.int32), fs=100.0, ch_label=CHANNEL) | changes
     np.savez(folder / f"{name}.npz", **{key: value for key, value in night.items() if value is not None})
     return folder / f"{name}.npz"
