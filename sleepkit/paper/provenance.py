@@ -96,7 +96,7 @@ def _runs(profile, item):
 
 def _networks(profile, item, runs, own=None):
     """The rows of crossval.csv behind an item: of "all" networks, of "stage 1" or "stage 2", the "first" (with the
-    seeds of the data frame `own` where it has its own) or its first "fold", its "family" or the "shallowest" of that."""
+    seeds of the data frame `own` if it has any) or its first "fold", its "family" or the "shallowest" of that."""
     rows = None if item.networks == "none" else gather(profile, "crossval.csv")
     if rows is None:
         return pd.DataFrame(columns=NETWORK)

@@ -141,7 +141,7 @@ def test_published_numbers_alone_are_called_so(toy):
     pruned = pd.read_csv(toy.with_name("stage1_edf20") / "crossval.csv").query("seed == 4").assign(pruned=0.5)
     results.write_table(pruned, toy / "crossval.csv")
     assert provenance("toy", "tab04").endswith(
-        f"search seed 42; subjectwise folds, training seed 4. {LABEL}edf20-published."
+        f"epochs of 5 s; subjectwise folds, training seed 4. {LABEL}edf20-published."
     )
     assert "training seed 3, 4" in provenance("toy", "tab03")
     (toy.with_name("stage1_edf20") / "settings.json").unlink()

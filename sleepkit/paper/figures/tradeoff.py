@@ -55,8 +55,8 @@ def draw_points(ax, points, column, unit):
     for x, row in zip(sizes, points.itertuples(), strict=True):
         ax.plot(x, row.acc, **_look(row))
         ax.annotate(row.number, (x, row.acc), (4, 0), textcoords="offset points", va="center", fontsize=7)
-    ax.set(xscale="log", axisbelow=True)
-    ax.margins(x=0.15, y=0.12)
+    ax.set(xscale="log", axisbelow=True, xlim=(sizes.min() / 2.5, sizes.max() * 2.5))
+    ax.margins(y=0.12)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,g}"))
     ax.xaxis.set_minor_formatter(NullFormatter())
