@@ -29,8 +29,8 @@ class Item:
     function: Callable  # a `plot_...` that returns a figure or a `table_...` that returns a data frame
     data: Callable  # of a profile: the arguments of `function` but for the note, or None without results
     own: str = ""  # result file that names the seeds, test epochs or processor, where they are not those of all
-    supplement: Callable = None  # a `plot_...` that draws what a figure has no room for, from the same data
     remarks: Callable = lambda profile, table: []  # sentences for the foot of a table
+    supplement: Callable = None  # a `plot_...` that draws what a figure has no room for, from the same data
 
     @property
     def is_figure(self):

@@ -469,10 +469,12 @@ def test_a_profile_without_results_has_every_item_that_published_numbers_allow(p
     assert (paths.figures("paper") / "overview.png").stat().st_size <= 400e3
 
 
-def test_table_10_says_what_its_contexts_are():
+def test_tables_say_what_their_rows_are():
     assert all(f"{context}, " in tables.CONTEXT_NOTE for context in set(CONTEXTS) - {"none"})
     drawn = items.item("tab10").stem("first5s-cpu").with_suffix(".md")
     assert tables.CONTEXT_NOTE in drawn.read_text(encoding="utf-8")
+    for key, remark in (("tab03", tables.STAGE_NOTE), ("tab08", "Fold 0, whose test subjects the searches")):
+        assert remark in items.item(key).stem("first5s-cpu").with_suffix(".md").read_text(encoding="utf-8")
 
 
 def test_the_sweep_names_the_seeds_of_its_own(tmp_path, monkeypatch):
@@ -502,6 +504,7 @@ def test_every_item_has_a_number_a_slug_and_a_title_of_its_own():
     for entry in items.ITEMS:
         assert entry.function.__name__.startswith("plot_" if entry.is_figure else "table_") and entry.function.__doc__
         assert set(entry.datasets) <= {"edf20", "edf78"} and entry.notebook in NAMES
+    assert [entry.key for entry in items.ITEMS if entry.supplement] == ["fig09", "fig10"]
 
 
 @pytest.mark.parametrize(
