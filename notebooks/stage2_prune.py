@@ -90,8 +90,8 @@ note = f"This run: profile {profile}, network of fold {fold}, ratio {ratio:g}, b
 figures.plot_importance(scores, note)
 
 # %% [markdown]
-# Kept filters lie further up and to the right, but not strictly: a channel is judged by the mean over *all* filters tied to it, and
-# each layer is scaled by itself.
+# Filters that stay lie higher than those that are removed, but not strictly above the threshold of their layer: a channel is judged by
+# the mean over *all* filters tied to it, and each layer is scaled by itself.
 #
 # ## Prune and fine-tune
 #
@@ -148,7 +148,8 @@ swept = sweep_ratios(networks, sweep, pruning, run)
 print(f"{len(swept)} rows: {swept.method.nunique()} methods, ratios {sorted(swept.ratio.unique().tolist())}")
 
 # %% tags=["nbval-ignore-output"]
-figures.plot_sweep(swept, note) if len(swept) else swept
+tested = f"This run: profile {profile}, test subjects of the folds {sweep_folds or 'of all subjects'}, every seed."
+figures.plot_sweep(swept, tested) if len(swept) else swept
 
 # %% [markdown]
 # **The masks of the released code** are multiplied into the weights once, before training. Nothing holds the zeros: the gradient of a
@@ -186,7 +187,7 @@ as_table(tables.table_ablation(table_8))
 
 # %% tags=["nbval-ignore-output"]
 calibration = calibrate(networks, run)
-figures.plot_calibration(calibration, note)
+figures.plot_calibration(calibration, f"This run: profile {profile}, test epochs of all folds, seed {networks[0].key.seed}.")
 
 # %% [markdown]
 # And an answer costs: on one thread of this processor, with PyTorch, with onnxruntime, and with 8-bit integers, at 5 s and at 30 s.
@@ -196,7 +197,7 @@ figures.plot_calibration(calibration, note)
 
 # %% tags=["nbval-ignore-output"]
 cost = inference_cost(networks, run, cost_repeats)
-figures.plot_latency(cost, note)
+figures.plot_latency(cost, f"This run: profile {profile}, network of fold {fold}, one thread of {cost.processor[0]}.")
 
 # %% tags=["nbval-ignore-output"]
 as_table(tables.table_cost(cost))

@@ -7,7 +7,7 @@ from sleepkit.epochs import parse_night
 from sleepkit.evaluation.calibration import expected_calibration_error, fit_temperature, reliability, temper
 from sleepkit.evaluation.crossval import fold_probabilities
 from sleepkit.evaluation.protocols import SUBJECTWISE
-from sleepkit.experiments.cost import measure_cost
+from sleepkit.experiments.cost import measure_cost, processor
 from sleepkit.experiments.stage2 import NONE_SUBJECTWISE, first_family, load_pruned
 from sleepkit.metrics import CELLS, confusion_differences
 from sleepkit.paper.published import published
@@ -158,4 +158,5 @@ def _first_pair(networks, run):
 def inference_cost(networks, run, repeats=200):
     """`measure_cost` of the first network's first fold, full and pruned; also written as cost.csv."""
     first = {name: next(iter(network.networks.values())) for name, network in _first_pair(networks, run).items()}
-    return write_table(measure_cost(first, repeats=repeats), run.results(run.stage2) / "cost.csv")
+    cost = measure_cost(first, repeats=repeats).assign(processor=processor())
+    return write_table(cost, run.results(run.stage2) / "cost.csv")

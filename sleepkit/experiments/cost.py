@@ -1,5 +1,7 @@
 """What a network costs: parameters and multiply-accumulates, file size, latency, memory, start-up."""
 
+import platform
+import re
 import tempfile
 import time
 import timeit
@@ -50,6 +52,13 @@ def measure_cost(networks, samples=(500, 3000), repeats=200):
     frame = pd.DataFrame(rows)[COLUMNS["cost.csv"]]
     frame.attrs["processor_share"] = share
     return frame
+
+
+def processor():
+    """The name of this machine's processor; where Linux does not tell it, its kind."""
+    known = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.+)", known.read_text(), re.MULTILINE) if known.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _files(name, path, folder):

@@ -25,6 +25,8 @@ def show(key, run):
         return Markdown(f"**{key}** is missing: `{command(profile, entry.notebook)}` makes its results.")
     if entry.is_figure:
         saved = figures.save(drawn, entry.stem(profile))
+        if rest := entry.rest:
+            saved += figures.save(rest.draw(profile, provenance(profile, rest)), rest.stem(profile))
         drawn = Image(saved[0].read_bytes(), format="png")
     else:
         remarks = entry.remarks(profile, drawn)
@@ -41,7 +43,7 @@ def preview(key, run):
     if dataset in tables.DATASETS or entry.is_figure:
         drawn = entry.draw(profile, provenance(profile, entry))
         return drawn if entry.is_figure else as_table(drawn)
-    found = (gather(profile, f"{name}.csv") for name in ("crossval", "per_class", "parameters"))
+    found = (gather(profile, f"{name}.csv") for name in ("crossval", "confusion", "confusion_by_night", "parameters"))
     return as_table(tables.table_stage(dataset, entry.networks == "stage 2", *found))
 
 

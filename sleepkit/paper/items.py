@@ -1,7 +1,7 @@
 """The 28 numbered tables and figures of the paper: what each is drawn from and by what, and whose numbers it has."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from sleepkit.execution import paths
@@ -25,11 +25,12 @@ class Item:
     title: str  # in words
     notebook: str  # the one that computes its numbers
     datasets: tuple  # whose recordings it shows; () where it shows nobody's
-    networks: str  # those of "all", of "stage 1" or "stage 2", the "first", the searches' "own", or "none": the search
+    networks: str  # which, of those that provenance knows
     function: Callable  # a `plot_...` that returns a figure or a `table_...` that returns a data frame
     data: Callable  # of a profile: the arguments of `function` but for the note, or None without results
-    seeds: str = ""  # result file that names the seeds, where they are not those of crossval.csv
+    own: str = ""  # result file that names the seeds, test epochs or processor, where they are not those of all
     remarks: Callable = lambda profile, table: []  # sentences for the foot of a table
+    supplement: Callable = None  # a `plot_...` that draws what a figure has no room for, from the same data
 
     @property
     def is_figure(self):
@@ -46,7 +47,14 @@ class Item:
 
     def files(self, profile):
         endings = ("png", "svg") if self.is_figure else ("csv", "md", "tex")
-        return [self.stem(profile).with_suffix(f".{ending}") for ending in endings]
+        stems = [one.stem(profile) for one in (self, self.rest) if one]
+        return [stem.with_suffix(f".{ending}") for stem in stems for ending in endings]
+
+    @property
+    def rest(self):
+        """The supplement as an item of its own, or None."""
+        own = {"slug": f"{self.slug}_supplement", "networks": "all", "function": self.supplement, "supplement": None}
+        return self.supplement and replace(self, **own)
 
 
 def item(key):
@@ -108,11 +116,12 @@ ITEMS = (
     Item("fig08", "removed_epochs", "What data pruning removes", STAGE1, EDF20, "none",
          figures.plot_removed, _needs(STAGE1, "voe.npz", "examples.npz")),
     *(Item(key, f"{dataset}_confusion", f"Confusion matrices, {tables.DATASETS[dataset]}", STAGE2, (dataset,),
-           "all", figures.plot_confusion, _gathered(["confusion"], [dataset]))
+           "shallowest", figures.plot_confusion, _gathered(["confusion"], [dataset]),
+           supplement=figures.plot_confusions)
       for key, dataset in zip(("fig09", "fig10"), BOTH, strict=True)),
-    Item("fig11", "training_curves", "Training curves per fold", STAGE2, BOTH, "all", figures.plot_training,
+    Item("fig11", "training_curves", "Training curves of the folds", STAGE2, BOTH, "family", figures.plot_training,
          lambda profile: (gather(profile, "training_curves.csv"), published("training_curves"))),
-    Item("fig12", "importance", "Importance of the filters per layer", STAGE2, EDF20, "first",
+    Item("fig12", "importance", "Importance of the filters per layer", STAGE2, EDF20, "fold",
          figures.plot_importance, _needs(STAGE2, "filters.csv")),
     Item("fig13", "pruning_ratio", "Accuracy against pruning ratio", STAGE2, EDF20, "first",
          figures.plot_sweep, _needs(STAGE2, "sweep.csv"), f"{STAGE2}/sweep.csv"),
@@ -122,24 +131,27 @@ ITEMS = (
          figures.plot_night, _needs(STAGE1, "predictions.npz")),
     Item("fig16", "calibration", "Reliability before and after pruning and temperature scaling", STAGE2,
          EDF20, "first", figures.plot_calibration, _needs(STAGE2, "calibration.csv")),
-    Item("fig17", "latency", "Latency and size on one CPU thread", STAGE2, EDF20, "first",
-         figures.plot_latency, _needs(STAGE2, "cost.csv")),
+    Item("fig17", "latency", "Latency and size on one CPU thread", STAGE2, EDF20, "fold",
+         figures.plot_latency, _needs(STAGE2, "cost.csv"), f"{STAGE2}/cost.csv"),
     Item("tab01", "epochs", "Epochs per stage before and after data pruning", "prepare", BOTH, "none",
          tables.table_epochs, _epochs),
     Item("tab02", "settings", "Search space and hyper-parameters", STAGE1, BOTH, "none",
          tables.table_settings, _settings),
     *(Item(f"tab0{number}", f"{dataset}_stage{stage}", f"{tables.DATASETS[dataset]}, stage {stage}",
            STAGE2 if stage == 2 else f"stage1_{dataset}", (dataset,), f"stage {stage}",
-           tables.table_stage, _gathered(["crossval", "per_class", "parameters"], [dataset, stage == 2]))
+           tables.table_stage, _gathered(("crossval", "confusion", "confusion_by_night", "parameters"),
+                                         [dataset, stage == 2]),
+           remarks=lambda profile, table: [tables.STAGE_NOTE])
       for number, (dataset, stage) in enumerate(product(BOTH, (1, 2)), start=3)),
     Item("tab07", "state_of_the_art", "Comparison with the state of the art", STAGE2, BOTH, "all",
          tables.table_state_of_the_art, _gathered(SIZES)),
     Item("tab08", "ablation", "Ablation", STAGE2, EDF20, "own",
          tables.table_ablation, _needs(STAGE2, "ablation.csv"), f"{STAGE2}/ablation.csv",
          lambda profile, table: [tables.ablation_note(read(profile, f"{STAGE2}/ablation.json"))]),
-    Item("tab09", "cost", "Inference cost", STAGE2, EDF20, "first", tables.table_cost, _needs(STAGE2, "cost.csv")),
+    Item("tab09", "cost", "Inference cost", STAGE2, EDF20, "fold", tables.table_cost, _needs(STAGE2, "cost.csv"),
+         f"{STAGE2}/cost.csv"),
     Item("tab10", "protocols", "Protocols and context", STAGE2, EDF20, "all",
-         tables.table_protocols, _gathered(["crossval"], after=["edf20"]), remarks=_protocol_remarks),
+         tables.table_protocols, _gathered(SIZES, after=["edf20"]), remarks=_protocol_remarks),
     Item("tab11", "departures", "Departures: paper, released code, companion", "figures", (), "none",
          tables.table_departures, _gathered(())),
 )

@@ -29,6 +29,14 @@ def seen_by_search(genotypes, simulated):
     return f"Architecture has seen the test subjects: {', '.join(seen)}." if seen else ""
 
 
+def first_family(rows):
+    """Those rows of crossval.csv or a companion that are of the first subject-wise network (of the first one, where
+    none is), each epoch for itself, with all its depths and seeds, full and pruned by importance."""
+    plain = rows[(rows.context == "none") & (rows.variant == "")]
+    plain = plain[plain.protocol == SUBJECTWISE.name] if (plain.protocol == SUBJECTWISE.name).any() else plain
+    return plain.merge(plain.head(1)[["protocol", "genotype", "channels"]])
+
+
 def provenance(profile, item):
     """The line at the foot of an item, with a warning where results are of two runs; empty where nobody's are shown."""
     if not item.datasets:
@@ -41,14 +49,15 @@ def provenance(profile, item):
 def _of_run(profile, item):
     runs, simulated = _runs(profile, item), find(profile, "preparation.json")["simulated"]
     text = f"This run: profile {profile}, {'simulated' if simulated else 'Sleep-EDF'} nights"
-    own = find(profile, item.seeds) if item.seeds else None
+    own = find(profile, item.own) if item.own else None
+    networks = _networks(profile, item, runs, own)
     for dataset, run in runs.items():
         text += f"; EDF-{dataset[3:]}: " if len(runs) > 1 else ", "
-        text += f"{run['n_subjects']} subjects, {run['n_epochs']:,} epochs of {run['seconds']:g} s"
-        text += f"; search seed {run['seed']}" if item.networks != "own" else ""
+        text += _data(profile, item, run, networks, own)
+        searched = item.networks == "none" or (networks.origin != "published").any()
+        text += f"; search seed {run['seed']}" if searched and item.networks != "own" else ""
     if item.networks == "own":
         return text + (f"; subjectwise, search and training seed {_listed(own.seed)}." if own is not None else ".")
-    networks = _networks(profile, item, runs, own)
     if networks.empty:
         return f"{text}."
     protocols = " and ".join(sorted(networks.protocol.unique()))
@@ -56,6 +65,25 @@ def _of_run(profile, item):
     some = " (not all for every network)" if of_network.min() < networks.seed.nunique() else ""
     text = f"{text}; {protocols} folds, training seed {_listed(networks.seed)}{some}."
     return f"{text} {seen_by_search(networks[networks.protocol == SUBJECTWISE.name].genotype, simulated)}".rstrip()
+
+
+def _data(profile, item, run, networks, own):
+    """Whose epochs an item shows, in words: all, those of one fold's test subjects, or those behind one network."""
+    length = f"epochs of {run['seconds']:g} s"
+    if item.networks == "fold":
+        text = f"the network of fold {networks.fold.iloc[0]}, trained on {length}"
+        return (
+            text
+            if own is None
+            else f"{text}; one thread of {own.get('processor', ['a processor that was not recorded'])[0]}"
+        )
+    if own is None or own.n.iloc[0] == run["n_epochs"]:
+        return f"{run['n_subjects']} subjects, {run['n_epochs']:,} {length}"
+    rows, n = gather(profile, "crossval.csv"), own.n.iloc[0]
+    folds = rows[(rows.n == n) & (rows.protocol == SUBJECTWISE.name)].fold.unique()
+    sides = find(profile, f"stage1_{run['dataset']}/folds.json") or {}
+    whose = [f"fold {fold} alone, test subjects: {len(sides[fold]['test'])}, " for fold in folds if fold in sides]
+    return f"{whose[0] if len(whose) == 1 else ''}{n:,} {length}"
 
 
 def _runs(profile, item):
@@ -67,7 +95,8 @@ def _runs(profile, item):
 
 
 def _networks(profile, item, runs, own=None):
-    """The rows of crossval.csv behind an item, with the seeds of the data frame `own` where it has its own."""
+    """The rows of crossval.csv behind an item: of "all" networks, of "stage 1" or "stage 2", the "first" (with the
+    seeds of the data frame `own` if it has any) or its first "fold", its "family" or the "shallowest" of that."""
     rows = None if item.networks == "none" else gather(profile, "crossval.csv")
     if rows is None:
         return pd.DataFrame(columns=NETWORK)
@@ -76,8 +105,13 @@ def _networks(profile, item, runs, own=None):
         return rows[of_stage_2(rows) == (item.networks == "stage 2")]
     if item.networks == "all":
         return rows
+    if item.networks in ("family", "shallowest"):
+        families = [first_family(rows[rows.dataset == dataset]) for dataset in runs]
+        return pd.concat(rows[(rows.cells == rows.cells.iloc[0]) | (item.networks == "family")] for rows in families)
     first = rows[rows.protocol == SUBJECTWISE.name].head(1)
-    return first if own is None else first.drop(columns="seed").merge(own[["seed"]].drop_duplicates(), how="cross")
+    if own is None or "seed" not in own:
+        return first
+    return first.drop(columns="seed").merge(own[["seed"]].drop_duplicates(), how="cross")
 
 
 def _listed(seeds):

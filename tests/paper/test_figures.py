@@ -20,12 +20,14 @@ from sleepkit.evaluation.scores import CONTEXTS
 from sleepkit.execution import paths
 from sleepkit.execution.notebooks import NAMES
 from sleepkit.genotype import OPERATION_NAMES, Genotype
+from sleepkit.metrics import per_class
 from sleepkit.paper import display, figures, items, show, tables
 from sleepkit.paper.display import write_index
 from sleepkit.paper.figures import (
     overview,
     plot_cells,
     plot_confusion,
+    plot_confusions,
     plot_framework,
     plot_night,
     plot_overview,
@@ -189,47 +191,60 @@ def test_search_without_a_run_shows_the_published_curves_alone():
 # --- figures 9 and 10
 
 
-@pytest.mark.parametrize("dataset, pairs", [("edf20", 0), ("edf20", 1), ("edf78", 3)])
-def test_confusion_shows_every_matrix_with_counts_and_row_percentages(dataset, pairs):
-    several = itertools.product((7, 9, 11)[:pairs], (0.0, 0.5), ("none", "both"), (0, 1))
+@pytest.mark.parametrize(("dataset", "depths"), [("edf20", ()), ("edf20", (3, 9)), ("edf78", (7,))])
+def test_confusion_shows_the_first_network_full_and_pruned_with_f1(dataset, depths):
+    several = itertools.product(depths, (0.0, 0.5), ("none", "both"), (0, 1))
     networks = [("subjectwise", f"{dataset}-searched", 8, *network) for network in several]
-    figure = plot_confusion(dataset, confusion_rows(networks) if pairs else None, NOTE)
+    others = [("epochwise", f"{dataset}-searched", 8, 3, 0.0, "none", 0)]
+    others += [("subjectwise", f"{dataset}-searched-distilled", 8, 3, 0.5, "none", 0)]
+    figure = plot_confusion(dataset, confusion_rows(others + networks) if depths else None, NOTE)
     words = assert_readable(figure)
-    assert len(figure.axes) == 6 + 2 * pairs
+    *matrices, f1 = figure.axes
+    assert len(matrices) == (4 if depths else 2)
     first = published_confusion(f"{dataset}_L7_full")
-    texts = [text.get_text() for text in figure.axes[0].texts]
-    assert texts == [f"{n:,}\n{100 * n / row.sum():.1f}" for row in first for n in row]
-    for ax in figure.axes[6:]:
-        assert ax.texts[1].get_text().startswith("194\n"), "two seeds add up; rows with context stay out"
-    assert any("Published" in word for word in words)
-    assert any(word == f"This run · {dataset}-searched · subjectwise, seeds 0, 1" for word in words) == (pairs > 0)
+    assert [text.get_text() for text in matrices[0].texts] == [
+        f"{n:,}\n{100 * n / row.sum():.1f}" for row in first for n in row
+    ]
+    for ax in matrices[2:]:
+        assert ax.texts[1].get_text().startswith("194\n"), (
+            "two seeds add up; context, variants, other protocols stay out"
+        )
+    dots = {line.get_label(): line.get_xdata().tolist() for line in f1.lines if not line.get_label().startswith("_")}
+    names = ["published, full", "published, pruned"] + ["this run, full", "this run, pruned"] * bool(depths)
+    assert list(dots) == names
+    assert dots["published, full"] == pytest.approx((100 * per_class(first).f1).tolist())
+    if depths:
+        known = f"This run, L = {depths[0]} · {dataset}-searched · subjectwise, sum of seeds 0, 1"
+        assert known in words
+        assert dots["this run, pruned"] == pytest.approx((100 * per_class(np.arange(25).reshape(5, 5)).f1).tolist())
+
+
+def test_confusion_of_a_run_without_stage_2_has_its_full_network():
+    figure = plot_confusion("edf20", confusion_rows([("subjectwise", "edf20-searched", 8, 7, 0.0, "none", 0)]), NOTE)
+    assert_readable(figure)
+    assert len(figure.axes) == 4 and len(figure.axes[-1].lines) == 3
+
+
+def test_the_supplement_shows_the_matrix_of_every_network():
+    networks = [
+        ("subjectwise", "edf20-searched", 8, 7, pruned, "none", seed) for pruned in (0.0, 0.5) for seed in (0, 1)
+    ]
+    networks += [("epochwise", "edf20-searched-distilled", 8, 7, 0.5, "none", 1)]
+    networks += [("subjectwise", "edf20-searched", 8, 7, 0.0, "both", 0)]
+    figure = plot_confusions("edf20", confusion_rows(networks), NOTE)
+    titles = [ax.get_title(loc="left").splitlines() for ax in figure.axes]
+    assert len(titles) == 6 + 3 and titles[5][:3] == ["Published", "epochwise", "Stage 2, pruned, L = 11"]
+    assert titles[7][:3] == ["edf20-searched", "subjectwise, sum of seeds 0, 1", "L = 7, C = 8, 50 % pruned"]
+    assert titles[8][:3] == ["edf20-searched-distilled", "epochwise, seed 1", "L = 7, C = 8, 50 % pruned"]
+    assert figure.axes[7].texts[1].get_text().startswith("194\n") and figure.axes[8].texts[1].get_text().startswith(
+        "97\n"
+    )
+    assert_readable(plot_confusions("edf78", None, NOTE))
 
 
 def test_several_seeds_add_up():
     rows = confusion_rows([("subjectwise", "edf20-searched", 8, 7, 0.0, "none", seed) for seed in (0, 1)])
     assert matrix_of(rows).tolist() == (2 * 97 * np.arange(25).reshape(5, 5)).tolist()
-
-
-@pytest.mark.parametrize(
-    ("networks", "seeds"),
-    [
-        ([(7, 0.0, 0), (7, 0.0, 1), (9, 0.0, 0)], "L = 7: seeds 0, 1; L = 9: seed 0"),
-        ([(7, 0.0, 1), (7, 0.5, 1), (7, 0.5, 2)], "L = 7, full: seed 1; L = 7, pruned: seeds 1, 2"),
-        ([(7, 0.0, 1), (7, 0.5, 1), (9, 0.0, 1)], "seed 1"),
-    ],
-)
-def test_confusion_names_the_seeds_of_every_depth_and_stage(networks, seeds):
-    rows = [("subjectwise", "edf20-searched", 8, cells, pruned, "none", seed) for cells, pruned, seed in networks]
-    words = assert_readable(plot_confusion("edf20", confusion_rows(rows)))
-    assert f"This run · edf20-searched · subjectwise, {seeds}" in words
-
-
-def test_confusion_of_what_stage_2_trained_again_whole_says_so():
-    keys = ("subjectwise", "edf20-searched-distilled", 8, 7)
-    rows = confusion_rows([(*keys, 0.0, "none", 1), (*keys, 0.5, "none", 1)])
-    words = " ".join(assert_readable(plot_confusion("edf20", rows)))
-    assert "Stage 2, not pruned, L = 7" in words and "Stage 2 (−50 %), L = 7" in words
-    assert words.count("Stage 1, full") == 3, "the published ones"
 
 
 # --- figure 15
@@ -256,6 +271,16 @@ def test_night_goes_from_wake_at_the_top_to_n3_and_marks_rem():
     assert expert.get_xlim()[1] == pytest.approx(270 * 30 / 3600), "hours"
     assert len(density.collections) == 2 * len(STAGES) and density.get_ylim() == (0, 1)
     assert "h" in density.get_xlabel()
+
+
+def test_the_night_shown_is_the_one_of_median_agreement():
+    night = predictions()
+    nights = np.repeat(["SC4001E0", "SC4002E0", "SC4011E0"], 80)
+    wrong = np.concatenate([np.arange(2), 80 + np.arange(9), 160 + np.arange(5)])  # 2, 9 and 5 of 80
+    night["prob_context"][wrong] = np.roll(night["prob_context"][wrong], 1, axis=1)
+    figure = plot_night(night | {"night": nights}, note=NOTE)
+    assert "a  Expert, night SC4011E0" in assert_readable(figure)
+    assert figure.get_supxlabel().startswith("Agreement of c with the expert: the median of 3 nights. Data")
 
 
 def test_night_that_is_not_there():
@@ -397,6 +422,7 @@ def test_the_overview_shows_every_figure_once_under_its_title(profile, monkeypat
     ((title, pictures),) = captions
     figure = sheet(title, pictures)
     words = " ".join(assert_readable(figure)).replace("\n", " ")
+    assert "…" not in words, "no title is cut"
     assert [ax.get_label() for ax in figure.axes] == list(titles) and "paper" in words
     for ax in figure.axes:
         assert titles[ax.get_label()] in words
@@ -438,15 +464,17 @@ def test_a_profile_without_results_has_every_item_that_published_numbers_allow(p
     assert capsys.readouterr().out.count("fig14_cost_accuracy.png") == 1
     for key in (key for key in WITHOUT_A_RUN if key.startswith("fig")):
         assert_readable(saved[key])
-        png, svg = (file.read_bytes() for file in items.item(key).files("paper"))
+        png, svg, *_ = (file.read_bytes() for file in items.item(key).files("paper"))
         assert shown[key].data == png and len(png) <= 200e3 and len(svg) <= 300e3
     assert (paths.figures("paper") / "overview.png").stat().st_size <= 400e3
 
 
-def test_table_10_says_what_its_contexts_are():
+def test_tables_say_what_their_rows_are():
     assert all(f"{context}, " in tables.CONTEXT_NOTE for context in set(CONTEXTS) - {"none"})
     drawn = items.item("tab10").stem("first5s-cpu").with_suffix(".md")
     assert tables.CONTEXT_NOTE in drawn.read_text(encoding="utf-8")
+    for key, remark in (("tab03", tables.STAGE_NOTE), ("tab08", "Fold 0, whose test subjects the searches")):
+        assert remark in items.item(key).stem("first5s-cpu").with_suffix(".md").read_text(encoding="utf-8")
 
 
 def test_the_sweep_names_the_seeds_of_its_own(tmp_path, monkeypatch):
@@ -460,7 +488,10 @@ def test_the_sweep_names_the_seeds_of_its_own(tmp_path, monkeypatch):
         return items.item(key).draw("first5s-cpu", provenance("first5s-cpu", items.item(key)))
 
     said = {key: " ".join(drawn(key).get_supxlabel().split()) for key in ("fig13", "fig14")}
-    assert "; subjectwise folds, training seed 0, 1. " in said["fig13"]
+    assert (
+        "nights, fold 0 alone, test subjects: 2, 3,874 epochs of 5 s; subjectwise folds, training seed 0, 1. "
+        in (said["fig13"])
+    )
     everywhere = pd.read_csv(tmp_path / "results" / "stage1_edf20" / "crossval.csv").seed
     assert set(everywhere) > {0, 1}
     seeds = ", ".join(map(str, sorted(set(everywhere))))
@@ -473,6 +504,7 @@ def test_every_item_has_a_number_a_slug_and_a_title_of_its_own():
     for entry in items.ITEMS:
         assert entry.function.__name__.startswith("plot_" if entry.is_figure else "table_") and entry.function.__doc__
         assert set(entry.datasets) <= {"edf20", "edf78"} and entry.notebook in NAMES
+    assert [entry.key for entry in items.ITEMS if entry.supplement] == ["fig09", "fig10"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,14 @@ from figure_checks import NOTE, assert_readable
 from sleepkit.evaluation.calibration import expected_calibration_error, fit_temperature, reliability, temper
 from sleepkit.network.size import count_macs
 from sleepkit.network.sleepnet import SleepNet
-from sleepkit.paper.figures import plot_calibration, plot_latency, plot_sweep, plot_tradeoff, plot_training
+from sleepkit.paper.figures import (
+    plot_calibration,
+    plot_importance,
+    plot_latency,
+    plot_sweep,
+    plot_tradeoff,
+    plot_training,
+)
 from sleepkit.paper.figures.pruning import LOOKS
 from sleepkit.paper.figures.tradeoff import protocol_kind
 from sleepkit.paper.published import FULL_MACS, baselines, published, published_genotype
@@ -30,43 +37,77 @@ def curves(folds, depths=(3,), context="none"):
     return with_parts(pd.concat(frames, ignore_index=True))
 
 
-@pytest.mark.parametrize("found, rows", [(None, 2), (curves(2, (3, 7, 9)), 4), (curves(20), 4)])
-def test_training_has_a_line_per_fold_and_side(found, rows):
-    figure = plot_training(found, published("training_curves"), NOTE)
+@pytest.mark.parametrize("found, depths", [(None, ()), (curves(2, (3, 7, 9)), (3, 7, 9)), (curves(20), (3,))])
+def test_training_has_medians_by_depth_and_a_band(found, depths):
+    table = published("training_curves")
+    figure = plot_training(found, table, NOTE)
     words = assert_readable(figure)
-    panels = np.array(figure.axes).reshape(rows, 4)
-    for i, dataset in enumerate(("edf20", "edf78")):
-        for j, model in enumerate(("full", "pruned")):  # noqa: B007  the query reads it
-            mine = published("training_curves").query("dataset == @dataset and model == @model")
-            folds = mine.groupby(["layers", "fold"])
-            loss, accuracy = panels[:2, 2 * i + j]
-            assert len(accuracy.lines) == folds.ngroups == 15 and len(loss.lines) == 30
-            lasts = sorted(100 * fold.val_acc.iloc[-1] for _, fold in folds)
-            assert sorted(line.get_ydata()[-1] for line in accuracy.lines) == pytest.approx(lasts)
-            if found is not None:
-                runs = found[(found.genotype == f"{dataset}-searched") & (found.pruned == (0.5 if j else 0))]
-                loss, accuracy = panels[2:, 2 * i + j]
-                assert len(accuracy.lines) == runs.groupby(["cells", "fold"]).ngroups
-                assert sum(len(line.get_xdata()) for line in accuracy.lines) == len(runs)
-                assert len(loss.lines) == 2 * len(accuracy.lines)
+    upper, lower = np.array(figure.axes[:8]).reshape(2, 4), np.array(figure.axes[8:]).reshape(-1, 4)
+    assert len(lower) == 2 * bool(depths), "no panel without a run"
+    mine = table.query("dataset == 'edf20' and model == 'full' and layers == 7")
+    by_epoch = mine.pivot(index="epoch", columns="fold", values="val_acc").query("index <= 10")
+    line = upper[1, 0].lines[0]
+    assert (100 * by_epoch.median(axis=1)).tolist() == pytest.approx(line.get_ydata()[:10].tolist())
+    trained = mine.groupby("epoch").size()
+    assert line.get_xdata().max() == trained[trained >= 2.5].index.max(), "as long as half of the folds are trained"
+    for panels, n in ((upper, 3), (lower, len(depths))):
+        for loss, accuracy in panels.T if len(panels) else ():
+            assert (len(loss.lines), len(accuracy.lines)) == (2 * n, n)
+            assert len(loss.collections) == len(accuracy.collections) == 1, "the band of the held-out side"
+    if found is not None:
+        rows = found[(found.genotype == "edf20-searched") & (found.pruned == 0) & (found.cells == depths[0])]
+        assert lower[1, 0].lines[0].get_ydata()[0] == pytest.approx(100 * rows[rows.epoch == 1].valid_acc.median())
     assert {"L = 7", "L = 9", "L = 11", "training side", "held-out side"} <= set(words)
-    assert any("This run, held out: validation subjects (subjectwise)" in word for word in words) == (found is not None)
+    said = "b  This run, edf20-searched, subjectwise and edf78-searched, subjectwise, held out: validation subjects"
+    assert (said in words) == (found is not None)
 
 
-@pytest.mark.parametrize("way", ["-distilled", "-ensemble"])
-def test_training_leaves_networks_with_another_loss_out(way):
+@pytest.mark.parametrize(
+    "other", [{"genotype": "edf20-searched-distilled"}, {"protocol": "epochwise"}, {"context": "both"}]
+)
+def test_training_shows_the_first_network_alone(other):
     found = curves(2)
-    others = found[found.pruned > 0].assign(genotype=lambda rows: rows.genotype + way)
-    both = with_parts(pd.concat([found, others], ignore_index=True))
-    figures = [plot_training(frame, published("training_curves")) for frame in (found, both)]
-    assert len({sum(len(ax.lines) for ax in figure.axes) for figure in figures}) == 1
-    assert ["not shown" in figure.get_supxlabel() for figure in figures] == [False, True]
+    both = with_parts(pd.concat([found, found.assign(valid_acc=0.0, **other)], ignore_index=True))
+    lines = [
+        [
+            line.get_ydata().tolist()
+            for ax in plot_training(frame, published("training_curves")).axes
+            for line in ax.lines
+        ]
+        for frame in (found, both)
+    ]
+    assert lines[0] == lines[1]
 
 
-def test_training_leaves_an_empty_stage_empty():
+def test_training_has_no_panel_for_a_stage_that_was_not_trained():
     found = curves(3)
-    figure = plot_training(found[found.pruned == 0], published("training_curves"), NOTE)
-    assert assert_readable(figure).count("no network") == 4
+    figure = plot_training(found[(found.pruned == 0) & (found.dataset == "edf20")], published("training_curves"), NOTE)
+    assert_readable(figure)
+    assert len(figure.axes) == 8 + 2
+
+
+# --- figure 12
+
+
+def test_importance_shows_every_filter_beside_its_layers_threshold():
+    random = np.random.default_rng(4)
+    layers = ["stem.0", "cells.0.operations.0.pointwise", "cells.0.operations.0.depthwise", "cells.1.preprocess0.1"]
+    frame = pd.DataFrame({"layer": np.repeat(layers, 8), "importance": random.random(32)})
+    frame["kept"] = frame.importance > frame.groupby("layer").importance.transform("median")
+    frame.loc[frame.layer == "stem.0", "kept"] = False  # a layer may lose all its filters
+    figure = plot_importance(frame, NOTE)
+    words = assert_readable(figure)
+    assert {"stem", "cell 0", "cell 1", "removed", "stays", "threshold of the layer"} <= set(words)
+    full, depthwise = figure.axes
+    gone, kept, thresholds, _ = full.collections
+    rows = frame[~frame.layer.str.endswith("depthwise")]
+    assert kept.get_offsets()[:, 1].tolist() == rows.importance[rows.kept].tolist()
+    assert gone.get_offsets()[:, 1].tolist() == rows.importance[~rows.kept].tolist()
+    assert set(np.round(np.mod(gone.get_offsets()[:, 0], 1), 3)) == {0.8}, "to the left of those that stay"
+    heights = [segment[0, 1] for segment in thresholds.get_segments()]
+    medians = rows.groupby("layer", sort=False).importance.median().tolist()
+    assert heights[1:] == pytest.approx(medians[1:]) and heights[0] == rows.importance[:8].max()
+    assert "4 of 8 depthwise filters stay, in 1 layers" in depthwise.get_title(loc="left")
 
 
 # --- figure 13
@@ -129,66 +170,42 @@ def networks():
 def test_tradeoff_shows_every_network_whose_size_is_known(crossval, parameters):
     figure = plot_tradeoff(crossval, parameters, NOTE)
     words = assert_readable(figure)
-    known_methods = baselines()
-    for line, dataset in zip(np.array(figure.axes).reshape(2, 3), ("edf20", "edf78"), strict=True):
-        others = known_methods[known_methods.dataset.str.startswith(dataset)]
-        mine = 0 if crossval is None else 4  # two protocols, full and pruned; seeds are averaged, context stays out
+    for line, dataset in zip(np.array(figure.axes[:6]).reshape(2, 3), ("edf20", "edf78"), strict=True):  # noqa: B007
+        others = baselines().query("dataset == @dataset")
         for ax, column in zip(line[:2], ("params", "mmacs"), strict=True):
             known = others[others[column].notna() & others.acc.notna()]
-            marks = [bars[0] for bars in ax.containers]
-            assert len(marks) == len(known) + 6 + mine
-            assert len(ax.texts) == len(known)
+            assert len(ax.lines) == len(known) + 6, "the published networks and the others whose size is known"
             unit = 1e3 if column == "params" else 1
-            at = {(round(mark.get_xdata()[0], 3), round(mark.get_ydata()[0], 2)) for mark in marks}
+            at = {(round(mark.get_xdata()[0], 3), round(mark.get_ydata()[0], 2)) for mark in ax.lines}
             assert {(round(row[column] / unit, 3), round(row.acc, 2)) for _, row in known.iterrows()} <= at
-            fills = [mark.get_fillstyle() for mark in marks[-mine:]] if mine else []
-            assert fills.count("full") == fills.count("none") == mine / 2, "protocols are told apart"
         assert len(line[2].lines) == len(others), "the list names every baseline"
     assert {"parameters, thousands", "MACs per epoch, millions", "accuracy, %"} <= set(words)
     assert ("this run" in words) == (crossval is not None)
+    assert len(figure.axes) == 6 + 2 * (crossval is not None)
+    for ax in figure.axes[6:]:
+        marks = [bars[0] for bars in ax.containers]
+        fills = [mark.get_fillstyle() for mark in marks]
+        assert len(marks) == 4, "two protocols, full and pruned; seeds are averaged, context stays out"
+        assert fills.count("full") == fills.count("none") == 2, "protocols are told apart"
+        assert marks[0].get_xdata()[0] == pytest.approx(71) and marks[-1].get_xdata()[0] == pytest.approx(66)
+        names = ["searched, L = 7"] * 2 + ["searched, L = 7, 50 % pruned"] * 2
+        assert [label.get_text() for label in ax.get_yticklabels()] == names
+        assert [text.get_text() for text in ax.texts[:2]] == ["60,000", "10.0"]
 
 
-def test_tradeoff_names_what_has_the_size_of_another_network():
-    frames = []
-    for frame, better in zip(networks(), ({"acc": 0.75}, {}), strict=True):
-        others = frame[frame.pruned > 0].assign(genotype=frame.genotype + "-distilled", **better)
-        frames.append(pd.concat([frame, others, frame.assign(genotype=frame.genotype + "-scratch")]))
-    crossval, parameters = with_parts(frames[0]), frames[1]
-    apart = crossval[crossval.protocol == "subjectwise"]
-    words = assert_readable(plot_tradeoff(apart, parameters, NOTE))
-    assert words.count("distilled") == 4  # data sets times quantities
-    assert words.count("scratch") == 8  # and full and pruned
-    assert "searched" not in words  # as all are
-    known = [frame.assign(genotype=frame.genotype.str.replace("searched", "published")) for frame in networks()]
-    crossval, parameters = (pd.concat([frame, more]) for frame, more in zip(networks(), known, strict=True))
-    assert (
-        assert_readable(plot_tradeoff(with_parts(crossval), parameters, NOTE)).count("searched") == 16
-    )  # two protocols
-
-
-@pytest.mark.parametrize("distilled", [0.7360, 0.7304], ids=["better", "level"])
-def test_tradeoff_puts_words_of_one_size_above_one_another(distilled):
-    """Also where the word of a somewhat smaller network stands below them."""
+def test_tradeoff_names_variants_and_shows_the_peer_on_the_same_epochs_alone():
     crossval, parameters = networks()
-    full = crossval[(crossval.protocol == "subjectwise") & (crossval.pruned == 0)]
-    ways = (("", 0.73, 1), ("-distilled", distilled, 1), ("-scratch", 0.7365, 1), ("nested", 0.7314, 0.77))
-
-    def label(genotype, way):
-        return genotype.str.replace("searched", way) if way == "nested" else genotype + way
-
-    same = with_parts(pd.concat([full.assign(genotype=label(full.genotype, way), acc=acc) for way, acc, _ in ways]))
-    sizes = []
-    for way, _, share in ways:
-        smaller = {name: parameters[name] * share for name in ("params", "macs")}
-        sizes.append(parameters.assign(genotype=label(parameters.genotype, way), **smaller))
-    words = assert_readable(plot_tradeoff(same, pd.concat(sizes), NOTE))
-    for word in ("scratch", "distilled", "nested"):
-        assert words.count(word) == 4, "data sets times quantities"
+    others = [frame.assign(genotype=frame.genotype + "-distilled") for frame in (crossval, parameters)]
+    crossval, parameters = (pd.concat(pair) for pair in zip((crossval, parameters), others, strict=True))
+    for n, peers in ((900, 0), (42_308, 1)):
+        words = assert_readable(plot_tradeoff(with_parts(crossval.assign(n=n)), parameters, NOTE))
+        assert words.count("searched, L = 7, 50 % pruned, distilled") == 4, "data sets times protocols"
+        assert words.count("AttnSleep at 5 s") == peers and words.count("not stated") == 2 * peers
 
 
 def test_tradeoff_of_the_real_nights_can_be_read():
     crossval, parameters = (gather("first5s-cpu", f"{name}.csv") for name in ("crossval", "parameters"))
-    assert "nested" in assert_readable(plot_tradeoff(crossval, parameters, NOTE))
+    assert "nested, L = 7" in assert_readable(plot_tradeoff(crossval, parameters, NOTE))
 
 
 def test_every_baseline_protocol_has_its_kind():
@@ -231,10 +248,13 @@ def test_calibration_draws_every_bin_before_and_after():
     upper, lower = np.array(figure.axes).reshape(2, 4)
     for ax, count, (network, scaled) in zip(upper, lower, panels, strict=True):
         rows = frame[(frame.network == network) & (frame.temperature_scaled == scaled)]
-        filled = rows[rows.n > 0]
-        assert len(rows) == 15 and [bar.get_height() for bar in ax.patches] == pytest.approx(filled.accuracy.tolist())
-        _, dots = ax.lines
-        assert dots.get_xdata().tolist() == filled.confidence.tolist()
+        assert len(rows) == 15
+        few = (rows.n < 0.01 * rows.n.sum()).to_numpy()
+        filled = pd.concat([rows[(rows.n > 0) & ~few], rows[(rows.n > 0) & few]])
+        assert [bar.get_height() for bar in ax.patches] == pytest.approx(filled.accuracy.tolist())
+        faint = [bar.get_alpha() < 0.2 for bar in ax.patches]
+        assert faint == (filled.n < 0.01 * rows.n.sum()).tolist(), "bins of few epochs are faint"
+        assert [x for dots in ax.lines[1:] for x in dots.get_xdata()] == filled.confidence.tolist()
         assert sum(bar.get_height() for bar in count.patches) == pytest.approx(1)
         assert f", ECE {100 * rows.ece.iloc[0]:.1f} %" in ax.get_title(loc="left") and not ax.texts, "bars are covered"
         assert (f"T = {rows.temperature.iloc[0]:.2f}" in ax.get_title(loc="left")) == bool(scaled)
@@ -256,18 +276,20 @@ def test_latency_has_a_bar_per_network_runtime_and_length(runtimes, lengths):
     frame = pd.DataFrame(rows, columns=COLUMNS["cost.csv"])
     figure = plot_latency(frame, NOTE)
     words = assert_readable(figure)
-    panels = np.array(figure.axes).reshape(len(lengths), 3)
-    for line, length in zip(panels, lengths, strict=True):
-        mine = frame[frame.samples == length]
-        for ax, column, unit in zip(line, ("median_ms", "file_bytes", "peak_mb"), (1, 1000, 1), strict=True):
-            assert sorted(bar.get_width() for bar in ax.patches) == pytest.approx(sorted(mine[column] / unit))
-            assert len(ax.texts) == len(mine)
-        assert f"{length:,} samples" in line[0].get_title(loc="left")
-        names = [label.get_text() for label in line[0].get_yticklabels()]
-        assert len(names) == len(mine) and names[:2] == ["full, PyTorch", "pruned, PyTorch"]
-        heights = {bar.get_y() + bar.get_height() / 2: bar.get_width() for bar in line[0].patches}
-        expected = mine[(mine.network == "full") & (mine.runtime == "pytorch")].median_ms.iloc[0]
-        assert heights[max(heights)] == pytest.approx(expected), "the first name stands at its own bar"
+    latency, size = figure.axes
+    assert latency.get_xscale() == "log" and size.get_xscale() == "linear"
+    names = [label.get_text() for label in latency.get_yticklabels()]
+    assert len(names) == 2 * len(runtimes) and names[:2] == ["full, PyTorch", "pruned, PyTorch"]
+    assert sorted(line.get_xdata()[0] for line in latency.lines) == sorted(frame.median_ms)
+    rows = frame.sort_values("samples").drop_duplicates(["network", "runtime"]).set_index(["network", "runtime"])
+    bars = {bar.get_y() + bar.get_height() / 2: bar.get_width() for bar in size.patches}
+    assert len(bars) == len(names) and bars[min(bars)] == rows.file_bytes["full", "pytorch"] / 1e3
+    for length in lengths:
+        assert f"epoch of {length:,} samples" in words
+        row = frame[(frame.samples == length) & (frame.network == "full") & (frame.runtime == "pytorch")].iloc[0]
+        (line,) = [line for line in latency.lines if line.get_xdata()[0] == row.median_ms]
+        assert round(float(line.get_ydata()[0])) == 0, "the first name stands at its own marks"
+        assert f" {row.median_ms:.2f}" in words
     assert any("ms per epoch" in word for word in words) and any("kB" in word for word in words)
 
 

@@ -53,26 +53,66 @@ def test_the_search_alone_names_no_folds(toy):
 
 
 def test_all_networks_are_named_with_their_protocols_seeds_and_label(toy):
-    for key in ("fig09", "fig14", "tab03", "tab10"):  # all of them are of stage 1
+    for key in ("fig14", "tab03", "tab10"):  # all of them are of stage 1
         assert provenance("toy", key) == (
             f"{HEAD}; search seed 42; epochwise and subjectwise folds, training seed 3, 4 (not all for every network). "
             f"{LABEL}edf20-published."
         )
 
 
+def test_what_shows_the_first_network_with_all_its_seeds_names_these(toy):
+    for key in ("fig09", "fig11"):
+        assert provenance("toy", key) == f"{HEAD}; subjectwise folds, training seed 3, 4. {LABEL}edf20-published."
+    assert lines.provenance("toy", item("fig09").rest).startswith(f"{HEAD}; search seed 42; epochwise and subjectwise")
+
+
+def test_the_first_family_is_of_one_network_without_context_and_variants():
+    rows = [
+        ("epochwise", "a", ""),
+        ("subjectwise", "b", "distilled"),
+        ("subjectwise", "c", ""),
+        ("subjectwise", "a", ""),
+    ]
+    frame = pd.DataFrame(rows, columns=["protocol", "genotype", "variant"]).assign(context="none", channels=8)
+    rest = [frame.assign(context="both", genotype="d"), frame, frame.assign(channels=4), frame.assign(pruned=0.5)]
+    family = lines.first_family(pd.concat(rest))
+    assert family[["protocol", "genotype", "channels"]].to_numpy().tolist() == [["subjectwise", "c", 8]] * 2
+    assert lines.first_family(frame.head(1)).protocol.tolist() == ["epochwise"], "where no one kept people apart"
+    assert lines.first_family(frame.head(0)).empty
+
+
 def test_what_shows_the_first_network_names_its_seed_alone(toy):
-    for key in ("fig12", "fig13", "fig15", "fig17", "tab09"):
-        foot = f"{HEAD}; search seed 42; subjectwise folds, training seed 3. {LABEL}edf20-published."
-        assert provenance("toy", key) == foot
+    foot = f"; subjectwise folds, training seed 3. {LABEL}edf20-published."
+    for key in ("fig13", "fig15", "fig16"):
+        assert provenance("toy", key) == HEAD + foot, "a published cell has no search seed"
+    network = "This run: profile toy, Sleep-EDF nights, the network of fold pooled, trained on epochs of 5 s"
+    assert provenance("toy", "fig12") == provenance("toy", "tab09") == network + foot
+    toy.mkdir()
+    cost = pd.DataFrame(0, index=range(2), columns=COLUMNS["cost.csv"])
+    for frame, name in ((cost, "a processor that was not recorded"), (cost.assign(processor="Acme 3000"), "Acme 3000")):
+        results.write_table(frame, toy / "cost.csv")
+        assert provenance("toy", "fig17") == provenance("toy", "tab09") == f"{network}; one thread of {name}{foot}"
 
 
 def test_what_has_seeds_of_its_own_names_those(toy):
     toy.mkdir()
     for name, key in (("sweep.csv", "fig13"), ("ablation.csv", "tab08")):
-        frame = pd.DataFrame(0, index=range(4), columns=COLUMNS[name]).assign(seed=[7, 5, 5, 7])
+        frame = pd.DataFrame(0, index=range(4), columns=COLUMNS[name]).assign(seed=[7, 5, 5, 7], n=1234)
         results.write_table(frame, toy / name)
         assert "; subjectwise" in provenance("toy", key) and "training seed 5, 7." in provenance("toy", key)
     assert provenance("toy", "tab08") == f"{HEAD}; subjectwise, search and training seed 5, 7."
+
+
+def test_what_was_tested_on_one_fold_names_its_subjects(toy):
+    toy.mkdir()
+    stage1 = toy.with_name("stage1_edf20")
+    rows = pd.read_csv(stage1 / "crossval.csv")
+    results.write_table(pd.concat([rows, rows.assign(fold="3", n=55)]), stage1 / "crossval.csv")
+    (stage1 / "folds.json").write_text(json.dumps({"3": {"test": [5, 14]}}))
+    for n, said in ((55, "fold 3 alone, test subjects: 2, 55 epochs of 5 s;"), (56, "nights, 56 epochs of 5 s;")):
+        frame = pd.DataFrame(0, index=range(2), columns=COLUMNS["sweep.csv"]).assign(n=n)
+        results.write_table(frame, toy / "sweep.csv")
+        assert said in provenance("toy", "fig13") and "20 subjects" not in provenance("toy", "fig13")
 
 
 def test_what_shows_both_data_sets_names_both(toy):
@@ -81,7 +121,7 @@ def test_what_shows_both_data_sets_names_both(toy):
     (other / "settings.json").write_text(json.dumps(SETTINGS | {"dataset": "edf78", "n_epochs": 99, "seed": 43}))
     rows = pd.read_csv(toy.with_name("stage1_edf20") / "crossval.csv").assign(genotype="edf78-searched")
     results.write_table(rows.drop_duplicates(["protocol", "genotype", "seed"]), other / "crossval.csv")
-    for key in ("fig11", "fig14", "tab07"):
+    for key in ("fig14", "tab07"):
         line = provenance("toy", key)
         assert "EDF-20: 4 subjects, 1,234 epochs of 5 s; search seed 42; EDF-78: 4 subjects, 99 epochs of 5 s;" in line
         assert "search seed 43; epochwise and" in line and line.endswith(f"{LABEL}edf20-published, edf78-searched.")
@@ -101,7 +141,7 @@ def test_published_numbers_alone_are_called_so(toy):
     pruned = pd.read_csv(toy.with_name("stage1_edf20") / "crossval.csv").query("seed == 4").assign(pruned=0.5)
     results.write_table(pruned, toy / "crossval.csv")
     assert provenance("toy", "tab04").endswith(
-        f"search seed 42; subjectwise folds, training seed 4. {LABEL}edf20-published."
+        f"epochs of 5 s; subjectwise folds, training seed 4. {LABEL}edf20-published."
     )
     assert "training seed 3, 4" in provenance("toy", "tab03")
     (toy.with_name("stage1_edf20") / "settings.json").unlink()

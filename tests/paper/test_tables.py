@@ -7,14 +7,15 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
 from sleepkit.epochs import STAGES
-from sleepkit.metrics import per_class, scores
+from sleepkit.metrics import CELLS, per_class, scores
 from sleepkit.paper import tables
 from sleepkit.paper.published import baselines, published_confusion
 from sleepkit.paper.tables.formats import HIGHER, LOWER
 from sleepkit.paper.tables.runs import SEARCH_SETTINGS
-from sleepkit.results import COLUMNS, NETWORK, with_parts
+from sleepkit.results import COLUMNS, with_parts
 
 KEYS = ("subjectwise", "edf20-searched", 4, 5)
 
@@ -37,16 +38,17 @@ def crossval():
 
 
 def companions():
-    """per_class.csv and parameters.csv of the same networks."""
+    """confusion.csv, confusion_by_night.csv and parameters.csv of the same networks."""
     matrix = published_confusion("edf20_L9_full")
-    classes = [
-        per_class(matrix).assign(**dict(zip(NETWORK, (*KEYS, pruned, context, seed), strict=True)))
-        for pruned in (0.0, 0.5)
-        for context in ("none", "both")
-        for seed in (0, 1)
-    ]
+    rows, nights = [], []
+    for pruned, context, seed in itertools.product((0.0, 0.5), ("none", "both"), (0, 1)):
+        network = (*KEYS, pruned, context, seed)
+        rows += [(*network, STAGES[i], STAGES[j], n) for (i, j), n in np.ndenumerate(matrix + seed)]
+        for night, share in (("SC4001E0", 0.2), ("SC4002E0", 0.2), ("SC4011E0", 0.6 + seed / 10)):
+            nights.append((*network, night, *(matrix * share + 40 * share * np.eye(5)).round().astype(int).ravel()))
     sizes = [("edf20-searched", 4, 5, pruned, 9000 if not pruned else 3000, 2.5e6, 500) for pruned in (0.0, 0.5)]
-    return pd.concat(classes), pd.DataFrame(sizes, columns=COLUMNS["parameters.csv"])
+    frames = (rows, "confusion.csv"), (nights, "confusion_by_night.csv"), (sizes, "parameters.csv")
+    return [pd.DataFrame(frame, columns=COLUMNS[name]) for frame, name in frames]
 
 
 def test_epochs_before_and_after_pruning():
@@ -98,34 +100,63 @@ def test_settings_show_the_papers_value_beside_each_search_and_lose_none():
     ],
 )
 def test_published_networks(dataset, pruned, cells, acc, total):
-    table = tables.table_stage(dataset, pruned).set_index(["measure", "stage"])
-    column = table[f"published, L = {cells}"]
-    assert list(table.columns) == [f"published, L = {n}" for n in (7, 9, 11)]
-    assert column["ACC, %", ""] == pytest.approx(acc, abs=0.00501) and column["parameters", ""] == total
+    table = tables.table_stage(dataset, pruned)
+    rows = table[table.network == f"published, L = {cells}"].set_index("stage")
+    assert list(rows.index) == [*STAGES, "all"] and table.network[::6].tolist()[:3] == [
+        f"published, L = {n}" for n in (7, 9, 11)
+    ]
+    assert rows["ACC, %"]["all"] == pytest.approx(acc, abs=0.00501) and rows.parameters["all"] == total
     matrix = published_confusion(f"{dataset}_L{cells}_{'pruned' if pruned else 'full'}")
-    assert column["kappa", ""] == pytest.approx(scores(matrix)["kappa"], abs=1e-6)
-    assert column["recall, %", "N1"] == pytest.approx(100 * matrix[1, 1] / matrix[1].sum(), abs=1e-5)
-    assert ("parameters not set to zero", "") in table.index if pruned else len(table) == 3 + 3 * 4 + 4 * 5 + 2
+    assert rows.kappa["all"] == pytest.approx(scores(matrix)["kappa"])
+    assert rows["F1, %"]["all"] == pytest.approx(100 * scores(matrix)["mf1"])
+    assert rows["G-mean, %"]["all"] == pytest.approx(100 * scores(matrix)["mgm"])
+    assert rows["recall, %"]["N1"] == pytest.approx(100 * matrix[1, 1] / matrix[1].sum())
+    assert rows.epochs.tolist() == [*matrix.sum(axis=1), matrix.sum()]
+    y, said = (np.repeat(side, matrix.ravel()) == 1 for side in np.indices((5, 5)).reshape(2, -1))
+    assert rows.kappa["N1"] == pytest.approx(cohen_kappa_score(y, said))
+    assert ("parameters not set to zero" in table) == pruned
 
 
-def test_this_runs_networks_stand_beside_the_published_ones():
-    classes, sizes = companions()
-    table = tables.table_stage("edf20", True, crossval(), classes, sizes).set_index(["measure", "stage"])
-    column = table["this run, edf20-searched, L = 5, C = 4, 50 % pruned, subjectwise"]
-    assert len(table.columns) == 4, "networks with context have a table of their own"
-    assert len(tables.table_stage("edf78", True, crossval(), classes, sizes).columns) == 2 + 3, "another data set's"
+def test_human_scorers_stand_below_the_networks():
+    humans = tables.table_stage("edf20", False).tail(8)
+    assert humans.network.str.startswith("human scorers").all() and humans["epoch, s"].isna().all()
+    assert humans.set_index("stage").kappa[["W", "N1", "N2", "N3", "REM"]].tolist() == [0.70, 0.24, 0.57, 0.57, 0.69]
+    assert humans["ACC, %"].dropna().tolist() == [82.0, 80.6]
+
+
+def test_this_runs_networks_stand_below_the_published_ones():
+    matrices, nights, sizes = companions()
+    table = tables.table_stage("edf20", True, crossval(), matrices, nights, sizes)
+    name = "edf20-searched, L = 5, C = 4, 50 % pruned"
+    assert table.network.drop_duplicates()[3:4].tolist() == [name], "networks with context have a table of their own"
+    assert len(tables.table_stage("edf78", True, crossval(), matrices, nights, sizes)) == 18 + 8, "another data set's"
     with pytest.raises(ValueError, match="parameters.csv has no row"):
-        tables.table_stage("edf20", True, crossval(), classes, sizes.head(1))
-    assert column["ACC, %", ""] == pytest.approx(100 * (0.67 + 0.68) / 2), "mean of the seeds' merged scores"
-    assert column["parameters", ""] == 3000 and column["MACs, M", ""] == 2.5
-    assert column["F1, %", "W"] == pytest.approx(100 * per_class(published_confusion("edf20_L9_full")).f1[0], abs=1e-5)
-    assert column["epochs scored", ""] == 400 and column["protocol", ""] == "subjectwise"
-    assert column["seeds", ""] == 2 and table["published, L = 7"]["seeds", ""] == 1
-    rows = crossval().query("pruned == 0.5 and context == 'none' and fold != 'pooled'")
-    acc = 100 * np.array([part.acc.to_list() for _, part in rows.groupby("seed")])
-    assert acc.shape == (2, 2) and np.ptp(acc.mean(axis=1)) > 0
-    assert column["mean over folds of ACC, %", ""] == pytest.approx(acc.mean())
-    assert column["sd over folds of ACC, %", ""] == pytest.approx(acc.std(axis=1, ddof=1).mean())
+        tables.table_stage("edf20", True, crossval(), matrices, nights, sizes.head(1))
+    rows, matrix = table[table.network == name].set_index("stage"), published_confusion("edf20_L9_full")
+    of_seeds = [scores(matrix + seed) for seed in (0, 1)]
+    assert rows["ACC, %"]["all"] == pytest.approx(100 * np.mean([one["acc"] for one in of_seeds])), "mean of the seeds"
+    assert rows.kappa["all"] == pytest.approx(np.mean([one["kappa"] for one in of_seeds]))
+    f1 = [100 * per_class(matrix + seed).f1[0] for seed in (0, 1)]
+    assert rows["F1, %"]["W"] == pytest.approx(np.mean(f1))
+    assert rows.parameters["all"] == 3000 and rows["MACs, M"]["all"] == 2.5
+    assert set(rows.protocol) == {"subjectwise"} and set(rows["epoch, s"]) == {"5"} and set(rows.seeds) == {2}
+    cells = nights.query("pruned == 0.5 and context == 'none'").assign(subject=lambda rows: rows.night.str[3:5])
+    cells = cells.groupby(["seed", "subject"])[CELLS].sum()
+    assert len(cells) == 4, "two nights are one subject's"
+    by = pd.Series([100 * per_class(row.reshape(5, 5)).f1[2] for row in cells.to_numpy()], cells.index)
+    assert rows["F1, % sd"]["N2"] == pytest.approx(by.groupby("seed").std().mean())
+    acc = pd.Series([100 * row.reshape(5, 5).trace() / row.sum() for row in cells.to_numpy()], cells.index)
+    assert rows["ACC, % sd"]["all"] == pytest.approx(acc.groupby("seed").std().mean())
+
+
+def test_a_subject_without_a_stage_does_not_count_in_its_spread():
+    matrices, nights, sizes = companions()
+    gone = nights.assign(night="SC4031E0", **{cell: 0 for cell in CELLS if cell.startswith("N3_")})
+    table = tables.table_stage("edf20", True, crossval(), matrices, pd.concat([nights, gone]), sizes)
+    rows = table[table.network.str.startswith("edf20")].set_index("stage")
+    same = tables.table_stage("edf20", True, crossval(), matrices, nights, sizes)
+    same = same[same.network.str.startswith("edf20")].set_index("stage")
+    assert rows["F1, % sd"]["N3"] == same["F1, % sd"]["N3"] and rows["F1, % sd"]["N2"] != same["F1, % sd"]["N2"]
 
 
 def test_of_a_data_set_of_ones_own_nothing_is_published():
@@ -142,12 +173,12 @@ def test_what_stage_2_trained_again_whole_stands_with_stage_2():
     again = {"genotype": "edf20-searched-distilled"}
     runs = [pd.concat([frame, frame[frame.pruned == 0].assign(**again)]) for frame in (crossval(), *companions())]
     runs[0] = with_parts(runs[0])
-    name = "this run, edf20-searched-distilled, L = 5, C = 4, subjectwise"
-    first, second = (tables.table_stage("edf20", pruned, *runs).set_index(["measure", "stage"]) for pruned in (0, 1))
-    assert name not in first and second[name]["parameters", ""] == 9000
-    table = tables.table_protocols(runs[0], "edf20").set_index("source")
+    name = "edf20-searched-distilled, L = 5, C = 4"
+    first, second = (tables.table_stage("edf20", pruned, *runs).query("stage == 'all'") for pruned in (0, 1))
+    assert name not in set(first.network) and second.set_index("network").parameters[name] == 9000
+    table = tables.table_protocols(runs[0], runs[-1], "edf20").set_index("source")
     assert table.loc["this run, edf20-searched-distilled, not pruned"].stage.tolist() == [2, 2]
-    methods = tables.table_state_of_the_art(runs[0], runs[2]).method.tolist()
+    methods = tables.table_state_of_the_art(runs[0], runs[-1]).method.tolist()
     assert "this run, edf20-searched-distilled, not pruned, stage 2, L = 5, C = 4" in methods
 
 
@@ -179,14 +210,16 @@ def test_the_ablation_says_how_its_networks_were_made():
 
 
 def test_protocols_and_contexts_have_rows_of_their_own():
-    table = tables.table_protocols(crossval(), "edf20")
+    table = tables.table_protocols(crossval(), companions()[-1], "edf20")
     assert table.source.tolist()[:6] == ["published"] * 6 and len(table) == 6 + 4
     found = table[table.source == "this run, edf20-searched"].set_index(["stage", "context"])
     assert found.loc[(1, "both"), "ACC, %"] == pytest.approx(77.5)
     assert found.loc[(2, "none"), "ACC, %"] == pytest.approx(67.5)
     assert found.seeds.tolist() == [2] * 4 and (table.protocol[:6] == "epochwise").all()
     assert "difference of ACC, points" not in table, "the paper has no network of depth 5"
-    for without in (tables.table_protocols(crossval(), "edf78"), tables.table_protocols(None, "edf78")):
+    assert table["epoch, s"].tolist() == ["30"] * 6 + ["5"] * 4
+    for runs in ((crossval(), companions()[-1]), (None, None)):
+        without = tables.table_protocols(*runs, "edf78")
         assert len(without) == 6 and without.C.tolist() == [9] * 6
 
 
@@ -229,22 +262,19 @@ def test_the_gap_between_the_protocols_is_said_in_words():
     assert tables.protocol_gap(rows, "edf78") == tables.protocol_gap(None, "edf20") == ""
 
 
-def test_differences_are_this_run_minus_the_published_network_of_the_same_depth_and_stage():
-    runs = [frame.assign(cells=9) for frame in (crossval(), *companions())]
-    for pruned, theirs, size in ((False, "edf20_L9_full", 9000), (True, "edf20_L9_pruned", 3000)):
-        matrix = published_confusion(theirs)
-        table = tables.table_stage("edf20", pruned, *runs).set_index(["measure", "stage"])
-        name = next(column for column in table.columns if column.startswith("difference, edf20-searched, L = 9"))
-        ours = 72.5 if not pruned else 67.5
-        assert table[name]["ACC, %", ""] == pytest.approx(ours - 100 * scores(matrix)["acc"], abs=1e-5)
-        assert table[name]["parameters", ""] == size - 94813
-        assert table[name]["F1, %", "N2"] == pytest.approx(
-            100 * (per_class(published_confusion("edf20_L9_full")).f1[2] - per_class(matrix).f1[2]), abs=1e-5
-        )
-        assert pd.isna(table[name]["protocol", ""]) and pd.isna(table[name]["MACs, M", ""])
-    rows = tables.table_protocols(runs[0], "edf20").set_index(["source", "stage", "context"])
-    difference = rows.loc[("this run, edf20-searched", 2, "both"), "difference of MF1, points"]
-    assert difference == pytest.approx(62.5 - 100 * scores(published_confusion("edf20_L9_pruned"))["mf1"])
+@pytest.mark.parametrize(
+    ("protocol", "samples", "same"),
+    [("epochwise", 3000, True), ("epochwise", 500, False), ("subjectwise", 3000, False)],
+)
+def test_differences_are_of_the_same_depth_stage_protocol_and_length(protocol, samples, same):
+    runs = crossval().assign(cells=9, protocol=protocol), companions()[-1].assign(cells=9, samples=samples)
+    table = tables.table_protocols(*runs, "edf20")
+    assert ("difference of MF1, points" in table) == same
+    if same:
+        difference = table.set_index(["source", "stage", "context"])["difference of MF1, points"]
+        theirs = 100 * scores(published_confusion("edf20_L9_pruned"))["mf1"]
+        assert difference["this run, edf20-searched", 2, "both"] == pytest.approx(62.5 - theirs)
+        assert difference["published"].isna().all()
 
 
 def test_state_of_the_art_names_every_protocol_and_keeps_every_baseline():
@@ -257,7 +287,8 @@ def test_state_of_the_art_names_every_protocol_and_keeps_every_baseline():
     for dataset in ("EDF-20", "EDF-78"):
         others = table[(table["data set"] == dataset) & (~table.method.str.startswith("this paper"))]
         assert others["ACC, %"].dropna().is_monotonic_decreasing
-    _, sizes = companions()
+    sizes = companions()[-1]
+    assert row["epoch, s"] == "30" and table[table.method.str.contains("at 5 s")]["epoch, s"].tolist() == ["5", "5"]
     mine = tables.table_state_of_the_art(crossval(), sizes)
     mine = mine[mine.source == "this run"].set_index("method")
     assert len(mine) == 4 and set(mine.protocol) == {"2-fold subjectwise"}
@@ -301,11 +332,17 @@ def test_the_best_value_of_a_column_is_bold():
     assert bold[0] == [] and bold[3] == ["**24,153**", "**20.00**"]
     assert bold[2] == ["**4.00**", "**6.00**", "**250.00**"] and bold[5][2] == "**24.15**"
     lines = tables.markdown(tables.table_stage("edf20", False)).splitlines()
-    accuracy = next(line for line in lines if line.startswith("| ACC"))
-    assert accuracy.count("**86.52**") == 1 and accuracy.count("**") == 2, "networks are columns: the best of the row"
-    assert not any("**" in line for line in lines if line.startswith("| sd over"))
+    everything = [line for line in lines if "| all |" in line]
+    assert sum("**86.52**" in line for line in everything) == 1
+    assert not any("**" in line for line in lines if "human scorers" in line), "theirs are other nights"
     by_set = tables.markdown(tables.table_state_of_the_art()).splitlines()
-    assert sum("**87.50**" in line for line in by_set) == 1 and sum("**84.90**" in line for line in by_set) == 1
+    for best, protocol in (
+        ("87.50", "20-fold subject-wise"),
+        ("84.90", "10-fold subject-wise"),
+        ("86.90", "not stated"),
+    ):
+        (line,) = [line for line in by_set if f"**{best}**" in line]
+        assert f"| {protocol} |" in line, "the best of its protocol"
     assert not set(HIGHER) & set(LOWER)
 
 
@@ -322,15 +359,16 @@ def test_files_are_csv_markdown_and_latex(tmp_path):
     assert [path.name for path in (csv, text, tex)] == [
         f"tab03_edf20_stage1.{ending}" for ending in ("csv", "md", "tex")
     ]
-    back = pd.read_csv(csv, keep_default_na=False)
-    accuracy = back.set_index("measure").loc["ACC, %", "published, L = 9"]
-    assert back.shape == table.shape and float(accuracy) == pytest.approx(86.52, abs=0.005)
+    back = pd.read_csv(csv)
+    accuracy = back.set_index(["network", "stage"])["ACC, %"]["published, L = 9", "all"]
+    assert back.shape == table.shape and accuracy == pytest.approx(86.52, abs=0.005)
     lines = text.read_text().splitlines()
-    assert lines[0] == "# EDF-20, stage 1" and lines[-1].startswith("Bold:") and lines[-1].endswith("Data: a test.")
+    assert lines[0] == "# EDF-20, stage 1" and lines[-1].endswith("Data: a test.")
+    assert lines[-1].startswith("Bold: the best of its column among rows of the same protocol, epoch, s, stage.")
     rows = [line for line in lines if line.startswith("|")]
-    assert len(rows) == len(table) + 2 and {row.count("|") for row in rows} == {len(table.columns) + 1}
-    kappa = next(row for row in rows if row.startswith("| kappa"))
-    assert "**0.813**" in kappa
+    shown = [column for column in table.columns if not column.endswith(" sd")]
+    assert len(rows) == len(table) + 2 and {row.count("|") for row in rows} == {len(shown) + 1}
+    assert any("**0.813**" in row and "| all |" in row for row in rows) and any(" ± " in row for row in rows)
     assert r"\caption{EDF-20, stage 1}" in tex.read_text() and r"\label{tab03}" in tex.read_text()
 
 

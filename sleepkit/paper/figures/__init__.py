@@ -5,7 +5,7 @@ width, with `note` at its foot."""
 from sleepkit.paper.figures.cells import plot_cells
 from sleepkit.paper.figures.differences import plot_differences
 from sleepkit.paper.figures.framework import plot_framework
-from sleepkit.paper.figures.networks import plot_confusion, plot_training
+from sleepkit.paper.figures.networks import plot_confusion, plot_confusions, plot_training
 from sleepkit.paper.figures.nights import plot_night, plot_recording, plot_scored
 from sleepkit.paper.figures.overview import plot_overview, save_overview
 from sleepkit.paper.figures.pruning import plot_calibration, plot_importance, plot_latency, plot_sweep

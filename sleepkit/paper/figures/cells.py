@@ -76,13 +76,18 @@ def draw_cell(ax, entries, width, height):
             name = entries[vertex.index][0]
             corner = (centre[0] - WIDTHS["op"] / 2, centre[1] - 0.17 / 2)
             draw_box(ax, corner, WIDTHS["op"], 0.17, 0.04, facecolor=FAMILIES[_family(name)][0], **BOX)
-            ax.text(*centre, "skip" if name == "skip_connect" else f"{name.split('_')[0]} {name[-1]}", **inside)
+            ax.text(*centre, short_name(name), **inside)
         elif vertex.kind == "out":
             ends = [y[left] for left, right in segments if right == vertex]
             centre, tall = (centre[0], (max(ends) + min(ends)) / 2), max(max(ends) - min(ends) + 0.17, 0.62)
             draw_box(ax, (centre[0] - 0.09, centre[1] - tall / 2), 0.18, tall, 0.04, facecolor="white", **BOX)
             ax.text(*centre, "concat", rotation=90, **inside | {"va": "center"})
             ax.text(centre[0] + 0.13, centre[1], r"$c_k$", ha="left", va="center", fontsize=9)
+
+
+def short_name(operation):
+    """The label of an operation: "sep_conv_1x5" is "sep 5"."""
+    return f"{operation.split('_')[0]} {operation[-1]}" if operation[-1].isdigit() else operation.split("_")[0]
 
 
 def _family(operation):

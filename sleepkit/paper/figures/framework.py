@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
+from matplotlib.path import Path
 
 from sleepkit.paper.figures.style import INK, PAGE, TRAIN, VALID, add_note, draw_box, new_figure, styled
 
@@ -97,8 +98,8 @@ def _filters(ax):
     _arrows(ax, (*ways, (4.28, 1.13, 4.60, 1.13), (5.42, 1.13, 5.73, 1.13)), ink)
     for x, y, word in ((3.24, 1.5, r"$\lambda$"), (3.12, 0.66, r"$1-\lambda$")):
         ax.text(x, y, word, ha="left", va="center", fontsize=8, color=ink)
-    ax.plot((6.35, 6.35, 0.775, 0.775), (2.94, 2.35, 2.35, 2.0), color="#666666", linewidth=1, solid_joinstyle="round")
-    _arrows(ax, [(0.775, 2.1, 0.775, 1.86)], "#666666")
+    way = Path([(6.35, 2.94), (6.35, 2.35), (0.775, 2.35), (0.775, 1.86)])
+    ax.add_patch(FancyArrowPatch(path=way, color="#666666", arrowstyle="-|>", mutation_scale=8))
     ax.text(0.87, 2.02, "train from scratch", color="#555555", **LABEL)
 
 

@@ -1,6 +1,7 @@
 """Pictures of a night: figure 15, a night that was scored, and what the networks look at."""
 
 import numpy as np
+import pandas as pd
 from matplotlib.patches import Patch
 
 from sleepkit.epochs import IDS_PER_NIGHT, STAGES
@@ -16,11 +17,14 @@ def plot_night(predictions, night=None, note=""):
     """Expert hypnogram, predicted per epoch and with context, and the class probabilities over the night.
 
     predictions : dict of arrays as predictions.npz: night, y, id (n,); prob, prob_context (n, 5)
-    night : its name; None takes the first one"""
-    known = sorted(set(predictions["night"].tolist()))
-    night = known[0] if night is None else night
-    if night not in known:
-        raise ValueError(f"no predictions of night {night!r}; there are {', '.join(known)}")
+    night : its name; None takes the night whose agreement with the expert, with context, is the median"""
+    right = pd.Series(predictions["prob_context"].argmax(axis=1) == predictions["y"])
+    agreement = right.groupby(predictions["night"]).mean().sort_values(kind="stable")
+    if night is None:
+        night = agreement.index[(len(agreement) - 1) // 2]
+        note = f"Agreement of c with the expert: the median of {len(agreement)} nights. {note}".rstrip()
+    if night not in agreement:
+        raise ValueError(f"no predictions of night {night!r}; there are {', '.join(sorted(agreement.index))}")
     rows = np.flatnonzero(predictions["night"] == night)
     rows = rows[np.argsort(predictions["id"][rows])]
     place = predictions["id"][rows] % IDS_PER_NIGHT

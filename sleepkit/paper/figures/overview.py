@@ -25,8 +25,7 @@ def plot_overview(title, pictures):
     drawn, top = [], HEAD
     for height, row in _rows(shown):
         widths = [height * _aspect(picture) for *_, picture in row]
-        room = [int(width / CHARACTER) for width in widths]
-        captions = [textwrap.wrap(row[i][0], n, max_lines=2, placeholder=" …") for i, n in enumerate(room)]
+        captions = [textwrap.wrap(row[i][0], int(width / CHARACTER)) for i, width in enumerate(widths)]
         below = top + LINE * max(map(len, captions)) + 0.05
         left = MARGIN
         for (_, name, picture), width, caption in zip(row, widths, captions, strict=True):

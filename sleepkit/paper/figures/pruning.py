@@ -4,8 +4,10 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from sleepkit.paper.figures.style import FAINT, FULL, INK, PAGE, PRUNED, VALID, add_note, new_figure, styled
+from sleepkit.paper.figures.style import FAINT, FULL, INK, PAGE, PRUNED, add_note, new_figure, styled
 from sleepkit.pruning.methods import METHODS
 
 NETWORKS = {"full": FULL, "pruned": PRUNED}
@@ -20,33 +22,47 @@ LOOKS = {  # of METHODS: colour, marker, line
 }
 SCORES = (("acc", "accuracy, %"), ("mf1", "macro-F1, %"))
 SHIFT = 0.35  # percent of the axis between the methods' marks at one ratio, so that no bar hides another
+FEW = 0.01  # of all epochs: a bin of fewer says little
 RUNTIMES = {"pytorch": "PyTorch", "onnx": "ONNX", "int8": "ONNX, int8"}
-QUANTITIES = (  # column, its unit in the figure's, title, label, decimals
-    ("median_ms", 1, "Latency", "ms per epoch, line to 95th pct.", 2),
-    ("file_bytes", 1e3, "Size", "file, kB", 0),
-    ("peak_mb", 1, "Memory", "peak of the process, MB", 0),
-)
 
 
 @styled
 def plot_importance(scores, note=""):
-    """Capacity against independence of every filter, kept and removed, full convolutions beside depthwise ones.
+    """Importance of every filter by layer, removed ones to the left of those that stay, and the layer's threshold.
 
-    scores : data frame layer, capacity (bit), independence, kept"""
-    figure = new_figure(PAGE, 2.9)
+    scores : data frame layer, importance, kept, in the order of the layers
+    As many of a layer's filters lie above its threshold as stay. Some stand on the other side, because channels that
+    are added up leave together, by the mean importance of all filters tied to them."""
     depthwise = scores.layer.str.endswith("depthwise")
-    parts = (("a", "full convolutions", scores[~depthwise]), ("b", "depthwise filters", scores[depthwise]))
-    for ax, (letter, kind, rows) in zip(figure.subplots(1, 2), parts, strict=True):
-        many = len(rows) >= 500  # marks that would make the SVG large
-        look = {"s": 5 if many else 12, "linewidth": 0.8, "rasterized": many}
-        for kept, word, colour, marker in ((False, "removed", FAINT, "x"), (True, "kept", VALID, "o")):
-            group = rows[rows.kept == kept]
-            label = f"{word}, {len(group)}"
-            ax.scatter(group.capacity, group.independence, marker=marker, color=colour, label=label, **look)
-        ax.set_title(f"{letter}  {len(rows)} {kind} in {rows.layer.nunique()} layers")
-        ax.set(xlabel="information capacity, bit", ylabel="independence")
-        ax.legend()
+    parts = ("a", "filters of full convolutions", scores[~depthwise]), ("b", "depthwise filters", scores[depthwise])
+    figure = new_figure(PAGE, 4.7)
+    axes = figure.subplots(2, 1)
+    for ax, (letter, kind, rows) in zip(axes, parts, strict=True):
+        draw_importance(ax, rows)
+        ax.set_title(f"{letter}  {rows.kept.sum():,} of {len(rows):,} {kind} stay, in {rows.layer.nunique()} layers")
+    axes[1].set_xlabel("layers, by the cell that they are in")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, columnspacing=1.6)
     return add_note(figure, note)
+
+
+def draw_importance(ax, rows):
+    """Filters of filters.csv into `ax`, a column a layer."""
+    place, layers = pd.factorize(rows.layer)
+    look = {"s": 5, "linewidth": 0.7, "rasterized": len(rows) >= 500}  # so many marks make the SVG large
+    for kept, word, marker, side, colour in ((False, "removed", "x", -0.2, "#8C8C8C"), (True, "stays", "o", 0.2, FULL)):
+        chosen = (rows.kept == kept).to_numpy()
+        ax.scatter(place[chosen] + side, rows.importance[chosen], marker=marker, color=colour, label=word, **look)
+    x, stay = np.arange(len(layers)), rows.kept.groupby(place).sum()
+    falling = [np.sort(values)[::-1] for _, values in rows.importance.groupby(place)]
+    thresholds = [values[max(n - 1, 0) : n + 1].mean() for values, n in zip(falling, stay, strict=True)]
+    ax.hlines(thresholds, x - 0.5, x + 0.5, color=INK, linewidth=0.9, label="threshold of the layer")
+    cells = pd.Series(layers).str.extract(r"^cells\.(\d+)")[0].fillna("stem").to_numpy()
+    ends = np.flatnonzero(cells[1:] != cells[:-1]) + 0.5
+    ax.vlines(ends, 0, 1, color=FAINT, linewidth=0.6, zorder=0)
+    middles = [x[cells == cell].mean() for cell in dict.fromkeys(cells)]
+    ax.set_xticks(middles, [cell if cell == "stem" else f"cell {cell}" for cell in dict.fromkeys(cells)])
+    ax.tick_params(axis="x", length=0)
+    ax.set(xlim=(-0.6, len(layers) - 0.4), ylim=(-0.03, 1.03), ylabel="importance")
 
 
 @styled
@@ -83,8 +99,10 @@ def plot_calibration(calibration, note=""):
     temperature scaling.
 
     calibration : data frame as calibration.csv; ece and temperature are the same in all rows of a network
-    Bars are what a bin's predictions achieve, dots stand at their mean confidence; the strip below counts them."""
-    figure = new_figure(PAGE, 3.0)
+    Bars are what a bin's predictions achieve, dots stand at their mean confidence, both faint in a bin of less than 1 %
+    of the epochs; the strip below counts them."""
+    figure = new_figure(PAGE, 3.1)
+    figure.get_layout_engine().set(wspace=0.05)
     axes = figure.subplots(2, 2 * len(NETWORKS), sharex=True, sharey="row", height_ratios=(3.2, 1))
     for (upper, lower), letter, (network, scaled) in zip(axes.T, "abcd", product(NETWORKS, (0, 1)), strict=True):
         rows = calibration[(calibration.network == network) & (calibration.temperature_scaled == scaled)]
@@ -97,49 +115,54 @@ def plot_calibration(calibration, note=""):
     n = calibration.groupby(["network", "temperature_scaled"]).n.sum().max()
     axes[1, 0].set_ylabel(f"share of\n{n:,} epochs")
     figure.align_ylabels(axes[:, 0])
-    return add_note(figure, note)
+    return add_note(figure, f"{note} Faint: bins of less than {100 * FEW:g} % of the epochs.")
 
 
 def draw_reliability(upper, lower, rows, colour):
     """One network's bins: accuracy in `upper` against the diagonal, their share of all epochs in `lower`."""
     upper.plot((0, 1), (0, 1), color="#888888", linewidth=0.7, linestyle=(0, (3, 1.5)), zorder=1)
-    filled = rows[rows.n > 0]
-    look = {"width": filled.high - filled.low, "align": "edge", "color": colour, "edgecolor": "white"}
-    upper.bar(filled.low, filled.accuracy, alpha=0.35, zorder=2, **look)
-    upper.plot(filled.confidence, filled.accuracy, "o", color=colour, markersize=3, zorder=3)
-    lower.bar(filled.low, filled.n / max(rows.n.sum(), 1), **look)
+    for few, bar, dot in ((False, 0.35, 1), (True, 0.12, 0.3)):
+        shown = rows[(rows.n > 0) & ((rows.n < FEW * rows.n.sum()) == few)]
+        look = {"width": shown.high - shown.low, "align": "edge", "color": colour, "edgecolor": "white"}
+        upper.bar(shown.low, shown.accuracy, alpha=bar, zorder=2, **look)
+        upper.plot(shown.confidence, shown.accuracy, "o", color=colour, markersize=3, zorder=3, alpha=dot, mew=0)
+        lower.bar(shown.low, shown.n / max(rows.n.sum(), 1), **look)
     upper.set(xlim=(0, 1), ylim=(0, 1), yticks=np.linspace(0, 1, 5))
     upper.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
 
 
 @styled
 def plot_latency(cost, note=""):
-    """Latency, file size and peak memory, a bar per network and runtime, a row of panels per length of an epoch.
+    """Latency on a logarithmic scale and file size, a row per network and runtime.
 
-    cost : data frame as cost.csv"""
+    cost : data frame as cost.csv; its lengths of an epoch have markers of their own"""
     kinds = {"runtime": pd.Categorical(cost.runtime, RUNTIMES), "network": pd.Categorical(cost.network, NETWORKS)}
-    lengths = list(cost.assign(**kinds).sort_values(["samples", "runtime", "network"]).groupby("samples"))
-    bars = max(len(rows) for _, rows in lengths)
-    figure = new_figure(PAGE, (0.24 * bars + 0.75) * len(lengths) + 0.3)
-    axes = figure.subplots(len(lengths), len(QUANTITIES), sharey="row", squeeze=False)
-    for line, (samples, rows) in zip(axes, lengths, strict=True):
-        for ax, quantity in zip(line, QUANTITIES, strict=True):
-            draw_bars(ax, rows, *quantity)
-        line[0].set_title(f"{QUANTITIES[0][2]}, {samples:,} samples")
-    for ax, letter in zip(axes.flat, "abcdefghijkl", strict=False):
-        ax.set_title(f"{letter}  {ax.get_title(loc='left')}")
+    rows = cost.assign(**kinds).sort_values(["runtime", "network", "samples"])
+    groups = [(names, group) for names, group in rows.groupby(["runtime", "network"], observed=True)]
+    places = [place + 0.4 * list(RUNTIMES).index(runtime) for place, ((runtime, _), _) in enumerate(groups)]
+    lengths = sorted(cost.samples.unique())
+    step = 0.17 if len(lengths) > 1 else 0
+    figure = new_figure(PAGE, 0.36 * len(groups) + 1.15)
+    latency, size = figure.subplots(1, 2, sharey=True, width_ratios=(1.6, 1))
+    for place, ((_, network), group) in zip(places, groups, strict=True):
+        for row in group.itertuples():
+            at = place + step * (2 * lengths.index(row.samples) - len(lengths) + 1)
+            latency.hlines(at, row.median_ms, row.p95_ms, color=NETWORKS[network], linewidth=0.9)
+            latency.plot(row.median_ms, at, "os^Dv"[lengths.index(row.samples)], color=NETWORKS[network], markersize=4)
+            latency.text(1.06 * row.p95_ms, at, f" {row.median_ms:.2f}", va="center_baseline", fontsize=7)
+        kilobytes = group.file_bytes.iloc[0] / 1e3
+        size.barh(place, kilobytes, 0.7, color=NETWORKS[network])
+        size.text(kilobytes, place, f" {kilobytes:,.0f}", va="center_baseline", fontsize=7)
+    latency.set(title="a  Latency on one thread", xlabel="ms per epoch, line from median to 95th percentile")
+    latency.set(xscale="log", xlim=(cost.median_ms.min() / 1.4, 2.2 * cost.p95_ms.max()))
+    latency.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    latency.xaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{ms:g}"))
+    latency.xaxis.set_minor_locator(NullLocator())
+    latency.grid(axis="x", linewidth=0.3, color="#E4E4E4")
+    latency.set_yticks(places, [f"{network}, {RUNTIMES[runtime]}" for (runtime, network), _ in groups])
+    latency.set_ylim(max(places) + 0.6, -0.6)
+    size.set(title="b  Size", xlabel="file, kB", xlim=(0, 1.2 * cost.file_bytes.max() / 1e3))
+    look = {"linestyle": "", "color": INK, "markersize": 4}
+    marks = [Line2D([], [], marker="os^Dv"[i], label=f"epoch of {n:,} samples", **look) for i, n in enumerate(lengths)]
+    figure.legend(handles=marks, loc="outside upper left", ncols=len(marks))
     return add_note(figure, note)
-
-
-def draw_bars(ax, rows, column, unit, title, label, decimals):
-    """One quantity of every row of cost.csv into `ax`, from top to bottom, with its number."""
-    places = [-place - 0.35 * group for place, group in enumerate(rows.runtime.cat.codes)]
-    values = ends = rows[column] / unit
-    ax.barh(places, values, 0.72, color=[NETWORKS[network] for network in rows.network])
-    if column == "median_ms":
-        ends = rows.p95_ms
-        ax.hlines(places, values, ends, color=INK, linewidth=0.8)
-    for place, value, end in zip(places, values, ends, strict=True):
-        ax.text(end, place, f" {value:,.{decimals}f}", va="center_baseline", fontsize=7)
-    ax.set(title=title, xlabel=label, xlim=(0, 1.25 * ends.max()))
-    ax.set_yticks(places, [f"{row.network}, {RUNTIMES[row.runtime]}" for row in rows.itertuples()])

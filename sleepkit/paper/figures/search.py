@@ -6,6 +6,7 @@ from matplotlib import colors, lines, patches, ticker
 from sleepkit.epochs import IDS_PER_NIGHT, STAGES
 from sleepkit.genotype import OPERATION_NAMES, edges, nodes_with
 from sleepkit.paper.figures import style
+from sleepkit.paper.figures.cells import short_name
 from sleepkit.paper.figures.style import HYPNOGRAM, INK, PAGE, PUBLISHED, STAGE_COLOURS, TRAIN, VALID, styled
 
 # Column here, column in the published table, name, colour, line.
@@ -147,7 +148,7 @@ def draw_weights(ax, weights, before, here, strongest):
     ax.vlines(np.flatnonzero(np.diff(into)) + 0.5, -0.5, len(OPERATION_NAMES) - 0.5, color=INK, linewidth=0.6)
     nodes = np.unique(into)
     ax.set_xticks([np.flatnonzero(into == node).mean() for node in nodes], [f"{node}" for node in nodes])
-    ax.set_yticks(range(len(OPERATION_NAMES)), OPERATION_NAMES)
+    ax.set_yticks(range(len(OPERATION_NAMES)), map(short_name, OPERATION_NAMES))
     ax.tick_params(length=0)
     ax.spines[:].set_visible(True)
     return image
@@ -168,28 +169,31 @@ def plot_removed(voe, examples, note=""):
     examples : dict of arrays as examples.npz: id, stage, half, voe (k,), x (k, samples) µV, fs, Hz"""
     figure = style.new_figure(PAGE, 7.4)
     upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.1))
-    draw_distributions(upper.subplots(len(HYPNOGRAM), 2, sharex=True), voe)
+    draw_distributions(upper.subplots(len(HYPNOGRAM), 2, sharex=True, sharey=True), voe)
     draw_examples(lower.subplots(len(HYPNOGRAM), 2, sharex=True, sharey="row"), examples)
     kept = patches.Patch(facecolor="#777777", label="kept in the round (colour of its stage)")
     gone = lines.Line2D([], [], color=INK, linewidth=1.0, label="removed in the round")
-    figure.legend(handles=[kept, gone], loc="outside upper left", ncols=2, columnspacing=1.6)
+    scale = lines.Line2D([], [], linestyle="", label="both: number of samples, all on one logarithmic scale")
+    figure.legend(handles=[kept, gone, scale], loc="outside upper left", ncols=3, columnspacing=1.6)
     return style.add_note(figure, note)
 
 
 def draw_distributions(axes, voe):
-    """Histograms of kept (filled) and removed samples over the logarithm of VoE into (5, 2) axes, stages by halves."""
+    """Histograms of kept (filled) and removed samples by VoE, both logarithmic, into (5, 2) axes, stages by halves."""
     known = ~np.isnan(voe["voe"])
     logs = np.log10(np.maximum(voe["voe"], FAINTEST, where=known, out=np.full(len(known), np.nan)))
     low, high = (np.floor(np.nanmin(logs)), np.ceil(np.nanmax(logs))) if known.any() else (-4, 0)
-    bins = np.linspace(low, max(high, low + 1), BINS + 1)
+    bins, largest = np.linspace(low, max(high, low + 1), BINS + 1), 1
     for column, (half, (title, _)) in enumerate(LEFT.items()):
         for ax, stage in zip(axes[:, column], HYPNOGRAM, strict=True):
             mine = known & (voe["half"] == half) & (voe["y"] == STAGES.index(stage))
             kept, removed = (np.histogram(logs[mine & (voe["removed"] == side)], bins)[0] for side in (False, True))
-            ax.stairs(kept / max(kept.max(), 1), bins, fill=True, color=STAGE_COLOURS[stage], linewidth=0)
-            ax.stairs(removed / max(removed.max(), 1), bins, color=INK, linewidth=1.0)
-            ax.set(ylim=(0, 1.12), yticks=[], xlim=(bins[0], bins[-1]))
-            ax.spines["left"].set_visible(False)
+            ax.stairs(kept, bins, baseline=0.5, fill=True, color=STAGE_COLOURS[stage], linewidth=0)
+            ax.stairs(removed, bins, baseline=0.5, color=INK, linewidth=1.0)
+            ax.set(yscale="log", xlim=(bins[0], bins[-1]), yticks=(1, 100))
+            ax.yaxis.set_major_formatter(ticker.ScalarFormatter())
+            ax.yaxis.set_minor_locator(ticker.NullLocator())
+            largest = max(largest, kept.max(), removed.max())
             ax.set_title(f"{removed.sum():,} of {mine.sum():,} removed", **style.FACTS)
             if column == 0:
                 ax.set_ylabel(stage, **style.UPRIGHT)
@@ -197,6 +201,7 @@ def draw_distributions(axes, voe):
         axes[-1, column].set_xlabel("variance of error (VoE), one value per sample and round")
         axes[-1, column].xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True, prune="both"))
         axes[-1, column].xaxis.set_major_formatter(ticker.FuncFormatter(lambda power, _: f"$10^{{{power:.0f}}}$"))
+    axes[0, 0].set_ylim(0.5, 2 * largest)
 
 
 def draw_examples(axes, examples):

@@ -12,4 +12,4 @@ from sleepkit.paper.tables.comparisons import (
     table_state_of_the_art,
 )
 from sleepkit.paper.tables.formats import latex, markdown, save
-from sleepkit.paper.tables.runs import DATASETS, table_epochs, table_settings, table_stage
+from sleepkit.paper.tables.runs import DATASETS, STAGE_NOTE, table_epochs, table_settings, table_stage

@@ -9,9 +9,10 @@ from sleepkit.evaluation.protocols import EPOCHWISE, PROTOCOLS, SUBJECTWISE
 from sleepkit.metrics import confusion, scores
 from sleepkit.paper.published import PROTOCOL, baselines, published, published_networks
 from sleepkit.paper.tables.formats import HEADS, factor
-from sleepkit.paper.tables.runs import DATASETS
+from sleepkit.paper.tables.runs import DATASETS, RATE
 from sleepkit.results import SCORES, of_stage_2
 
+LENGTH, SIZE = "epoch, s", ["genotype", "C", "L", "pruned"]
 KEYS, SHORT = ["genotype", "protocol", "context", "pruned", "channels", "cells"], {"cells": "L", "channels": "C"}
 DIFFERENCES = {key: f"difference of {HEADS[key].replace('%', 'points')}" for key in ("acc", "mf1", "kappa")}
 NIGHT = ", context of the night"
@@ -40,7 +41,8 @@ def table_state_of_the_art(crossval=None, parameters=None):
     known, parts = baselines().rename(columns={"macro_f1": "mf1", "mmacs": "macs"}), []
     for dataset, name in DATASETS.items():
         others = known[known.dataset.str.startswith(dataset)].sort_values("acc", ascending=False, kind="stable")
-        parts.append(_named(others.assign(source=others.evidence), name))
+        seconds = np.where(others.dataset.str.endswith("5s"), "5", "30")
+        parts.append(_named(others.assign(source=others.evidence, **{LENGTH: seconds}), name))
         theirs = _published_scores(dataset).assign(protocol=PROTOCOL, source="published")
         stages = theirs.stage.map({1: "stage 1", 2: "stage 2, weights set to zero"})
         names = "this paper, " + stages + ", L = " + theirs.L.astype(str)
@@ -79,15 +81,15 @@ def table_cost(cost):
     return rows.astype(dict.fromkeys(list(COST)[4:], float))[list(COST)].rename(columns=COST)
 
 
-def table_protocols(crossval, dataset):
+def table_protocols(crossval, parameters, dataset):
     """Table 10: the networks of a data set by protocol and context, merged predictions; published ones first.
-    Differences are this run minus the published network of the same stage and depth L, whose protocol is another.
-    crossval : data frame as crossval.csv, or None"""
+    Differences are this run minus the published network of the same stage, depth, protocol and length of an epoch.
+    crossval, parameters : data frames as crossval.csv and parameters.csv, or None"""
     table = _published_scores(dataset).assign(source="published", protocol=EPOCHWISE.name, context="none", seeds=1)
     if crossval is not None:
-        table = pd.concat([table, _found_scores(crossval, dataset)], ignore_index=True)
-    columns = ["source", "protocol", "context", "stage", "C", "L", "seeds", *SCORE_COLUMNS, *DIFFERENCES.values()]
-    return table.reindex(columns=columns).dropna(axis=1, how="all")
+        table = pd.concat([table, _found_scores(crossval, dataset, parameters)], ignore_index=True)
+    columns = ["source", "protocol", LENGTH, "context", "stage", "C", "L", "seeds", *SCORE_COLUMNS]
+    return table.reindex(columns=[*columns, *DIFFERENCES.values()]).dropna(axis=1, how="all")
 
 
 def protocol_gap(crossval, dataset, predictions=None, kept=None):
@@ -147,11 +149,11 @@ def table_departures():
 def _published_scores(dataset):
     rows = published_networks(dataset)
     rows[SCORES] *= [factor(key) for key in SCORES]
-    return rows.rename(columns=HEADS)
+    return rows.rename(columns=HEADS).assign(**{LENGTH: "30"})
 
 
-def _found_scores(crossval, dataset):
-    """A row per network of this run: keys, source, stage, seeds, scores and sd, differences from the published."""
+def _found_scores(crossval, dataset, parameters):
+    """A row per network of this run: its keys, size, scores and sd, and differences from the published."""
     pooled = crossval[(crossval.fold == "pooled") & (crossval.dataset == dataset)]
     found = _over_seeds(pooled.groupby(KEYS)).reset_index().rename(columns=SHORT)
     found["stage"] = 1 + of_stage_2(found)
@@ -159,7 +161,11 @@ def _found_scores(crossval, dataset):
     found["source"] = "this run, " + found.genotype + np.where(whole, ", not pruned", "")
     order = {context: place for place, context in enumerate(CONTEXTS)}
     found = found.sort_values(["protocol", "genotype", "C", "L", "pruned", "context"], key=lambda c: c.replace(order))
-    theirs = found[["stage", "L"]].merge(_published_scores(dataset), on=["stage", "L"], how="left")
+    sizes = parameters.rename(columns=SHORT)[[*SIZE, "params", "macs", "samples"]].drop_duplicates()
+    found = found.merge(sizes, on=SIZE, how="left")
+    found[LENGTH] = [f"{seconds:g}" for seconds in found.samples / RATE]
+    known, same = _published_scores(dataset).assign(protocol=EPOCHWISE.name), ["stage", "L", "protocol", LENGTH]
+    theirs = found[same].merge(known, on=same, how="left")
     for key, head in DIFFERENCES.items():
         found[head] = found[HEADS[key]].to_numpy() - theirs[HEADS[key]].to_numpy(float)
     return found
@@ -167,8 +173,7 @@ def _found_scores(crossval, dataset):
 
 def _found_networks(crossval, dataset, parameters):
     """The networks of this run as rows of table 7."""
-    sizes = parameters.rename(columns=SHORT)[["genotype", "C", "L", "pruned", "params", "macs"]].drop_duplicates()
-    found = _found_scores(crossval, dataset).merge(sizes, on=["genotype", "C", "L", "pruned"], how="left")
+    found = _found_scores(crossval, dataset, parameters)
     folds = crossval[crossval.fold != "pooled"].groupby("protocol").fold.nunique()
     head = found.source + ", stage " + found.stage.astype(str) + ", L = " + found.L.astype(str)
     names = head + ", C = " + found.C.astype(str) + found.context.map(CONTEXTS)
@@ -178,9 +183,9 @@ def _found_networks(crossval, dataset, parameters):
 
 def _named(rows, dataset):
     """Rows under the heads of table 7."""
-    numbers = [*SCORE_COLUMNS, DIFFERENCES["acc"], "parameters", "MACs, M"]
+    numbers = [*SCORE_COLUMNS, "parameters", "MACs, M"]
     rows = rows.rename(columns=HEADS | {"params": "parameters", "macs": "MACs, M"}).assign(**{"data set": dataset})
-    rows = rows.reindex(columns=["data set", "method", *numbers, "protocol", "source"])
+    rows = rows.reindex(columns=["data set", "method", LENGTH, *numbers, "protocol", "source"])
     return rows.astype(dict.fromkeys(numbers, float))
 
 

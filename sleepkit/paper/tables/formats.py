@@ -11,8 +11,7 @@ from sleepkit.results import write_table
 HEADS = {"acc": "ACC, %", "mf1": "MF1, %", "kappa": "kappa", "mgm": "MGm, %"}
 HIGHER = ("ACC", "MF1", "kappa", "MGm", "precision", "recall", "F1", "G-mean", "epochs per second")  # is better
 LOWER = ("parameters", "MACs", "file", "median", "95th percentile", "peak memory", "start-up")
-BOLD = "Bold: the best of its column (of its row, where networks are the columns), whatever the protocol."
-GROUPS = ("data set", "samples of an epoch")
+GROUPS = ("data set", "protocol", "epoch, s", "samples of an epoch", "stage")  # only rows alike in these are compared
 WIDE = 32  # characters beyond which a column of text wraps in LaTeX
 HEAD = 18  # characters beyond which a head goes on in the next line
 LINE = 85  # characters of a line of LaTeX's \small, about
@@ -30,8 +29,9 @@ def factor(key):
 
 def save(table, stem, title, note=""):
     """Write <stem>.csv, .md and .tex with `title` over and `note` under the table; return the paths."""
-    bold = any(bold for row in _shown(table)[2] for _, bold in row)
-    note = " ".join(filter(None, [BOLD if bold else "", note]))
+    bold, alike = any(bold for row in _shown(table)[2] for _, bold in row), [name for name in GROUPS if name in table]
+    among = f" among rows of the same {', '.join(alike)}" if alike else ""
+    note = " ".join(filter(None, [f"Bold: the best of its column{among}." if bold else "", note]))
     csv, *others = paths = [stem.with_suffix(f".{ending}") for ending in ("csv", "md", "tex")]
     write_table(table, csv)
     page = f"# {title}\n\n{markdown(table)}\n" + (f"\n{note}\n" if note else "")
@@ -74,21 +74,13 @@ def _shown(table):
     """(heads, whether numeric, rows of (text, bold)) as a reader sees them."""
     columns = [column for column in table.columns if not column.endswith(" sd")]
     numeric = [pd.api.types.is_numeric_dtype(table[column]) and table[column].dtype != bool for column in columns]
-    records = table.to_dict("records")
-    by_row = "measure" in table.columns  # then a row is a measure and each network a column
-    if by_row:
-        numeric = [column not in ("measure", "stage") for column in columns]
-        compared = [c for c, number in zip(columns, numeric, strict=True) if number and "difference" not in c]
-        best = {(i, c) for i, row in enumerate(records) for c in _best(pd.Series(row)[compared], row["measure"])}
-    else:
-        groups = next((table[column].to_numpy() for column in GROUPS if column in table), [0] * len(table))
-        parts = [part for _, part in table.reset_index(drop=True).groupby(groups, sort=False)]
-        best = {(i, column) for part in parts for column in columns for i in _best(part[column], column)}
-    rows = [[] for _ in records]
-    for i, row in enumerate(records):
-        for c in columns:
-            decimals = 3 if (row["measure"] if by_row else c).endswith("kappa") else 2
-            rows[i].append((_cell(row[c], row.get(f"{c} sd"), decimals, "difference" in c), (i, c) in best))
+    groups = [table[name].to_numpy() for name in GROUPS if name in table] or [[0] * len(table)]
+    parts = [part for _, part in table.reset_index(drop=True).groupby(groups, sort=False)]
+    best = {(i, column) for part in parts for column in columns for i in _best(part[column], column)}
+    rows = []
+    for i, row in enumerate(table.to_dict("records")):
+        texts = (_cell(row[c], row.get(f"{c} sd"), 3 if c.endswith("kappa") else 2, "difference" in c) for c in columns)
+        rows.append([(text, (i, column) in best) for text, column in zip(texts, columns, strict=True)])
     return columns, numeric, rows
 
 

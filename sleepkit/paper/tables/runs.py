@@ -1,17 +1,22 @@
 """Tables 1 to 6: the data, the settings, and every network's scores and size."""
 
+import numpy as np
 import pandas as pd
 
-from sleepkit.epochs import STAGES
+from sleepkit.epochs import STAGES, parse_night
 from sleepkit.evaluation.protocols import EPOCHWISE
-from sleepkit.metrics import per_class, scores
-from sleepkit.paper.published import PREPARED_COUNTS, published, published_confusion
-from sleepkit.paper.tables.formats import HEADS, factor
+from sleepkit.metrics import CELLS, per_class, scores
+from sleepkit.paper.published import FULL_MACS, PREPARED_COUNTS, published, published_confusion
 from sleepkit.recordings.sleep_edf import nights_of
-from sleepkit.results import NETWORK, SCORES, of_stage_2
+from sleepkit.results import NETWORK, of_stage_2
 
-BY_STAGE = {"precision": "precision, %", "recall": "recall, %", "f1": "F1, %", "gmean": "G-mean, %"}
+BY_STAGE = {"f1": "F1, %", "f1 sd": "F1, % sd", "precision": "precision, %", "recall": "recall, %"}
+BY_STAGE |= {"gmean": "G-mean, %", "kappa": "kappa", "acc": "ACC, %", "acc sd": "ACC, % sd"}
 SIZES = ("parameters", "parameters not set to zero", "MACs, M")
+RATE = 100  # samples a second of prepared epochs
+STAGE_NOTE = 'In rows "all", F1 (macro-F1), precision, recall and G-mean are means over the stages. ± is the standard '
+STAGE_NOTE += "deviation over subjects. kappa of a stage is that of the stage against all others. Human scorers: doi:"
+STAGE_NOTE += ", doi:".join(published("human_agreement").doi.unique()) + "."
 DATASETS = {"edf20": "EDF-20", "edf78": "EDF-78"}
 
 # Setting, value in the paper (or in the authors' run where its text is not at hand), name in settings.json; without a
@@ -62,69 +67,77 @@ def table_settings(settings):
     return table
 
 
-def table_stage(dataset, pruned, crossval=None, by_stage=None, parameters=None):
-    """Tables 3 to 6: scores, per-class scores and size of every network of one stage, a column each. Scores are of the
-    merged predictions of all folds, each epoch scored alone, mean over seeds; mean and sd over folds are those of each
-    seed, averaged. A column "difference" is this run minus the published network of the same depth.
+def table_stage(dataset, pruned, crossval=None, matrices=None, nights=None, parameters=None):
+    """Tables 3 to 6: every network of one stage, a row for each sleep stage and one for all, in which precision,
+    recall, F1 and G-mean are means over the stages. Scores are of the merged predictions of all folds, each epoch
+    scored alone, mean over seeds; "sd" is over subjects, mean over seeds. At the end, what human scorers reach.
     dataset : "edf20" or "edf78", or one's own, of which nothing is published; pruned : False for stage 1, True for 2
-    crossval, by_stage, parameters : data frames as crossval.csv, per_class.csv, parameters.csv of this run, or None"""
-    model = "pruned" if pruned else "full"
+    crossval, matrices, nights, parameters : data frames as crossval.csv, confusion.csv, confusion_by_night.csv and
+        parameters.csv of this run, or None"""
     depths = (7, 9, 11) if dataset in DATASETS else ()
-    columns = {f"published, L = {cells}": _published_column(dataset, cells, model) for cells in depths}
+    blocks = [_published_rows(dataset, cells, "pruned" if pruned else "full") for cells in depths]
     if crossval is not None:
         of_stage = (of_stage_2(crossval) == pruned) & (crossval.dataset == dataset)
         for name, keys in _networks(crossval[of_stage]):
-            columns[name] = _found_column(keys, crossval, by_stage, parameters)
-            if (theirs := columns.get(f"published, L = {keys['cells']}")) is not None:
-                columns[name.replace("this run", "difference", 1)] = _difference(columns[name], theirs)
-    table = pd.DataFrame(columns).rename_axis(["measure", "stage"]).reset_index()
-    return table if pruned else table[table.measure != "parameters not set to zero"].reset_index(drop=True)
+            blocks.append(_found_rows(name, keys, matrices, nights, parameters))
+    humans = published("human_agreement").drop(columns="doi").rename(columns=BY_STAGE)
+    table = pd.concat([*blocks, humans], ignore_index=True).dropna(axis=1, how="all")
+    return table.astype({name: "Int64" for name in ("seeds", "epochs", *SIZES[:2]) if name in table})
 
 
-def _published_column(dataset, cells, model):
-    matrix = published_confusion(f"{dataset}_L{cells}_{model}")
-    folds = published("cv_results").query("dataset == @dataset and layers == @cells and model == @model")
-    folds = folds[folds.fold != "pooled"].rename(columns={"gmean": "mgm"}).assign(seed=0)
+def _published_rows(dataset, cells, model):
     size = published("parameters").query("dataset == @dataset and layers == @cells").iloc[0]
-    # The released pruning zeroed weights and removed none, so the published network keeps its size.
-    zeroed = size.params_nonzero_after_pruning if model == "pruned" else size.params_total
-    sizes = (int(size.params_total), int(zeroed), float("nan"))
-    heads = {"protocol": EPOCHWISE.name, "seeds": 1, "epochs scored": int(matrix.sum())}
-    return _column(heads, scores(matrix), folds, per_class(matrix), sizes)
+    sizes = {"parameters": size.params_total, "MACs, M": FULL_MACS[dataset][cells] / 1e6}
+    if model == "pruned":  # the released pruning zeroed weights and removed none, so the network keeps its size
+        sizes["parameters not set to zero"] = size.params_nonzero_after_pruning
+    head = {"network": f"published, L = {cells}", "protocol": EPOCHWISE.name, "epoch, s": "30", "seeds": 1}
+    return _rows(head, published_confusion(f"{dataset}_L{cells}_{model}")[None], sizes)
 
 
-def _found_column(keys, crossval, by_stage, parameters):
-    of_network = _of(crossval, keys)
-    pooled, folds = of_network[of_network.fold == "pooled"], of_network[of_network.fold != "pooled"]
-    classes = _of(by_stage, keys).groupby("stage")[list(BY_STAGE)].mean().reindex(STAGES).reset_index()
-    rows = _of(parameters, {key: keys[key] for key in ("genotype", "channels", "cells", "pruned")})
-    if rows.empty:
+def _found_rows(name, keys, matrices, nights, parameters):
+    size = _of(parameters, {key: keys[key] for key in ("genotype", "channels", "cells", "pruned")})
+    if size.empty:
         raise ValueError(f"parameters.csv has no row for the network {keys} of crossval.csv; run its notebook again")
-    params = int(rows.params.iloc[0])
-    sizes = (params, params, rows.macs.iloc[0] / 1e6)
-    heads = {"protocol": keys["protocol"], "seeds": pooled.seed.nunique(), "epochs scored": int(pooled.n.iloc[0])}
-    return _column(heads, pooled[SCORES].mean(), folds, classes, sizes)
+    size, mine = size.iloc[0], _of(matrices, keys).set_index(["true", "predicted"]).groupby("seed").n
+    found = np.array([n.unstack().reindex(index=STAGES, columns=STAGES, fill_value=0) for _, n in mine])
+    sizes = {"parameters": size.params, "MACs, M": size.macs / 1e6}
+    head = {"network": name, "protocol": keys["protocol"], "epoch, s": f"{size.samples / RATE:g}", "seeds": len(found)}
+    return _rows(head, found, sizes, None if nights is None else _of(nights, keys))
 
 
-def _column(heads, values, folds, classes, sizes):
-    """One network's numbers in the rows of `table_stage`."""
-    column = {(head, ""): value for head, value in heads.items()}
-    column |= {(HEADS[key], ""): round(values[key] * factor(key), 6) for key in SCORES}
-    for name, over_folds in (("mean", "mean"), ("sd", "std")):
-        values = folds.groupby("seed").agg(over_folds, numeric_only=True).mean()  # over seeds
-        for key in SCORES:
-            column[f"{name} over folds of {HEADS[key]}", ""] = round(values.get(key, float("nan")) * factor(key), 6)
-    by = classes.set_index("stage")
-    column |= {(head, s): round(100 * float(by.at[s, key]), 6) for key, head in BY_STAGE.items() for s in STAGES}
-    column |= zip([(head, "") for head in SIZES], sizes, strict=True)
-    return pd.Series(column, dtype=object)
+def _rows(head, matrices, sizes, nights=None):
+    """The rows of one network from its confusion matrices, (seeds, 5, 5), and its rows of confusion_by_night.csv."""
+    by_seed = pd.concat([per_class(matrix).assign(kappa=_kappa(matrix)) for matrix in matrices])
+    rows, values = by_seed.groupby("stage", sort=False).mean(), scores(matrices)
+    rows.loc["all"] = rows.mean()
+    rows.loc["all", ["kappa", "acc"]] = np.mean(values["kappa"]), np.mean(values["acc"])
+    if nights is not None and len(nights):
+        rows["f1 sd"], rows.loc["all", "acc sd"] = _spread(nights)
+    rows *= [1 if column == "kappa" else 100 for column in rows]
+    rows["epochs"] = [*matrices[0].sum(axis=1), matrices[0].sum()]
+    rows.loc["all", list(sizes)] = list(sizes.values())
+    rows = rows.rename(columns=BY_STAGE).reset_index().assign(**head)
+    return rows.reindex(columns=[*head, "stage", "epochs", *BY_STAGE.values(), *SIZES])
 
 
-def _difference(ours, theirs):
-    """This run minus published, of scores and sizes; of the other rows nothing."""
-    compared = (*HEADS.values(), *BY_STAGE.values(), *SIZES[:2])
-    rows = {row: ours[row] - value if row[0] in compared else float("nan") for row, value in theirs.items()}
-    return pd.Series(rows, dtype=object)
+def _kappa(matrix):
+    """Cohen's kappa of each stage against all others: (5, 5) -> (5,)."""
+    both, true, said = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    twos = np.array([[both, true - both], [said - both, matrix.sum() - true - said + both]])
+    return scores(twos.transpose(2, 0, 1))["kappa"]
+
+
+def _spread(nights):
+    """Standard deviation over subjects, mean over seeds, of F1 by stage and of their mean, (6,), and of accuracy; a
+    subject without a stage does not count there."""
+    who = nights.subject if "subject" in nights else nights.night.map(lambda night: parse_night(night)[0])
+    subjects = nights.groupby(["seed", who])[CELLS].sum()
+    matrices = subjects.to_numpy(dtype=float).reshape(-1, 5, 5)
+    true, said, both = matrices.sum(axis=2), matrices.sum(axis=1), matrices.diagonal(axis1=1, axis2=2)
+    f1 = pd.DataFrame(np.where(true > 0, 2 * both / np.maximum(true + said, 1), np.nan), subjects.index)
+    f1["all"], f1["acc"] = f1.mean(axis=1), both.sum(axis=1) / true.sum(axis=1)
+    sd = f1.groupby("seed").std().mean().to_numpy()
+    return sd[:-1], sd[-1]
 
 
 def _networks(crossval):
@@ -133,8 +146,7 @@ def _networks(crossval):
     rows = rows.sort_values(["protocol", "genotype", "cells", "channels", "pruned"])
     for network in rows[keys].to_dict("records"):
         share = f", {100 * network['pruned']:.0f} % pruned" if network["pruned"] else ""
-        size = f"L = {network['cells']}, C = {network['channels']}{share}"
-        yield f"this run, {network['genotype']}, {size}, {network['protocol']}", network
+        yield f"{network['genotype']}, L = {network['cells']}, C = {network['channels']}{share}", network
 
 
 def _of(frame, keys):
