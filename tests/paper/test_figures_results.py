@@ -190,7 +190,8 @@ def test_tradeoff_shows_every_network_whose_size_is_known(crossval, parameters):
         assert marks[0].get_xdata()[0] == pytest.approx(71) and marks[-1].get_xdata()[0] == pytest.approx(66)
         names = ["searched, L = 7"] * 2 + ["searched, L = 7, 50 % pruned"] * 2
         assert [label.get_text() for label in ax.get_yticklabels()] == names
-        assert [text.get_text() for text in ax.texts[:2]] == ["60,000", "10.0"]
+        sizes = ["parameters", "60,000", "60,000", "30,000", "30,000", "MACs, M", "10.0", "10.0", "5.0", "5.0"]
+        assert [text.get_text() for text in ax.texts] == sizes
 
 
 def test_tradeoff_names_variants_and_shows_the_peer_on_the_same_epochs_alone():
