@@ -37,12 +37,15 @@ def show(key, run):
 
 
 def preview(key, run):
-    """An item as `show` draws it, from the result files that a profile has so far; nothing is saved. For a run of a
-    data set of one's own a table is of that set, without published networks."""
+    """An item as `show` draws it, from the result files that a profile has so far; nothing is saved. For a data set of
+    one's own the tables and confusion matrices are of that set, without published networks; other figures are None."""
     profile, dataset, entry = run.profile, run.dataset, item(key)
-    if dataset in tables.DATASETS or entry.is_figure:
+    if dataset in tables.DATASETS:
         drawn = entry.draw(profile, provenance(profile, entry))
         return drawn if entry.is_figure else as_table(drawn)
+    if entry.is_figure:
+        matrices = entry.function is figures.plot_confusion
+        return figures.plot_confusion(dataset, gather(profile, "confusion.csv")) if matrices else None
     found = (gather(profile, f"{name}.csv") for name in ("crossval", "confusion", "confusion_by_night", "parameters"))
     return as_table(tables.table_stage(dataset, entry.networks == "stage 2", *found))
 

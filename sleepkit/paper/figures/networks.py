@@ -13,7 +13,7 @@ from sleepkit.evaluation.protocols import EPOCHWISE, SUBJECTWISE
 from sleepkit.metrics import per_class, scores
 from sleepkit.paper.figures.style import FULL, PAGE, PRUNED, PUBLISHED, add_note, new_figure, styled
 from sleepkit.paper.provenance import first_family
-from sleepkit.paper.published import PROTOCOL, published_confusion
+from sleepkit.paper.published import PREPARED_COUNTS, PROTOCOL, published_confusion
 
 SHADES = colors.LinearSegmentedColormap.from_list("shades", ["#FFFFFF", "#9CC3DC", "#1F5A8A"])
 COLUMNS = 3  # matrices side by side, so that counts of five digits read at 7 pt
@@ -31,10 +31,12 @@ def plot_confusion(dataset, found, note=""):
     """Confusion matrices of the published network with L = 7 and of this run's first one, full and pruned, as counts
     and row percentages, and the F1 of every stage as dots.
 
-    dataset : "edf20" or "edf78"
+    dataset : "edf20", "edf78", or one's own, of which nothing is published
     found : data frame as confusion.csv, or None; the counts of several seeds add up. `plot_confusions` has the rest"""
-    known = {model: published_confusion(f"{dataset}_L7_{model}") for model in STAGE_NAMES}
-    blocks = {"published": ("Published, L = 7 · epochwise", known)}
+    blocks = {}
+    if paper := dataset in PREPARED_COUNTS:
+        known = {model: published_confusion(f"{dataset}_L7_{model}") for model in STAGE_NAMES}
+        blocks["published"] = "Published, L = 7 · epochwise", known
     first = None if found is None else first_family(found[found.dataset == dataset])
     if first is not None and len(first):
         first = first[first.cells == first.cells.iloc[0]]
@@ -53,7 +55,7 @@ def plot_confusion(dataset, found, note=""):
             ax.remove()
         axes[0].set_ylabel("true stage")
     draw_f1(right.subplots(), {source: matrices for source, (_, matrices) in blocks.items()})
-    return add_note(figure, f"{note} Published: {PROTOCOL}.")
+    return add_note(figure, f"{note} Published: {PROTOCOL}." if paper else note)
 
 
 def draw_f1(ax, matrices):
