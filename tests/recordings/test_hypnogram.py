@@ -295,6 +295,8 @@ BAD = {
     "doctype": (b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "DOCTYPE"),
     "other xml": (b"<html><body/></html>", "no sleep stage in it, but nothing"),
     "length": (b"<a><EpochLength>x</EpochLength><SleepStage>1</SleepStage></a>", "'x' is no number"),
+    "a long line": (b"[" + b"1," * 9 + b'"' + b"x" * 200_000 + b'"]', "field larger than|neither a table"),
+    "no finite time": (b"<a><b><Class>W</Class><Start>0</Start><Duration>inf</Duration></b></a>", "no finite time"),
     "fif": (b"\0\0\0\x64\0\0\0\x1f" + bytes(100), "no annotations that MNE-Python can read"),
 }
 
