@@ -1,6 +1,7 @@
 """Events of a night from files of every kind, told by their content: where they begin, how long they last, what they
 say. EDF+, FIF, Profusion's, NSRR's and Luna's XML, tables, Luna's .annot, one stage a line."""
 
+import csv
 import datetime
 import os
 import re
@@ -54,7 +55,7 @@ def read_events(source, is_stage):
     read = _from_xml if text.lstrip().startswith("<") else read_table
     try:
         rows, start, notes = read(text, is_stage)
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise ValueError(f"{path}: {error}") from error
     return Events(path, sorted(rows, key=lambda row: row[0]), start, notes)
 

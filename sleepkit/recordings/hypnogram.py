@@ -68,6 +68,8 @@ def read_hypnogram(source, stages=None):
         notes.append(f"no stages of sleep, and passed over: {_shown(left_out)}")
     kept = labels != NO_STAGE
     onsets, durations = (np.array(part, float)[kept] for part in list(zip(*events.rows, strict=True))[:2])
+    if not np.isfinite(onsets).all() or np.isinf(durations).any():
+        raise ValueError(f"{events.path}: a stage begins or ends at no finite time; correct the hypnogram")
     if (lacking := ~(durations > 0)).any():  # None is NaN
         durations[lacking] = _until_next(onsets, labels[kept])[lacking]
         notes.append("stages without a duration were taken to last until the next one")

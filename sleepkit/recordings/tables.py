@@ -35,8 +35,9 @@ def read_table(text, is_stage):
     table = [split(line) for line in data if not line.startswith("#")]
     if names is None and len(table) == 1 and len(table[0]) > 6:  # all in one line
         table = [[field] for field in table[0]]
-    if names is None and len(table) > 1 and not any(is_stage(field) or NUMBER.fullmatch(field) for field in table[0]):
-        table = table[1:]  # a header in words that are not known here
+    if names is None and len(table) > 1:  # a header in words that are not known here, or pandas' without a name
+        known = [field for field in table[0] if is_stage(field) or NUMBER.fullmatch(field)]
+        table = table if known and table[0][0] else table[1:]
     if not table:
         raise ValueError("no line of data in it; export the hypnogram again")
     names = names or _names_by_content(table, is_stage)
@@ -95,8 +96,8 @@ def _names_by_content(table, is_stage):
         return LUNA[width]
     if width == 3:
         return ["onset", "duration", "description"]
-    if width == 2 and all(map(NUMBER.fullmatch, first)):
-        return ["epoch" if _consecutive(first) else "onset", "stage"]
+    if width == 2 and None not in (moments := [_moment(field) for field in first]):
+        return ["epoch" if _consecutive(moments) else "onset", "stage"]
     if width != 1 or not staged[0]:
         raise ValueError(
             f"neither a table with a header of onset, duration and stage nor one stage a line; {width} columns"
@@ -104,9 +105,9 @@ def _names_by_content(table, is_stage):
     return ["stage"]
 
 
-def _consecutive(numbers):
-    values = [float(number.replace(",", ".")) for number in numbers]
-    return all(later - value == 1 for value, later in zip(values, values[1:], strict=False))
+def _consecutive(moments):
+    pairs = zip(moments, moments[1:], strict=False)
+    return all(isinstance(later, float) and isinstance(one, float) and later - one == 1 for one, later in pairs)
 
 
 def _stage_column(names, table, is_stage, taken):

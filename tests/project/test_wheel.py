@@ -85,7 +85,7 @@ def test_a_night_is_scored_in_an_empty_folder(installed):
     assert (done.returncode, done.stderr) == (0, "")
     assert "agreement with the expert over" in done.stdout
     endings = {path.name.partition(".")[2] for path in (installed.here / "scored").iterdir()}
-    assert endings == {"csv", "network.csv", "hypnogram.edf", "png", "txt"}
+    assert endings == {"csv", "network.csv", "hypnogram.edf", "events.tsv", "png", "txt"}
     done = installed.command("prepare", "edf", "nights", "--jobs", "1")
     assert (done.returncode, done.stdout) == (0, "1 nights written, 0 nights unchanged, 0 nights failed\n"), done.stderr
     assert sorted(path.name for path in installed.here.iterdir()) == ["edf", "nights", "scored"]

@@ -87,6 +87,31 @@ def test_what_mne_writes(tmp_path, ending, start):
     assert read(tmp_path / "a.bin", len(NIGHT), later)[0] == expected
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [",0", "0,W", "1,N1", "2,R"],  # a series, as pandas writes it
+        [",stage", "0,W", "1,N1", "2,R"],
+        ["0 W", "30 N1", "60 R"],
+        ["1;W", "2;N1", "3;R"],
+        ["Zeit\tStadium", "16:13:00\tW", "16:13:30\tN1", "16:14:00\tR"],
+        ["0.0,30.0,W", "30.0,30.0,N1", "60.0,30.0,R"],
+        ["W 0 30", "N1 30 60", "R 60 90"],
+        ["sleep_wake", "sleep_N1", "sleep_REM"],
+        ["W,N1,R,?,?,?,?"],
+        ["onset,duration,scorer1,remark", "0,30,W,quiet", "30,30,N1,", "60,30,R,spindles"],
+        ["epoch,stage", "0,W", "1,N1", "2,R"],
+        ["Time,Stage", "1989-04-24T16:13:00Z,W", "1989-04-24T16:13:30Z,N1", "1989-04-24T16:14:00Z,R"],
+        ["start,stop,stage", "04:13:00 PM,04:13:30 PM,W", "04:13:30 PM,04:14:00 PM,N1", "04:14:00 PM,04:14:30 PM,R"],
+        ["Start;Stage", "24.04.1989 16:13:00;W", "24.04.1989 16:13:30;N1", "24.04.1989 16:14:00;R"],
+        ["onset,stage", "00:00:00,W", "00:00:30,N1", "00:01:00,R"],
+    ],
+    ids=lambda lines: lines[0],
+)
+def test_tables_as_people_have_them(tmp_path, lines):
+    assert read(written(tmp_path / "a", lines), 3)[0] == [0, 1, 4]
+
+
 def test_utf16_and_latin1(tmp_path):
     for coding in ("utf-16", "utf-8-sig", "latin-1"):
         lines = ["onset,duration,stage", "0,30,W", "5,1,Lumière éteinte", "30,30,N2"]
@@ -295,6 +320,8 @@ BAD = {
     "doctype": (b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', "DOCTYPE"),
     "other xml": (b"<html><body/></html>", "no sleep stage in it, but nothing"),
     "length": (b"<a><EpochLength>x</EpochLength><SleepStage>1</SleepStage></a>", "'x' is no number"),
+    "a long line": (b"[" + b"1," * 9 + b'"' + b"x" * 200_000 + b'"]', "field larger than|neither a table"),
+    "no finite time": (b"<a><b><Class>W</Class><Start>0</Start><Duration>inf</Duration></b></a>", "no finite time"),
     "fif": (b"\0\0\0\x64\0\0\0\x1f" + bytes(100), "no annotations that MNE-Python can read"),
 }
 

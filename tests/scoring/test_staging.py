@@ -616,6 +616,8 @@ def whole(folder, epochs):
             assert imread(path).ndim == 3
         elif path.suffix == ".edf":
             assert mne.read_annotations(path).duration.sum() == 30 * epochs
+        elif path.suffix == ".tsv":
+            assert pd.read_csv(path, sep="\t").duration.sum() == 30 * epochs
         else:
             assert "not for diagnosis" in path.read_text()
 
