@@ -109,8 +109,8 @@ note = f"This run: profile {profile}, {len(epochs):,} epochs, one search, seed {
 figures.plot_search(found.history, *published_search(dataset), note)
 
 # %% [markdown]
-# **How much was pruned.** Rounds of BDP and DOP are the dotted lines. Samples leave in fixed shares, whatever their stage, until a stage
-# has given what it may; how many operations leave depends on what the search has learnt so far. (The released code kept training
+# **What is to be seen.** Rounds of pruning are the dotted lines. Samples leave in fixed shares, whatever their stage, until a stage has
+# given what it may; how many operations leave depends on what the search has learnt so far. In grey, the authors' own curves. (The released code kept training
 # identities as positions in a shuffled loader, so that the training samples it removed were in effect drawn at random, and it went on
 # computing the operations it had pruned.)
 
@@ -148,6 +148,10 @@ figures.plot_removed(voe, examples, note)
 # %% tags=["nbval-ignore-output"]
 figures.plot_sharpening(found.weights, found.removed_operations, found.history, found.genotype, note)
 
+# %% [markdown]
+# **What is to be seen.** All ten operations of an edge begin at 0.1, and their weights sum to 1: where one rises, others fall below the
+# threshold and are crossed out. How many of each operation were removed, in either kind of cell:
+
 # %% tags=["nbval-ignore-output"]
 as_table(found.removed_operations.groupby(["epoch", "kind", "operation"]).size().unstack("operation", fill_value=0).reset_index())
 
@@ -164,6 +168,10 @@ figures.plot_cells(published_genotype(dataset), found.genotype, "normal", note)
 figures.plot_cells(published_genotype(dataset), found.genotype, "reduce", note)
 
 # %% [markdown]
+# **What is to be seen.** Each box is a node, each arrow an operation on what it comes from; two arrows enter every node. Half of the
+# published normal cell's operations are separable convolutions, half of the reduction cell's are max pools. A search of a few epochs, as
+# the demo's, has not had the time to prefer anything: another seed finds another cell.
+#
 # ## The discovered network, tested on people it has not met
 #
 # The genotype becomes a network of its own, trained from scratch. In the `subjectwise` protocol nobody is on two sides: the test

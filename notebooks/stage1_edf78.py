@@ -125,6 +125,9 @@ figures.plot_cells(published_genotype("edf78"), found.genotype, "normal", note)
 figures.plot_cells(published_genotype("edf78"), found.genotype, "reduce", note)
 
 # %% [markdown]
+# **What is to be seen.** The published normal cell of EDF-78 has four dilated convolutions and two separable ones, that of EDF-20 two and six.
+# In the demo the two searches differ by chance more than by the sleepers' age.
+#
 # ## The discovered network, tested on people it has not met
 #
 # Folds of people, as on EDF-20: the paper's own protocol shuffles epochs, so that a sleeper is in training and test at once. (The

@@ -190,6 +190,8 @@ calibration = calibrate(networks, run)
 figures.plot_calibration(calibration, f"This run: profile {profile}, test epochs of all folds, seed {networks[0].key.seed}.")
 
 # %% [markdown]
+# **What is to be seen.** Dots on the diagonal are right as often as they say. Faint dots are of few epochs and may lie anywhere.
+#
 # And an answer costs: on one thread of this processor, with PyTorch, with onnxruntime, and with 8-bit integers, at 5 s and at 30 s.
 # onnxruntime computes blocks of 8 or 16 channels, however few of them a layer has. The paper's network (C = 8) has enough to gain from
 # pruning there; one as narrow as the demo's (C = 4) takes as many blocks after as before, and its two files are alike in size and nearly
