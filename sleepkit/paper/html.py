@@ -186,7 +186,7 @@ def alternative_text(source, section):
     for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
         name = getattr(call.func, "attr", getattr(call.func, "id", ""))
         words = [argument.value for argument in call.args if isinstance(getattr(argument, "value", None), str)]
-        if name == "show":
+        if name in ("show", "preview") and words:
             entry = item(words[0])
             return f"Figure {int(entry.key[3:])}, {entry.title}. {summary(entry.function)}"
         if name.startswith("plot_") and hasattr(figures, name):

@@ -95,7 +95,8 @@ def test_prepare_passes_its_arguments_on_and_lists_failed_nights(capsys, monkeyp
     asked = {}
     monkeypatch.setattr(recordings, "prepare", lambda *folders, **given: asked.update(given, folders=folders) or table)
     assert main(["prepare", "a", "b", "--seconds", "5", "--jobs", "1"]) == 1
-    assert asked == {"folders": ("a", "b"), "channel": "EEG Fpz-Cz", "wake_margin_minutes": 30, "seconds": 5, "jobs": 1}
+    expected = {"channel": "EEG Fpz-Cz", "wake_margin_minutes": 30, "seconds": 5, "jobs": 1, "allow_truncated": False}
+    assert asked == {"folders": ("a", "b"), **expected}
     printed = capsys.readouterr()
     assert printed.out == "1 nights written, 0 nights unchanged, 1 nights failed\n"
     assert printed.err == "SC4002E0: no sleep\n"
