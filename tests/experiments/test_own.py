@@ -109,5 +109,5 @@ def test_an_example_of_ones_own_bears_no_number_of_a_subject():
     for number, place in ((13, "subject 1, night 3, epoch 7"), (1 << 47, "epoch 7")):
         x, stage = np.zeros((1, 50), np.float16), np.array(["W"])
         one = {"id": np.array([number * 10_000 + 7]), "stage": stage, "half": voe["half"], "voe": voe["voe"], "x": x}
-        titles = [ax.get_title() for ax in figures.plot_removed(voe, one | {"fs": 100.0}).axes]
+        titles = [ax.get_title(loc="right") for ax in figures.plot_removed(voe, one | {"fs": 100.0}).axes]
         assert f"{place}; VoE 1.0e-03" in titles
