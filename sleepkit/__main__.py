@@ -101,7 +101,7 @@ def parser():
     add("model", help="network that a notebook saved, or the name of one of the package's, such as edf20_first5s_L7")
     add("nights", help="folder of prepared nights of four people or more (see prepare)")
     add("folder", metavar="output", help="folder for the adapted network and adapted.csv, what was measured")
-    add("--epochs", type=int, default=10, help="training epochs, at most")
+    add("--epochs", type=int, default=5, help="training epochs, at most")
     add("--device", default="cpu", help="where to train")
 
     add = command(release, "train a profile's network once more on everybody and write the weights of the package")

@@ -44,7 +44,7 @@ class Windows(NamedTuple):
         return prob.reshape(-1, self.each, prob.shape[1]).mean(axis=1)
 
 
-def adapt(model, nights, folder, *, epochs=10, device="cpu"):
+def adapt(model, nights, folder, *, epochs=5, device="cpu"):
     """Fine-tune a network on prepared nights and write adapted.safetensors, adapted.json and adapted.csv to a folder.
 
     model : path of a saved network, or the name of one of the package's ("edf20_first5s_L7")
@@ -73,11 +73,10 @@ def adapt(model, nights, folder, *, epochs=10, device="cpu"):
 def described(table, before):
     """What adapting brought, as lines of text. table : of `adapt`;  before : the model, or its name"""
     lines = [f"{table.subjects.iloc[0]} people, each staged by networks that have not met them:"]
-    for row in table[table.metric == "acc"].itertuples():
-        change = f"{100 * row.difference:+.1f} points ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
-        values = f"accuracy {100 * row.before:.1f} % before, {100 * row.after:.1f} % after: {change}"
-        lines.append(f"{CONTEXTS[row.context]}: {values}")
-    last = table[table.metric == "acc"].iloc[-1]
+    for last in table[table.metric == "acc"].itertuples():
+        change = f"{100 * last.difference:+.1f} points ({100 * last.low:+.1f} to {100 * last.high:+.1f})"
+        values = f"accuracy {100 * last.before:.1f} % before, {100 * last.after:.1f} % after: {change}"
+        lines.append(f"{CONTEXTS[last.context]}: {values}")
     if last.seen:
         same = f"{last.seen} of their names are also those of people who trained {before}"
         lines.append(f"{same}: if they are the same people, this is too good")

@@ -35,7 +35,8 @@ def answer(notebook, run):
     """A data frame with a row per question of a notebook ("prepare", "stage1", "stage2"); nothing is asserted. Nothing
     is published of a data set of one's own: there is this run alone.
     run : name of the profile, or an object with `profile` and perhaps `dataset`"""
-    profile, dataset = getattr(run, "profile", run), getattr(run, "dataset", None) or _dataset_of(run)
+    profile = getattr(run, "profile", run)
+    dataset = getattr(run, "dataset", None) or _prepared(profile)
     rows = {"prepare": _epochs, "stage1": _accuracy, "stage2": _pruning}[notebook](profile, dataset)
     table = pd.DataFrame(rows, columns=["question", "published", "this run", "real nights", "verdict"])
     if dataset not in PREPARED_COUNTS:
@@ -45,10 +46,8 @@ def answer(notebook, run):
     return table.assign(verdict="simulated nights: says nothing about people") if simulated else table
 
 
-def _dataset_of(profile):
-    """The data set that the prepare notebook is about: EDF-20, or one's own where the profile has no other nights."""
-    nights = find(profile, "nights.csv")
-    there = ["edf20"] if nights is None or nights.empty else nights.dataset.unique().tolist()
+def _prepared(profile):  # the data set whose nights a profile has: EDF-20 where there are such, or none at all
+    there = (["edf20"] if (nights := find(profile, "nights.csv")) is None else nights.dataset.tolist()) or ["edf20"]
     return "edf20" if "edf20" in there else there[0]
 
 

@@ -85,7 +85,11 @@ def test_what_is_published_is_left_out(lab):
     row |= {"seed": 0, "fold": "pooled", "acc": 0.5, "mf1": 0.4, "kappa": 0.3, "mgm": 0.2, "n": 30}
     results.write_table(pd.DataFrame([row]), folder / "stage1_lab" / "crossval.csv")
     shown = answer("stage1", Run(profile="mine", dataset="lab"))
-    assert shown.to_numpy().tolist() == [["accuracy on new people, %", "50.0"], ["macro-F1 on new people, %", "40.0"]]
+    assert list(shown.columns) == ["question", "this run"]
+    assert shown.iloc[:2].to_numpy().tolist() == [
+        ["accuracy on new people, %", "50.0"],
+        ["macro-F1 on new people, %", "40.0"],
+    ]
     assert list(answer("stage2", Run(profile="mine", dataset="lab")).columns) == ["question", "this run"]
     assert published_genotype("lab") is None and published_search("lab") == (None, None)
     with pytest.raises(ValueError, match="none is published"):
@@ -109,5 +113,5 @@ def test_an_example_of_ones_own_bears_no_number_of_a_subject():
     for number, place in ((13, "subject 1, night 3, epoch 7"), (1 << 47, "epoch 7")):
         x, stage = np.zeros((1, 50), np.float16), np.array(["W"])
         one = {"id": np.array([number * 10_000 + 7]), "stage": stage, "half": voe["half"], "voe": voe["voe"], "x": x}
-        titles = [ax.get_title() for ax in figures.plot_removed(voe, one | {"fs": 100.0}).axes]
+        titles = [ax.get_title(loc="right") for ax in figures.plot_removed(voe, one | {"fs": 100.0}).axes]
         assert f"{place}; VoE 1.0e-03" in titles

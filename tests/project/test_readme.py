@@ -222,7 +222,7 @@ def test_a_command_that_is_not_run_is_spelled_right(command):
             notebooks.check_parameters(arguments.notebook, chosen, defaults)
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/method.md", "docs/design.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", [*PAGES, "docs/method.md", "docs/design.md", "docs/own_data.md", "CONTRIBUTING.md"])
 def test_every_file_that_a_page_shows_or_links_to_is_there(page):
     folder = (ROOT / page).parent
     linked = re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / page).read_text(encoding="utf-8"))
