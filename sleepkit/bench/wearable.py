@@ -30,7 +30,17 @@ NETWORKS = {"full": DEFAULT, **{name: DEFAULT.with_name(f"{DEFAULT.name}_{name}"
 DEVICE = Path(__file__).with_name("device")
 CORES = {"cortex-m4": ("mps2-an386", "fpv4-sp-d16"), "cortex-m7": ("mps2-an500", "fpv5-sp-d16")}  # machine, FPU
 TOOLS = {"arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi", "qemu-system-arm": "qemu-system-arm"}
-FLAGS = ("-std=gnu99", "-O2", "-Wall", "-Wextra", "-mthumb", "-mfloat-abi=hard", "-ffunction-sections", "-nostartfiles")
+FLAGS = (
+    "-std=gnu99",
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-mthumb",
+    "-mfloat-abi=hard",
+    "-ffunction-sections",
+    "-nostartfiles",
+)
 LINK = ("--specs=nano.specs", "-Wl,--gc-sections", "-lm")
 WINDOWS = (5, 30)  # seconds
 EPOCHS = 2  # staged by every network; the number of instructions hardly depends on the signal

@@ -65,8 +65,8 @@ def export_c(net, path, samples, normalisation, fs=100.0, context=None, windows=
     context : Context for the forward step, or None;  fs : Hz
     windows : (n, samples) float32 µV that show the ranges of 8-bit integers; None: floats
     Raises ValueError where the windows of an epoch are not of whole seconds"""
-    path, count = Path(path), EPOCH_SECONDS * fs / samples
-    if count % 1 or EPOCH_SECONDS % max(count, 1) or samples >= 2**15:
+    path, count = Path(path), round(EPOCH_SECONDS * fs / samples)
+    if abs(count * samples - EPOCH_SECONDS * fs) > 1e-6 or EPOCH_SECONDS % count or samples >= 2**15:
         expected = f"a microcontroller takes windows of whole seconds that fill {EPOCH_SECONDS} s"
         raise ValueError(f"{path}: windows of {samples} samples at {fs:g} Hz; {expected}")
     model = network_graph(net, samples, normalisation, block=1)
@@ -77,7 +77,7 @@ def export_c(net, path, samples, normalisation, fs=100.0, context=None, windows=
         arrays += [_array("float", "prior[5]", context.prior), _array("float", "transition[25]", context.transition)]
     defines |= {"CONTEXT": int(context is not None), "FLAT": f"{FLAT}f", "AT_RAIL": f"{AT_RAIL}f"}
     filled = {"NAME": path.name, "TYPE": "float32" if scale is None else "int8", "HEADER": f"{path.name}.h"}
-    filled |= {"FS": repr(float(fs)), "SAMPLES": samples, "WINDOWS": int(count), "DATA": "\n".join(arrays)}
+    filled |= {"FS": repr(float(fs)), "SAMPLES": samples, "WINDOWS": count, "DATA": "\n".join(arrays)}
     filled |= {"BYTES": plan.arena * (4 if scale is None else 1)}
     filled |= {"DEFINES": "\n".join(f"#define {name} {value}" for name, value in defines.items()) + "\n"}
     for ending in (".c", ".h"):
@@ -94,7 +94,7 @@ def _network(plan, scale):
         (channels, length), (filters, _) = plan.shapes[op.inputs[0]], plan.shapes[op.output]
         x, y, r = plan.places[op.inputs[0]], plan.places[op.output], plan.places[op.inputs[1]] if op.inputs[1:] else -1
         taps = 1 if op.weight is None else op.weight.shape[2]
-        row = [op.kind, x, r, y, sum(map(np.size, weights)), sum(map(np.size, biases))]
+        row = [op.kind.upper(), x, r, y, sum(map(np.size, weights)), sum(map(np.size, biases))]
         row += [channels, filters, length, taps, op.stride, op.padding, op.dilation, op.groups, int(op.relu)]
         weight, bias = op.weight, op.bias
         if scale is not None:

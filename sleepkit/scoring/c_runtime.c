@@ -14,9 +14,10 @@ typedef int64_t wide;
 typedef float value, total, wide;
 #endif
 
-typedef struct layer layer;
-struct layer {
-    void (*run)(const layer *, const value *x, const value *r, value *y);
+enum kind { CONV, ADD, RELU, MAX_POOL, MEAN_POOL };
+
+typedef struct {
+    enum kind kind;
     int32_t x, r, y;         /* places in the arena: what it reads, what it adds (-1: nothing), what it makes */
     int32_t weights, biases; /* places in the arrays below */
     int16_t in, out, length, taps, stride, padding, dilation, groups, relu;
@@ -24,13 +25,7 @@ struct layer {
     int16_t x_zero, r_zero, y_zero; /* an integer q of y stands for (q - y_zero) * step */
     int32_t x_factor, r_factor;     /* step of x or r over step of y, times 2^SHIFT */
 #endif
-};
-
-static void conv(const layer *, const value *, const value *, value *);
-static void add(const layer *, const value *, const value *, value *);
-static void relu(const layer *, const value *, const value *, value *);
-static void max_pool(const layer *, const value *, const value *, value *);
-static void mean_pool(const layer *, const value *, const value *, value *);
+} layer;
 
 @DATA@
 static value arena[ARENA];
@@ -155,16 +150,14 @@ static void add(const layer *l, const value *x, const value *r, value *y)
         y[i] = added(l, x[i], r[i]);
 }
 
-static void relu(const layer *l, const value *x, const value *r, value *y)
+static void relu(const layer *l, const value *x, value *y)
 {
-    (void)r;
     for (int i = 0; i < l->in * l->length; i++)
         y[i] = x[i] < ZERO(l, x) ? (value)ZERO(l, x) : x[i];
 }
 
-static void max_pool(const layer *l, const value *x, const value *r, value *y)
+static void max_pool(const layer *l, const value *x, value *y)
 {
-    (void)r;
     for (int c = 0; c < l->in; c++, x += l->length)
         for (int t = 0; t < l->length; t += l->stride) {
             value largest = x[t];
@@ -176,9 +169,8 @@ static void max_pool(const layer *l, const value *x, const value *r, value *y)
         }
 }
 
-static void mean_pool(const layer *l, const value *x, const value *r, value *y)
+static void mean_pool(const layer *l, const value *x, value *y)
 {
-    (void)r;
     for (int c = 0; c < l->in; c++, x += l->length)
         for (int t = 0; t < l->length; t += l->stride) {
             int before = t > 0, behind = t + 1 < l->length;
@@ -187,16 +179,27 @@ static void mean_pool(const layer *l, const value *x, const value *r, value *y)
         }
 }
 
+static void run(const layer *l)
+{
+    const value *x = arena + l->x, *r = l->r < 0 ? NULL : arena + l->r;
+    value *y = arena + l->y;
+    switch (l->kind) {
+    case CONV: conv(l, x, r, y); break;
+    case ADD: add(l, x, r, y); break;
+    case RELU: relu(l, x, y); break;
+    case MAX_POOL: max_pool(l, x, y); break;
+    case MEAN_POOL: mean_pool(l, x, y); break;
+    }
+}
+
 void sleepkit_logits(const float *uv, float logits[5])
 {
     for (int t = 0; t < SLEEPKIT_SAMPLES; t++) {
         float x = (isfinite(uv[t]) ? uv[t] : 0) * INPUT_SCALE + INPUT_SHIFT;
         arena[INPUT + t] = input(x < -1 ? -1 : x > 1 ? 1 : x);
     }
-    for (int i = 0; i < LAYERS; i++) {
-        const layer *l = &layers[i];
-        l->run(l, arena + l->x, l->r < 0 ? NULL : arena + l->r, arena + l->y);
-    }
+    for (int i = 0; i < LAYERS; i++)
+        run(&layers[i]);
     wide sums[5] = {0};
     for (int c = 0; c < LAST_CHANNELS; c++) {
         total sum = 0;

@@ -7,9 +7,11 @@ enum { OPEN = 1, WRITE0 = 4, READ = 6, EXIT = 0x18, EXITED = 0x20026, TICK = 40 
 #define REGISTER(place) (*(volatile uint32_t *)(place))
 #define STEP REGISTER(0xE000E010) /* SysTick: control, reload, value */
 #define RELOAD REGISTER(0xE000E014)
+#define PAINT 0xA5A5A5A5
 #define NOW REGISTER(0xE000E018)
 
-extern uint32_t data_load[], data_start[], data_end[], bss_start[], bss_end[], stack_low[], stack_top[];
+extern uint32_t data_load[], data_start[], data_end[], bss_start[], bss_end[], stack_low[], stack_begun[],
+    stack_top[];
 static volatile uint32_t rounds;
 static float epoch[SLEEPKIT_WINDOWS * SLEEPKIT_SAMPLES];
 static sleepkit_state state;
@@ -82,14 +84,14 @@ void reset(void)
         *to++ = *from++;
     for (uint32_t *to = bss_start; to < bss_end;)
         *to++ = 0;
-    for (uint32_t *to = stack_low; to < stack_top - 64; to++)
-        *to = 0xA5A5A5A5;
+    for (uint32_t *to = stack_low; to < stack_begun; to++)
+        *to = PAINT;
     RELOAD = 0xFFFFFF;
     NOW = 0;
     STEP = 7; /* on, by the processor's clock, with an interrupt at zero */
     stage_all();
     const uint32_t *lowest = stack_low;
-    while (*lowest == 0xA5A5A5A5)
+    while (*lowest == PAINT)
         lowest++;
     host(WRITE0, "stack ");
     print((uint64_t)(stack_top - lowest) * 4, "\n");
@@ -97,5 +99,5 @@ void reset(void)
 }
 
 __attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
-    stack_top, (void *)reset, (void *)fault, (void *)fault, (void *)fault, (void *)fault, (void *)fault, [15] = (void *)another_round,
+    stack_top, (void *)reset, [2 ... 6] = (void *)fault, [15] = (void *)another_round,
 };
