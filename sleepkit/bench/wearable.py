@@ -21,7 +21,7 @@ from sleepkit.network.size import count_macs
 from sleepkit.paper.tables import table_wearable
 from sleepkit.recordings.simulation import simulate_night
 from sleepkit.results import write_table
-from sleepkit.scoring.c_export import export_c
+from sleepkit.scoring.c_source import write_c
 from sleepkit.scoring.model import DEFAULT, read_context
 from sleepkit.scoring.onnx_export import CALIBRATION, calibration_and_test, load_exportable
 from sleepkit.scoring.staging import read_night
@@ -85,7 +85,7 @@ def measure(name, kind, seconds, night, folder, nights=None):
     if nights is not None and samples == about["samples"]:
         windows, _ = calibration_and_test(nights, about)
     path = Path(folder) / f"{name}_{seconds}s_{kind}"
-    plan = export_c(net, path, samples, scale, about["fs"], context, windows if kind == "int8" else None)
+    plan = write_c(net, path, samples, scale, about["fs"], context, windows if kind == "int8" else None)
     flash, memory = build(path)
     staged, stack = emulate(path, night[:: len(night) // EPOCHS][:EPOCHS])
     size, count = 4 if kind == "float" else 1, EPOCH_SECONDS // seconds

@@ -1,29 +1,22 @@
-"""A trained network as C for a microcontroller: one .c and one .h, of floats or of 8-bit integers, without allocation.
+"""A saved network as C for a microcontroller, compiled with `cc` and compared with what it was made from."""
 
-What is the same for all networks stands in c_runtime.c and c_runtime.h; written here is what they are filled with: the
-layers with their places in the arena, the weights, the normalisation and the context of the past."""
-
-import re
+import ctypes
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from sleepkit.epochs import EPOCH_SECONDS
 from sleepkit.evaluation.protocols import Normalisation
 from sleepkit.evaluation.training import predict_logits
-from sleepkit.execution.paths import written
-from sleepkit.recordings.quality import AT_RAIL, FLAT
 from sleepkit.results import checks
-from sleepkit.scoring.c_host import host_logits
-from sleepkit.scoring.c_integers import SHIFT, calibrate, in_integers, quantise_weights, scales
-from sleepkit.scoring.c_plan import plan_network
+from sleepkit.scoring.c_source import write_c
 from sleepkit.scoring.model import read_context
 from sleepkit.scoring.onnx_export import COMPARED, POINTS, calibration_and_test, load_exportable
-from sleepkit.scoring.onnx_network import network_graph
 
-RUNTIME = Path(__file__).with_name("c_runtime.c")
 TOLERANCE = 1e-4  # of a logit in C against PyTorch
-NUMBERS = 8  # in a line
+FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-pedantic", "-Werror")
 
 
 def export(model, folder, nights=None):
@@ -34,7 +27,7 @@ def export(model, folder, nights=None):
     net, about = load_exportable(model)
     scale, context = Normalisation(**about["normalisation"]), read_context(about.get("context"))
     path, parts = Path(folder) / Path(model).name, (about["samples"], scale, about["fs"], context)
-    claims, plan = [], export_c(net, path, *parts)
+    claims, plan = [], write_c(net, path, *parts)
     memory = "{}.c: arena of {:,} bytes, of which {:,} are in use at once"
     print(memory.format(path.name, 4 * plan.arena, 4 * plan.bound))
     noise = np.random.default_rng(0).normal(scale.mean, scale.sd, (8, about["samples"])).astype(np.float32)
@@ -45,7 +38,7 @@ def export(model, folder, nights=None):
     if nights is not None:
         windows, test = calibration_and_test(nights, about)
         path = path.with_name(f"{path.name}_int8")
-        plan = export_c(net, path, *parts, windows)
+        plan = write_c(net, path, *parts, windows)
         print(memory.format(path.name, plan.arena, plan.bound))
         x, y = (part[:: -(-len(test) // COMPARED)] for part in (test.x, test.y))
         if (found := host_logits(path, x)) is not None:
@@ -58,100 +51,29 @@ def export(model, folder, nights=None):
     return checks(*claims)
 
 
-def export_c(net, path, samples, normalisation, fs=100.0, context=None, windows=None):
-    """Write a network as `path`.c and `path`.h and return its Plan.
-
-    net : SleepNet, full or pruned;  samples, normalisation : as `network_graph`; mean and sd in µV are scalars
-    context : Context for the forward step, or None;  fs : Hz
-    windows : (n, samples) float32 µV that show the ranges of 8-bit integers; None: floats
-    Raises ValueError where the windows of an epoch are not of whole seconds"""
-    path, count = Path(path), round(EPOCH_SECONDS * fs / samples)
-    if abs(count * samples - EPOCH_SECONDS * fs) > 1e-6 or EPOCH_SECONDS % count or samples >= 2**15:
-        expected = f"a microcontroller takes windows of whole seconds that fill {EPOCH_SECONDS} s"
-        raise ValueError(f"{path}: windows of {samples} samples at {fs:g} Hz; {expected}")
-    model = network_graph(net, samples, normalisation, block=1)
-    plan = plan_network(model, samples)
-    scale = None if windows is None else scales(plan, calibrate(model, windows))
-    defines, arrays = _network(plan, scale)
-    if context is not None:
-        arrays += [_array("float", "prior[5]", context.prior), _array("float", "transition[25]", context.transition)]
-    defines |= {"CONTEXT": int(context is not None), "FLAT": f"{FLAT}f", "AT_RAIL": f"{AT_RAIL}f"}
-    filled = {"NAME": path.name, "TYPE": "float32" if scale is None else "int8", "HEADER": f"{path.name}.h"}
-    filled |= {"FS": repr(float(fs)), "SAMPLES": samples, "WINDOWS": count, "DATA": "\n".join(arrays)}
-    filled |= {"BYTES": plan.arena * (4 if scale is None else 1)}
-    filled |= {"DEFINES": "\n".join(f"#define {name} {value}" for name, value in defines.items()) + "\n"}
-    for ending in (".c", ".h"):
-        text = RUNTIME.with_suffix(ending).read_text(encoding="utf-8")
-        with written(f"{path}{ending}") as temporary:
-            temporary.write_text(re.sub("@([A-Z]+)@", lambda m: str(filled[m[1]]), text), encoding="utf-8")
-    return plan
+def compile_host(path, folder, flags=()):
+    """`path`.c as a shared library in `folder`, loaded; None where there is no compiler `cc`."""
+    if shutil.which("cc") is None:
+        return None
+    library = Path(folder) / f"{Path(path).name}.so"
+    command = ["cc", *FLAGS, *flags, "-shared", "-fPIC", f"{path}.c", "-lm", "-o", str(library)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ArithmeticError(f"{path}.c: cc does not take it:\n{done.stderr}")
+    return ctypes.CDLL(str(library))
 
 
-def _network(plan, scale):
-    """Sizes as {name: value}, and the network's arrays as C; scale : {value: Scale}, or None for floats."""
-    rows, weights, biases, factors = [], [], [], []
-    for op in (op for op in plan.operations if op.kind != "concat"):
-        (channels, length), (filters, _) = plan.shapes[op.inputs[0]], plan.shapes[op.output]
-        x, y, r = plan.places[op.inputs[0]], plan.places[op.output], plan.places[op.inputs[1]] if op.inputs[1:] else -1
-        taps = 1 if op.weight is None else op.weight.shape[2]
-        row = [op.kind.upper(), x, r, y, sum(map(np.size, weights)), sum(map(np.size, biases))]
-        row += [channels, filters, length, taps, op.stride, op.padding, op.dilation, op.groups, int(op.relu)]
-        weight, bias = op.weight, op.bias
-        if scale is not None:
-            weight, bias, multipliers, more = _in_integers(op, scale)
-            factors.append(multipliers)
-            row += more
-        if op.kind == "conv":
-            weights.append(weight)
-            biases.append(bias)
-        rows.append(f"    {{{', '.join(map(str, row))}}},\n")
-    defines, (weight, steps, zero) = _ends(plan, scale), _classifier(plan, scale)
-    defines |= {"LAYERS": len(rows), "LAST_ZERO": zero}
-    arrays = [_array("value", "weights[]", np.concatenate([values.ravel() for values in weights]))]
-    arrays += [_array("total", "biases[]", np.concatenate(biases)), _array("value", "classifier[]", weight)]
-    arrays += [_array("float", "logit_steps[5]", steps), _array("float", "logit_biases[5]", plan.classifier[1])]
-    arrays += [_array("int32_t", "factors[]", np.concatenate(factors))] if scale else []
-    return defines, [*arrays, f"static const layer layers[LAYERS] = {{\n{''.join(rows)}}};\n"]
+def host_logits(path, x):
+    """Logits of windows x (n, samples) float32 µV by `path`.c, (n, 5) float32; None where there is no compiler."""
+    with tempfile.TemporaryDirectory() as folder:
+        library = compile_host(path, folder)
+        return None if library is None else run_rows(library.sleepkit_logits, x)
 
 
-def _in_integers(op, scale):
-    """Weight, bias and factors of an operation in integers, and what its layer holds of scales."""
-    zeros = [scale[op.inputs[0]].zero, scale[op.inputs[1]].zero if op.inputs[1:] else 0, scale[op.output].zero]
-    if op.kind not in ("conv", "add"):
-        return None, None, [], [*zeros, 0, 0]
-    made = in_integers(op, scale)
-    own = 0 if op.kind == "conv" else made.factors[0]
-    return made.weight, made.bias, made.factors if op.kind == "conv" else [], [*zeros, own, made.other]
-
-
-def _ends(plan, scale):
-    """Where the signal goes and how it is scaled, where the last value lies, and the sizes of memory."""
-    step, zero = scale["input"] if scale else (1.0, 0)
-    last, length = plan.shapes[plan.last]
-    defines = {"INTEGERS": int(scale is not None), "SHIFT": SHIFT, "ARENA": plan.arena, "INPUT": plan.places["input"]}
-    defines |= {"LARGEST": max(op.weight[0].size for op in plan.operations if op.kind == "conv")}
-    defines |= {"INPUT_SCALE": _float(plan.normalisation[0]), "INPUT_SHIFT": _float(plan.normalisation[1])}
-    defines |= {"INPUT_STEP": _float(step), "INPUT_ZERO": zero}
-    return defines | {"LAST": plan.places[plan.last], "LAST_CHANNELS": last, "LAST_LENGTH": length}
-
-
-def _classifier(plan, scale):
-    """Weight, steps of the five sums over channels and time, and the zero of the last value."""
-    (weight, bias), length = plan.classifier, plan.shapes[plan.last][1]
-    if scale is None:
-        return weight, np.full(len(bias), 1 / length), 0
-    integers, _, steps = quantise_weights(weight, np.zeros(len(bias)), scale[plan.last])
-    return integers, steps / length, scale[plan.last].zero
-
-
-def _array(kind, name, values):
-    """A constant array in C."""
-    values = np.asarray(values)
-    write = _float if values.dtype.kind == "f" else str
-    texts = [write(value) for value in values.ravel().tolist()]
-    lines = [", ".join(texts[first : first + NUMBERS]) for first in range(0, len(texts), NUMBERS)]
-    return "static const {} {} = {{\n    {}\n}};\n".format(kind, name, ",\n    ".join(lines))
-
-
-def _float(value):
-    return f"{value:.8e}f"  # nine digits: every float32 is read as it was
+def run_rows(function, x):
+    """A C function (const float *row, float made[5]) applied to every row: (n, samples) -> (n, 5)."""
+    x, made = np.ascontiguousarray(x, np.float32), np.empty((len(x), 5), np.float32)
+    pointer = ctypes.POINTER(ctypes.c_float)
+    for row, to in zip(x, made, strict=True):
+        function(row.ctypes.data_as(pointer), to.ctypes.data_as(pointer))
+    return made

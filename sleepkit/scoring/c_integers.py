@@ -22,12 +22,13 @@ class Scale(NamedTuple):
 
 
 class Integers(NamedTuple):
-    """A convolution or a sum of two values in integers."""
+    """A layer in integers."""
 
-    weight: np.ndarray | None  # int8
-    bias: np.ndarray | None  # int32, of the sum
-    factors: list  # of the sum, one for each output; of a sum of two values, of the first one
-    other: int  # factor of what is added
+    zeros: tuple  # of what it reads, of what it adds, of what it makes
+    factors_of_values: tuple = (0, 0)  # of the first of two values that it adds, of what it adds
+    weight: np.ndarray | None = None  # int8
+    bias: np.ndarray | None = None  # int32, of the sum
+    factors: tuple = ()  # of the sum, one for each output
 
 
 def calibrate(model, windows):
@@ -62,13 +63,16 @@ def scales(plan, ranges):
 
 
 def in_integers(op, scale):
-    """The Integers of a conv or add, with {value: Scale}."""
+    """The Integers of an operation, with {value: Scale}."""
     x, y = scale[op.inputs[0]], scale[op.output]
-    other = fixed_point(scale[op.inputs[1]].step / y.step) if len(op.inputs) == 2 else 0
+    other = scale[op.inputs[1]] if op.inputs[1:] else Scale(0.0, 0)
+    zeros, added = (x.zero, other.zero, y.zero), fixed_point(other.step / y.step)
     if op.kind == "add":
-        return Integers(None, None, [fixed_point(x.step / y.step)], other)
+        return Integers(zeros, (fixed_point(x.step / y.step), added))
+    if op.kind != "conv":
+        return Integers(zeros)
     weight, bias, steps = quantise_weights(op.weight, op.bias, x)
-    return Integers(weight, bias, [fixed_point(step / y.step) for step in steps], other)
+    return Integers(zeros, (0, added), weight, bias, tuple(fixed_point(step / y.step) for step in steps))
 
 
 def fixed_point(factor):

@@ -50,18 +50,11 @@ class Plan:
         channels, length = self.shapes[name]
         return channels * length
 
-    @property
-    def multiplications(self):
-        """Multiply-accumulates of one window."""
-        convs = (op for op in self.operations if op.kind == "conv")
-        return sum(op.weight.size * self.shapes[op.output][1] for op in convs) + self.classifier[0].size
-
 
 def plan_network(model, samples):
     """The Plan of a graph that `network_graph` wrote with a normalisation, for windows of `samples` samples."""
     graph = read_graph(model, samples)
-    plans = [_placed(replace(graph, operations=order(graph))) for order in (lambda plan: plan.operations, scheduled)]
-    return min(plans, key=lambda plan: plan.arena)
+    return _placed(replace(graph, operations=scheduled(graph)))
 
 
 def read_graph(model, samples):

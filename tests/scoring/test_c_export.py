@@ -27,9 +27,9 @@ from sleepkit.network.sleepnet import SleepNet
 from sleepkit.paper.published import published_genotype
 from sleepkit.pruning.filters import prune_filters
 from sleepkit.scoring import c_plan
-from sleepkit.scoring.c_export import export_c
-from sleepkit.scoring.c_host import compile_host, host_logits, run_rows
+from sleepkit.scoring.c_export import compile_host, host_logits, run_rows
 from sleepkit.scoring.c_integers import HIGH, LOW, SHIFT, calibrate, in_integers, quantise_weights, scales
+from sleepkit.scoring.c_source import write_c
 from sleepkit.scoring.model import load_model
 from sleepkit.scoring.onnx_export import calibration_and_test, export_onnx, load_exportable
 from sleepkit.scoring.onnx_network import network_graph
@@ -65,7 +65,7 @@ def windows(n, samples, seed=0):
 def written(net, folder, samples, integers=False, seconds=30):
     """Path of a network as C, and its Plan; an epoch is one window of so many seconds."""
     fs = samples / seconds
-    return folder / "net", export_c(
+    return folder / "net", write_c(
         net, folder / "net", samples, SCALE, fs, None, windows(16, samples, 7) if integers else None
     )
 
@@ -115,11 +115,11 @@ def integer_logits(plan, scale, window):
         else:
             whole = in_integers(op, scale)
             if op.kind == "add":
-                total = (x - scale[op.inputs[0]].zero) * whole.factors[0]
+                total = (x - scale[op.inputs[0]].zero) * whole.factors_of_values[0]
             else:
                 total = convolved(op, whole, x, scale[op.inputs[0]].zero, length) * np.array(whole.factors)[:, None]
             if len(known) == 2:
-                total = total + (known[1] - scale[op.inputs[1]].zero) * whole.other
+                total = total + (known[1] - scale[op.inputs[1]].zero) * whole.factors_of_values[1]
             made = rounded((total + half) >> SHIFT, zero)
         values[op.output] = made
     last = values[plan.last] - scale[plan.last].zero
@@ -216,7 +216,7 @@ def test_c_stages_as_a_stream_does(context, tmp_path):
     model, x = load_model(save_tiny(tmp_path / "tiny")), night()
     net, about = load_exportable(tmp_path / "tiny")
     kept = Context(np.array(CONTEXT["transition"]), np.array(CONTEXT["prior"])) if context else None
-    export_c(net, tmp_path / "c", 500, Normalisation(**about["normalisation"]), 100.0, kept)
+    write_c(net, tmp_path / "c", 500, Normalisation(**about["normalisation"]), 100.0, kept)
     sink = io.StringIO()
     score_stream(io.BytesIO(x.tobytes()), sink, model, context=context)
     expected = pd.read_csv(io.StringIO(sink.getvalue()))
@@ -240,7 +240,7 @@ def test_c_only_windows_of_whole_seconds(tmp_path):
     net = lively(random_genotype(2, 1), 2, 2)
     for samples, fs in ((400, 100.0), (50, 100.0), (3001, 100.0), (40000, 40000 / 30)):
         with pytest.raises(ValueError, match="takes windows of whole seconds that fill 30 s"):
-            export_c(net, tmp_path / "net", samples, SCALE, fs)
+            write_c(net, tmp_path / "net", samples, SCALE, fs)
     assert not list(tmp_path.iterdir())
 
 
@@ -278,10 +278,10 @@ def test_c_on_real_windows(name, prepared, tmp_path):
     assert set(test.subject) == {5, 14}
     export_onnx(net, tmp_path / "net.onnx", 500, scale)
     floats = run_session(open_session(tmp_path / "net.onnx"), test.x)
-    export_c(net, tmp_path / "net", 500, scale)
+    write_c(net, tmp_path / "net", 500, scale)
     rows = np.linspace(0, len(test) - 1, 1000).astype(int)
     difference = np.abs(host_logits(tmp_path / "net", test.x[rows]) - floats[rows]).max()
-    export_c(net, tmp_path / "int8", 500, scale, windows=known)
+    write_c(net, tmp_path / "int8", 500, scale, windows=known)
     integers = host_logits(tmp_path / "int8", test.x)
     accuracy = [100 * (logits.argmax(1) == test.y).mean() for logits in (floats, integers)]
     print(f"{name}: logits differ by {difference:.1e}; float {accuracy[0]:.2f} %, int8 {accuracy[1]:.2f} %")
@@ -304,7 +304,7 @@ def test_c_on_an_emulated_microcontroller(core, kind, shared, tmp_path):
     net, about = load_exportable(model)
     context = load_model(model).context
     known = simulated.reshape(-1, 500)[:512] if kind == "int8" else None
-    export_c(net, tmp_path / "net", 500, Normalisation(**about["normalisation"]), 100.0, context, known)
+    write_c(net, tmp_path / "net", 500, Normalisation(**about["normalisation"]), 100.0, context, known)
     flash, memory = wearable.build(tmp_path / "net", core)
     for name, x in (("five real minutes", real), ("a simulated night", simulated[::12][:10])):
         found, stack = wearable.emulate(tmp_path / "net", x, core)

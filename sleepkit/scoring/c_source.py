@@ -1,0 +1,106 @@
+"""The C of a trained network: one .c and one .h, of floats or of 8-bit integers, without allocation.
+
+What is the same for all networks stands in c_runtime.c and c_runtime.h; written here is what they are filled with: the
+layers with their places in the arena, the weights, the normalisation and the context of the past."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from sleepkit.epochs import EPOCH_SECONDS
+from sleepkit.execution.paths import written
+from sleepkit.recordings.quality import AT_RAIL, FLAT
+from sleepkit.scoring.c_integers import SHIFT, calibrate, in_integers, quantise_weights, scales
+from sleepkit.scoring.c_plan import plan_network
+from sleepkit.scoring.onnx_network import network_graph
+
+RUNTIME = Path(__file__).with_name("c_runtime.c")
+NUMBERS = 8  # in a line
+
+
+def write_c(net, path, samples, normalisation, fs=100.0, context=None, windows=None):
+    """Write a network as `path`.c and `path`.h and return its Plan.
+
+    net : SleepNet, full or pruned;  samples, normalisation : as `network_graph`; mean and sd in µV are scalars
+    context : Context for the forward step, or None;  fs : Hz
+    windows : (n, samples) float32 µV that show the ranges of 8-bit integers; None: floats
+    Raises ValueError where the windows of an epoch are not of whole seconds"""
+    path, count = Path(path), round(EPOCH_SECONDS * fs / samples)
+    if abs(count * samples - EPOCH_SECONDS * fs) > 1e-6 or EPOCH_SECONDS % count or samples >= 2**15:
+        expected = f"a microcontroller takes windows of whole seconds that fill {EPOCH_SECONDS} s"
+        raise ValueError(f"{path}: windows of {samples} samples at {fs:g} Hz; {expected}")
+    model = network_graph(net, samples, normalisation, block=1)
+    plan = plan_network(model, samples)
+    scale = None if windows is None else scales(plan, calibrate(model, windows))
+    defines, arrays = _network(plan, scale)
+    if context is not None:
+        arrays += [_array("float", "prior[5]", context.prior), _array("float", "transition[25]", context.transition)]
+    defines |= {"CONTEXT": int(context is not None), "FLAT": f"{FLAT}f", "AT_RAIL": f"{AT_RAIL}f"}
+    filled = {"NAME": path.name, "TYPE": "float32" if scale is None else "int8", "HEADER": f"{path.name}.h"}
+    filled |= {"FS": repr(float(fs)), "SAMPLES": samples, "WINDOWS": count, "DATA": "\n".join(arrays)}
+    filled |= {"BYTES": plan.arena * (4 if scale is None else 1)}
+    filled |= {"DEFINES": "\n".join(f"#define {name} {value}" for name, value in defines.items()) + "\n"}
+    for ending in (".c", ".h"):
+        text = RUNTIME.with_suffix(ending).read_text(encoding="utf-8")
+        with written(f"{path}{ending}") as temporary:
+            temporary.write_text(re.sub("@([A-Z]+)@", lambda m: str(filled[m[1]]), text), encoding="utf-8")
+    return plan
+
+
+def _network(plan, scale):
+    """Sizes as {name: value}, and the network's arrays as C; scale : {value: Scale}, or None for floats."""
+    rows, weights, biases, factors = [], [], [], []
+    for op in (op for op in plan.operations if op.kind != "concat"):
+        (channels, length), (filters, _) = plan.shapes[op.inputs[0]], plan.shapes[op.output]
+        x, y, r = plan.places[op.inputs[0]], plan.places[op.output], plan.places[op.inputs[1]] if op.inputs[1:] else -1
+        taps = 1 if op.weight is None else op.weight.shape[2]
+        row = [op.kind.upper(), x, r, y, sum(map(np.size, weights)), sum(map(np.size, biases))]
+        row += [channels, filters, length, taps, op.stride, op.padding, op.dilation, op.groups, int(op.relu)]
+        made = op if scale is None else in_integers(op, scale)
+        row += [] if scale is None else [*made.zeros, *made.factors_of_values]
+        if op.kind == "conv":
+            weights.append(made.weight)
+            biases.append(made.bias)
+            factors += [] if scale is None else made.factors
+        rows.append(f"    {{{', '.join(map(str, row))}}},\n")
+    defines, (weight, steps, zero) = _ends(plan, scale), _classifier(plan, scale)
+    defines |= {"LAYERS": len(rows), "LAST_ZERO": zero}
+    arrays = [_array("value", "weights[]", np.concatenate([values.ravel() for values in weights]))]
+    arrays += [_array("total", "biases[]", np.concatenate(biases)), _array("value", "classifier[]", weight)]
+    arrays += [_array("float", "logit_steps[5]", steps), _array("float", "logit_biases[5]", plan.classifier[1])]
+    arrays += [_array("int32_t", "factors[]", factors)] if scale else []
+    return defines, [*arrays, f"static const layer layers[LAYERS] = {{\n{''.join(rows)}}};\n"]
+
+
+def _ends(plan, scale):
+    """Where the signal goes and how it is scaled, where the last value lies, and the sizes of memory."""
+    step, zero = scale["input"] if scale else (1.0, 0)
+    last, length = plan.shapes[plan.last]
+    defines = {"INTEGERS": int(scale is not None), "SHIFT": SHIFT, "ARENA": plan.arena, "INPUT": plan.places["input"]}
+    defines |= {"LARGEST": max(op.weight[0].size for op in plan.operations if op.kind == "conv")}
+    defines |= {"INPUT_SCALE": _float(plan.normalisation[0]), "INPUT_SHIFT": _float(plan.normalisation[1])}
+    defines |= {"INPUT_STEP": _float(step), "INPUT_ZERO": zero}
+    return defines | {"LAST": plan.places[plan.last], "LAST_CHANNELS": last, "LAST_LENGTH": length}
+
+
+def _classifier(plan, scale):
+    """Weight, steps of the five sums over channels and time, and the zero of the last value."""
+    (weight, bias), length = plan.classifier, plan.shapes[plan.last][1]
+    if scale is None:
+        return weight, np.full(len(bias), 1 / length), 0
+    integers, _, steps = quantise_weights(weight, np.zeros(len(bias)), scale[plan.last])
+    return integers, steps / length, scale[plan.last].zero
+
+
+def _array(kind, name, values):
+    """A constant array in C."""
+    values = np.asarray(values)
+    write = _float if values.dtype.kind == "f" else str
+    texts = [write(value) for value in values.ravel().tolist()]
+    lines = [", ".join(texts[first : first + NUMBERS]) for first in range(0, len(texts), NUMBERS)]
+    return "static const {} {} = {{\n    {}\n}};\n".format(kind, name, ",\n    ".join(lines))
+
+
+def _float(value):
+    return f"{value:.8e}f"  # nine digits: every float32 is read as it was
