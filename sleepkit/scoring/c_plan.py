@@ -53,12 +53,6 @@ class Plan:
 
 def plan_network(model, samples):
     """The Plan of a graph that `network_graph` wrote with a normalisation, for windows of `samples` samples."""
-    graph = read_graph(model, samples)
-    return _placed(replace(graph, operations=scheduled(graph)))
-
-
-def read_graph(model, samples):
-    """The same without places, in the order of the graph."""
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     nodes = list(model.graph.node)
     (scale, shift), unsqueeze, middle, (mean, _, gemm) = nodes[:2], nodes[3], nodes[4:-3], nodes[-3:]
@@ -73,7 +67,8 @@ def read_graph(model, samples):
             channels = len(op.weight)
         shapes[op.output] = channels, -(-length // op.stride)
     classifier = tuple(constants[name] for name in gemm.input[1:])
-    return Plan(operations, shapes, normalisation, classifier, mean.input[0])
+    graph = Plan(operations, shapes, normalisation, classifier, mean.input[0])
+    return _placed(replace(graph, operations=scheduled(graph)))
 
 
 def _operation(node, constants, start):
@@ -131,18 +126,14 @@ def _placed(plan):
     end = {}  # of what lies in no other value, when the last one reads it or what lies in it
     for name, (root, _) in home.items():
         end[root] = max(end.get(root, 0), spans[name][1])
-    parts = {root: {} for root in end}  # its parts, (first element, elements) -> when they are filled
+    parts = {root: {} for root in end}  # (first element, elements) of what lies in it -> when that is filled
     for name, (root, offset) in home.items():
         part = offset, plan.size(name)
         parts[root][part] = min(spans[name][0], parts[root].get(part, spans[name][0]))
-    taken = {}  # (first element, elements, first time, last time) of every part
-    for root, times in parts.items():
-        small = {part: time for part, time in times.items() if len(times) == 1 or part[1] < plan.size(root)}
-        taken[root] = [(*part, time, end[root]) for part, time in small.items()]
-    # Three customary orders; the largest values first is mostly the best.
-    orders = (lambda n: -plan.size(n), lambda n: spans[n][0] - end[n], lambda n: spans[n][0])
-    fits = [_fit(taken, sorted(taken, key=order)) for order in orders]
-    arena, start = min(fits, key=lambda fit: fit[0])
+    taken = {root: [(*part, time, end[root]) for part, time in times.items()] for root, times in parts.items()}
+    # The largest values first is mostly the best order, but not always.
+    orders = (lambda n: -plan.size(n), lambda n: spans[n][0])
+    arena, start = min((_fit(taken, sorted(taken, key=order)) for order in orders), key=lambda fit: fit[0])
     places = {name: start[root] + offset for name, (root, offset) in home.items()}
     plan = replace(plan, places=places, arena=arena)
     return replace(plan, bound=max(int(occupied(plan, spans, time).sum()) for time in range(len(plan.operations))))

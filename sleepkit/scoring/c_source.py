@@ -11,7 +11,7 @@ import numpy as np
 from sleepkit.epochs import EPOCH_SECONDS
 from sleepkit.execution.paths import written
 from sleepkit.recordings.quality import AT_RAIL, FLAT
-from sleepkit.scoring.c_integers import SHIFT, calibrate, in_integers, quantise_weights, scales
+from sleepkit.scoring.c_integers import SHIFT, Scale, calibrate, in_integers, quantise_weights, scales
 from sleepkit.scoring.c_plan import plan_network
 from sleepkit.scoring.onnx_network import network_graph
 
@@ -33,7 +33,8 @@ def write_c(net, path, samples, normalisation, fs=100.0, context=None, windows=N
     model = network_graph(net, samples, normalisation, block=1)
     plan = plan_network(model, samples)
     scale = None if windows is None else scales(plan, calibrate(model, windows))
-    defines, arrays = _network(plan, scale)
+    (defines, arrays), (more, others) = _layers(plan, scale), _ends(plan, scale)
+    defines, arrays = defines | more | {"INTEGERS": int(scale is not None)}, arrays + others
     if context is not None:
         arrays += [_array("float", "prior[5]", context.prior), _array("float", "transition[25]", context.transition)]
     defines |= {"CONTEXT": int(context is not None), "FLAT": f"{FLAT}f", "AT_RAIL": f"{AT_RAIL}f"}
@@ -48,8 +49,8 @@ def write_c(net, path, samples, normalisation, fs=100.0, context=None, windows=N
     return plan
 
 
-def _network(plan, scale):
-    """Sizes as {name: value}, and the network's arrays as C; scale : {value: Scale}, or None for floats."""
+def _layers(plan, scale):
+    """Numbers as {name: value} and arrays as C, of the layers; scale : {value: Scale}, or None for floats."""
     rows, weights, biases, factors = [], [], [], []
     for op in (op for op in plan.operations if op.kind != "concat"):
         (channels, length), (filters, _) = plan.shapes[op.inputs[0]], plan.shapes[op.output]
@@ -64,33 +65,25 @@ def _network(plan, scale):
             biases.append(made.bias)
             factors += [] if scale is None else made.factors
         rows.append(f"    {{{', '.join(map(str, row))}}},\n")
-    defines, (weight, steps, zero) = _ends(plan, scale), _classifier(plan, scale)
-    defines |= {"LAYERS": len(rows), "LAST_ZERO": zero}
     arrays = [_array("value", "weights[]", np.concatenate([values.ravel() for values in weights]))]
-    arrays += [_array("total", "biases[]", np.concatenate(biases)), _array("value", "classifier[]", weight)]
-    arrays += [_array("float", "logit_steps[5]", steps), _array("float", "logit_biases[5]", plan.classifier[1])]
+    arrays += [_array("total", "biases[]", np.concatenate(biases))]
     arrays += [_array("int32_t", "factors[]", factors)] if scale else []
-    return defines, [*arrays, f"static const layer layers[LAYERS] = {{\n{''.join(rows)}}};\n"]
+    return {"LAYERS": len(rows)}, [*arrays, f"static const layer layers[LAYERS] = {{\n{''.join(rows)}}};\n"]
 
 
 def _ends(plan, scale):
-    """Where the signal goes and how it is scaled, where the last value lies, and the sizes of memory."""
-    step, zero = scale["input"] if scale else (1.0, 0)
-    last, length = plan.shapes[plan.last]
-    defines = {"INTEGERS": int(scale is not None), "SHIFT": SHIFT, "ARENA": plan.arena, "INPUT": plan.places["input"]}
+    """The same of the signal's normalisation, of the classifier, and of the memory."""
+    (last, length), (weight, bias), steps = plan.shapes[plan.last], plan.classifier, np.ones(5)
+    if scale is not None:
+        weight, _, steps = quantise_weights(weight, np.zeros(5), scale[plan.last])
+    x, y = (Scale(1.0, 0) if scale is None else scale[name] for name in ("input", plan.last))
+    defines = {"SHIFT": SHIFT, "ARENA": plan.arena, "INPUT": plan.places["input"], "LAST": plan.places[plan.last]}
     defines |= {"LARGEST": max(op.weight[0].size for op in plan.operations if op.kind == "conv")}
     defines |= {"INPUT_SCALE": _float(plan.normalisation[0]), "INPUT_SHIFT": _float(plan.normalisation[1])}
-    defines |= {"INPUT_STEP": _float(step), "INPUT_ZERO": zero}
-    return defines | {"LAST": plan.places[plan.last], "LAST_CHANNELS": last, "LAST_LENGTH": length}
-
-
-def _classifier(plan, scale):
-    """Weight, steps of the five sums over channels and time, and the zero of the last value."""
-    (weight, bias), length = plan.classifier, plan.shapes[plan.last][1]
-    if scale is None:
-        return weight, np.full(len(bias), 1 / length), 0
-    integers, _, steps = quantise_weights(weight, np.zeros(len(bias)), scale[plan.last])
-    return integers, steps / length, scale[plan.last].zero
+    defines |= {"INPUT_STEP": _float(x.step), "INPUT_ZERO": x.zero}
+    defines |= {"LAST_CHANNELS": last, "LAST_LENGTH": length, "LAST_ZERO": y.zero}
+    arrays = [_array("value", "classifier[]", weight), _array("float", "logit_steps[5]", steps / length)]
+    return defines, [*arrays, _array("float", "logit_biases[5]", bias)]
 
 
 def _array(kind, name, values):

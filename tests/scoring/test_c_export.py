@@ -316,8 +316,8 @@ def test_c_on_an_emulated_microcontroller(core, kind, shared, tmp_path):
         assert stages == expected.stage.tolist()
         if kind == "float":
             np.testing.assert_allclose(found[list(STAGES)], expected[list(STAGES)].fillna(0), atol=1.1e-4)
-        again, _ = wearable.emulate(tmp_path / "net", x, core)
-        assert again.equals(found), "every run counts the same"
+    again, _ = wearable.emulate(tmp_path / "net", x[:2], core)
+    assert again.equals(found[:2]), "every run counts the same"
     print(f"{core}, {kind}: {flash:,} bytes of flash, {memory + stack:,} of RAM")
     limit = 128 if kind == "int8" else 256
     assert flash <= limit * 1024 and memory + stack <= limit * 1024
