@@ -55,7 +55,7 @@ def run(nights=None):
         raise WorkFailed(f"{missing} is not installed: apt-get install {' '.join(TOOLS.values())}")
     folder = runs("wearable")
     night = simulated_epochs(folder)
-    wanted = [(name, kind, s) for s in WINDOWS for name in NETWORKS for kind in ("float", "int8")]
+    wanted = [(name, kind, s) for s in WINDOWS for name in NETWORKS for kind in ("float32", "int8")]
     rows = [measure(*one, night, folder, nights) for one in progress(wanted)]
     frame = write_table(pd.DataFrame(rows), folder / "wearable.csv")
     print(table_wearable(frame).to_string(index=False))
@@ -77,7 +77,7 @@ def simulated_epochs(folder, fs=100.0):
 def measure(name, kind, seconds, night, folder, nights=None):
     """A row of wearable.csv: a network in C on an emulated Cortex-M4, in windows of so many seconds.
 
-    name, kind : of NETWORKS, "float" or "int8";  night : (n, samples) float32 µV, what is staged and what calibrates"""
+    name, kind : of NETWORKS, "float32" or "int8";  night : (n, samples) µV, what is staged and what calibrates"""
     net, about = load_exportable(NETWORKS[name])
     samples = round(seconds * about["fs"])
     scale, context = Normalisation(**about["normalisation"]), read_context(about["context"])
@@ -88,7 +88,7 @@ def measure(name, kind, seconds, night, folder, nights=None):
     plan = write_c(net, path, samples, scale, about["fs"], context, windows if kind == "int8" else None)
     flash, memory = build(path)
     staged, stack = emulate(path, night[:: len(night) // EPOCHS][:EPOCHS])
-    size, count = 4 if kind == "float" else 1, EPOCH_SECONDS // seconds
+    size, count = 4 if kind == "float32" else 1, EPOCH_SECONDS // seconds
     row = {"network": name, "type": kind, "samples": samples, "params": about["parameters"]}
     row |= {"macs": count * count_macs(net, samples), "flash_bytes": flash, "ram_bytes": memory + stack}
     row |= {"arena_bytes": size * plan.arena, "bound_bytes": size * plan.bound, "stack_bytes": stack}

@@ -7,58 +7,59 @@ from sleepkit.paper.figures.style import FULL, INK, PAGE, PRUNED, add_note, new_
 from sleepkit.paper.tables.wearable import CLASSES, CLOCKS, device_costs
 
 NETWORKS = {"full": FULL, "pruned": PRUNED}  # the distilled one has the pruned one's size
-TYPES = {"float32": "full", "int8": "none"}  # how a mark is filled
-WINDOWS = {5: "o", 30: "s"}
+FILLS, MARKS = {"float32": "full", "int8": "none"}, {5: "o", 30: "s"}
 SHADES = ("#DCE6EC", "#EAF0F3", "#F6F8F9")  # of the classes of devices, smallest first
 
 
 @styled
 def plot_wearable(costs, note=""):
-    """Flash against RAM with classes of devices, and the share of real time at two clocks, a row per network.
+    """Flash and RAM against what classes of devices have, and the share of an epoch's 30 s that its stage takes.
 
     costs : data frame as wearable.csv"""
     rows = device_costs(costs)
     rows = rows[rows.network.isin(list(NETWORKS))]
-    figure = new_figure(PAGE, 3.4)
+    figure = new_figure(PAGE, 3.3)
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     draw_memory(left, rows)
     draw_time(right, rows)
+    looks = {name: {"network": name} for name in NETWORKS} | {kind: {"kind": kind} for kind in FILLS}
+    looks |= {f"windows of {seconds} s": {"window": seconds} for seconds in MARKS}
+    handles = [Line2D([], [], label=label, **_look(**look)) for label, look in looks.items()]
+    figure.legend(handles=handles, loc="outside upper left", ncols=6, columnspacing=1.2, handletextpad=0.3)
     return add_note(figure, note)
 
 
 def draw_memory(ax, rows):
-    """Every network as a mark on axes of flash and RAM; a box is what a class of devices has."""
+    """Every network as a mark on axes of flash and RAM; a box is what a device of a class has."""
     for (ram, flash, mhz, device), shade in reversed(list(zip(CLASSES, SHADES, strict=True))):
         ax.add_patch(Rectangle((1, 1), flash - 1, ram - 1, facecolor=shade, edgecolor="#9AA7AE", linewidth=0.6))
         ax.text(0.97 * flash, 0.95 * ram, f"{device}, {mhz} MHz", ha="right", va="top", fontsize=7, color="#5F6B72")
     for row in rows.itertuples():
         ax.plot(row.flash, row.ram, **_look(row.network, row.type, row.window))
-    ax.set(xscale="log", yscale="log", xlim=(32, 3000), ylim=(24, 2400))
-    ax.set(title="a  Memory", xlabel="flash, kB", ylabel="RAM, kB", axisbelow=True)
-    for axis, values in ((ax.xaxis, (64, 128, 256, 512, 1024, 2048)), (ax.yaxis, (32, 64, 128, 256, 512, 1024, 2048))):
-        axis.set_ticks(values, [f"{value:,}" for value in values])
+    ax.set(xscale="log", yscale="log", xlim=(32, 2800), ylim=(24, 2000))
+    ax.set(title="a  Memory", xlabel="flash, kB", ylabel="RAM, kB")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_ticks([2**power for power in range(5, 12)], [f"{2**power:,}" for power in range(5, 12)])
         axis.set_ticks([], minor=True)
-    handles = [Line2D([], [], label=name, **_look(name, "float32", 5)) for name in NETWORKS]
-    grey = {"color": INK, "markeredgecolor": INK}
-    handles += [Line2D([], [], label=kind, **(_look("full", kind, 5) | grey)) for kind in TYPES]
-    handles += [Line2D([], [], label=f"windows of {s} s", **(_look("full", "float32", s) | grey)) for s in WINDOWS]
-    ax.figure.legend(handles=handles, loc="outside upper left", ncols=6, columnspacing=1.2, handletextpad=0.3)
 
 
 def draw_time(ax, rows):
-    """The share of an epoch's 30 s that its stage takes at the slowest and the fastest clock."""
-    names = [f"{row.network}, {row.type}, {row.window:.0f} s" for row in rows.itertuples()]
-    for place, row in enumerate(rows.to_dict("records")):
-        low, high = row[f"share{CLOCKS[-1]}"], row[f"share{CLOCKS[0]}"]
-        ax.plot((low, high), (-place, -place), color=NETWORKS[row["network"]], linewidth=1)
-        ax.plot((low, high), (-place, -place), "|", color=NETWORKS[row["network"]], markersize=7)
-        ax.text(1.15 * high, -place, f"{high:.2g} %", va="center_baseline", fontsize=7)
-    ax.set(xscale="log", title="b  Share of real time", xlabel=f"% of 30 s, from {CLOCKS[-1]} MHz to {CLOCKS[0]} MHz")
-    ax.set_yticks([-place for place in range(len(names))], names)
+    """The share of time at the slowest and the fastest of the clocks, joined by a line, a row per network."""
+    rows = rows.sort_values(["window", "network", "type"], ascending=[True, True, True])
+    places = [-place for place in range(len(rows))]
+    for place, row in zip(places, rows.to_dict("records"), strict=True):
+        ends = [row[f"share{mhz}"] for mhz in (CLOCKS[0], CLOCKS[-1])]
+        look = _look(row["network"], row["type"], row["window"])
+        ax.plot(ends, (place, place), **look | {"linestyle": "-", "linewidth": 1})
+        ax.text(1.25 * ends[0], place, f"{ends[0]:.0f} %", va="center_baseline", fontsize=7)
+    ax.set(xscale="log", title="b  Share of real time", xlabel=f"% of 30 s, at {CLOCKS[-1]} and at {CLOCKS[0]} MHz")
+    ax.set_yticks(places, [f"{row.network}, {row.type}, {row.window:.0f} s" for row in rows.itertuples()])
+    ax.set_xticks((0.3, 1, 3, 10, 30), ("0.3", "1", "3", "10", "30"))
+    ax.set_xticks([], minor=True)
     ax.margins(x=0.2)
 
 
-def _look(network, kind, window):
-    colour = NETWORKS[network]
-    look = {"color": colour, "marker": WINDOWS[int(window)], "linestyle": "", "markersize": 5.5}
-    return look | {"fillstyle": TYPES[kind], "markeredgecolor": colour, "markeredgewidth": 1.1}
+def _look(network=None, kind="float32", window=5):
+    colour = NETWORKS.get(network, INK)
+    look = {"color": colour, "marker": MARKS[int(window)], "linestyle": "", "fillstyle": FILLS[kind], "markersize": 5.5}
+    return look | {"markeredgecolor": colour, "markeredgewidth": 1.1}

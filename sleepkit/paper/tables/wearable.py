@@ -10,7 +10,6 @@ CYCLES = 1.5  # of an instruction, assumed: about what a Cortex-M4 takes with lo
 CLOCKS = (64, 168, 480)  # MHz
 # Smallest first: kB of RAM, of flash, MHz, and a device of this class.
 CLASSES = ((64, 512, 64, "nRF52832"), (256, 1024, 64, "nRF52840"), (1024, 2048, 480, "STM32H743"))
-WORDS = {"float": "float32", "int8": "int8"}
 HEADS = {"network": "network", "type": "numbers", "window": "window, s", "params": "parameters"}
 HEADS |= {"flash": "flash, kB", "ram": "RAM, kB", "macs": "MACs, M", "instructions": "instructions, M"}
 
@@ -32,7 +31,7 @@ def table_wearable(costs):
 
 def device_costs(costs):
     """wearable.csv in the units of readers: kB, millions, seconds and shares of real time in %, and what it fits."""
-    frame = costs.assign(window=costs.samples / 100, type=costs.type.map(WORDS), macs=costs.macs / 1e6)
+    frame = costs.assign(window=costs.samples / 100, macs=costs.macs / 1e6)
     frame = frame.assign(flash=costs.flash_bytes / KB, ram=costs.ram_bytes / KB, instructions=costs.instructions / 1e6)
     for mhz in CLOCKS:
         frame[f"s{mhz}"] = CYCLES * frame.instructions / mhz
