@@ -43,7 +43,6 @@ FLAGS = (
 )
 LINK = ("--specs=nano.specs", "-Wl,--gc-sections", "-lm")
 WINDOWS = (5, 30)  # seconds
-EPOCHS = 2  # staged by every network; the number of instructions hardly depends on the signal
 EMULATION = 300  # seconds after which it has failed
 
 
@@ -78,21 +77,21 @@ def measure(name, kind, seconds, night, folder, nights=None):
     """A row of wearable.csv: a network in C on an emulated Cortex-M4, in windows of so many seconds.
 
     name, kind : of NETWORKS, "float32" or "int8";  night : (n, samples) µV, what is staged and what calibrates"""
-    net, about = load_exportable(NETWORKS[name])
+    net, about, _ = load_exportable(NETWORKS[name])
     samples = round(seconds * about["fs"])
     scale, context = Normalisation(**about["normalisation"]), read_context(about["context"])
-    windows = night.reshape(-1, samples)[:CALIBRATION]
+    windows = night.reshape(-1, samples)[: CALIBRATION // seconds]
     if nights is not None and samples == about["samples"]:
         windows, _ = calibration_and_test(nights, about)
     path = Path(folder) / f"{name}_{seconds}s_{kind}"
     plan = write_c(net, path, samples, scale, about["fs"], context, windows if kind == "int8" else None)
     flash, memory = build(path)
-    staged, stack = emulate(path, night[:: len(night) // EPOCHS][:EPOCHS])
+    staged, stack = emulate(path, night[len(night) // 2][None])
     size, count = 4 if kind == "float32" else 1, EPOCH_SECONDS // seconds
     row = {"network": name, "type": kind, "samples": samples, "params": about["parameters"]}
     row |= {"macs": count * count_macs(net, samples), "flash_bytes": flash, "ram_bytes": memory + stack}
     row |= {"arena_bytes": size * plan.arena, "bound_bytes": size * plan.bound, "stack_bytes": stack}
-    return row | {"instructions": int(staged.instructions.max())}
+    return row | {"instructions": int(staged.instructions[0])}
 
 
 def build(path, core="cortex-m4"):

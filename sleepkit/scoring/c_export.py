@@ -24,9 +24,9 @@ def export(model, folder, nights=None):
 
     model : path of a saved network without its ending;  nights : as those of an export to ONNX
     returns a data frame: claim, expected, measured, holds. What is compiled is left out where there is no `cc`"""
-    net, about = load_exportable(model)
+    net, about, name = load_exportable(model)
     scale, context = Normalisation(**about["normalisation"]), read_context(about.get("context"))
-    path, parts = Path(folder) / Path(model).name, (about["samples"], scale, about["fs"], context)
+    path, parts = Path(folder) / name, (about["samples"], scale, about["fs"], context)
     claims, plan = [], write_c(net, path, *parts)
     memory = "{}.c: arena of {:,} bytes, of which {:,} are in use at once"
     print(memory.format(path.name, 4 * plan.arena, 4 * plan.bound))

@@ -240,45 +240,98 @@ int sleepkit_stage(const float *uv, float probabilities[5])
     return best;
 }
 
-/* Whether a window votes: at most half of its seconds are flat, clipped at `low` or `high`, or not recorded. */
-static int votes(const float *uv, int window, float low, float high)
+/* Whether a second is flat, clipped at `low` or `high`, or not recorded. */
+static int bad_second(const float *uv, int first, int end, float low, float high)
 {
-    const int seconds = 30 / SLEEPKIT_WINDOWS;
-    int bad = 0;
-    for (int s = window * seconds; s < (window + 1) * seconds; s++) {
-        int first = (int)lrintf((float)s * SLEEPKIT_RATE), end = (int)lrintf((float)(s + 1) * SLEEPKIT_RATE);
-        int rail = 0, missing = 0;
-        float least = uv[first], most = uv[first];
-        for (int t = first; t < end; t++) {
-            missing += !isfinite(uv[t]);
-            rail += uv[t] == low || uv[t] == high;
-            least = uv[t] < least ? uv[t] : least;
-            most = uv[t] > most ? uv[t] : most;
-        }
-        bad += missing || most - least < FLAT || (float)rail > AT_RAIL * SLEEPKIT_RATE;
+    int rail = 0, missing = 0;
+    float least = uv[first], most = uv[first];
+    for (int t = first; t < end; t++) {
+        missing += !isfinite(uv[t]);
+        rail += uv[t] == low || uv[t] == high;
+        least = uv[t] < least ? uv[t] : least;
+        most = uv[t] > most ? uv[t] : most;
     }
-    return 2 * bad <= seconds;
+    return missing || !(most - least >= FLAT) || (float)rail > AT_RAIL * SLEEPKIT_RATE;
 }
 
-int sleepkit_epoch(sleepkit_state *state, const float *uv, float probabilities[5])
+/* Standard deviation of what was recorded. */
+static float deviation(const float *uv, int first, int end)
 {
-    float low = INFINITY, high = -INFINITY, window[5], alone[5] = {0};
+    float sum = 0, squares = 0;
+    int n = 0;
+    for (int t = first; t < end; t++)
+        if (isfinite(uv[t])) {
+            sum += uv[t];
+            n++;
+        }
+    for (int t = first; t < end; t++)
+        if (isfinite(uv[t]))
+            squares += (uv[t] - sum / (float)n) * (uv[t] - sum / (float)n);
+    return n ? sqrtf(squares / (float)n) : 0;
+}
+
+static int second(int s)
+{
+    return (int)lrintf((float)s * SLEEPKIT_RATE);
+}
+
+static int count(const unsigned char *bad, int seconds)
+{
+    int n = 0;
+    for (int s = 0; s < seconds; s++)
+        n += bad[s];
+    return n;
+}
+
+/* Whether the amplitude is that of EEG: the median deviation of stretches of 5 s of which at most half is bad. */
+static int plausible(const float *uv, const unsigned char bad[30])
+{
+    float sorted[6];
+    int n = 0;
+    for (int s = 0; s < 30; s += 5)
+        if (2 * count(bad + s, 5) <= 5) {
+            float found = deviation(uv, second(s), second(s + 5));
+            int at = n++;
+            for (; at > 0 && sorted[at - 1] > found; at--)
+                sorted[at] = sorted[at - 1];
+            sorted[at] = found;
+        }
+    float median = n ? (sorted[(n - 1) / 2] + sorted[n / 2]) / 2 : 0;
+    return median >= LEAST && median <= MOST;
+}
+
+/* The mean of the probabilities of the windows that vote; 0 where the epoch cannot be scored. */
+static int vote(const float *uv, float probabilities[5])
+{
+    const int seconds = 30 / SLEEPKIT_WINDOWS;
+    unsigned char bad[30];
+    float low = INFINITY, high = -INFINITY, window[5];
     int good = 0;
     for (int t = 0; t < SLEEPKIT_WINDOWS * SLEEPKIT_SAMPLES; t++)
         if (isfinite(uv[t])) {
             low = uv[t] < low ? uv[t] : low;
             high = uv[t] > high ? uv[t] : high;
         }
+    for (int s = 0; s < 30; s++)
+        bad[s] = (unsigned char)bad_second(uv, second(s), second(s + 1), low, high);
     for (int w = 0; w < SLEEPKIT_WINDOWS; w++)
-        if (votes(uv, w, low, high)) {
+        good += 2 * count(bad + w * seconds, seconds) <= seconds;
+    if (2 * good < SLEEPKIT_WINDOWS || !plausible(uv, bad))
+        return 0;
+    for (int w = 0; w < SLEEPKIT_WINDOWS; w++)
+        if (2 * count(bad + w * seconds, seconds) <= seconds) {
             sleepkit_stage(uv + w * SLEEPKIT_SAMPLES, window);
             for (int k = 0; k < 5; k++)
-                alone[k] += window[k];
-            good++;
+                probabilities[k] += window[k];
         }
-    int scored = 2 * good >= SLEEPKIT_WINDOWS;
-    if (scored)
-        normalise(alone);
+    normalise(probabilities);
+    return 1;
+}
+
+int sleepkit_epoch(sleepkit_state *state, const float *uv, float probabilities[5])
+{
+    float alone[5] = {0};
+    const int scored = vote(uv, alone);
 #if CONTEXT
     /* The forward step of a hidden Markov model; an epoch that is not scored says nothing, and time goes on. */
     float belief[5];

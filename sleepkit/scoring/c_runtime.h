@@ -20,7 +20,7 @@ typedef struct {
 
 /* An epoch: SLEEPKIT_WINDOWS * SLEEPKIT_SAMPLES values in microvolts -> the stage, 0 to 4 for W, N1, N2, N3, REM,
    and the probability of each given all epochs so far. -1, and zeros, where more than half of the windows are flat,
-   clipped or not recorded. */
+   clipped or not recorded, or the amplitude is not that of EEG. */
 int sleepkit_epoch(sleepkit_state *state, const float *uv, float probabilities[5]);
 
 /* A window for itself: SLEEPKIT_SAMPLES values in microvolts -> the stage and the network's probabilities. */

@@ -10,7 +10,7 @@ import numpy as np
 
 from sleepkit.epochs import EPOCH_SECONDS
 from sleepkit.execution.paths import written
-from sleepkit.recordings.quality import AT_RAIL, FLAT
+from sleepkit.recordings.quality import AT_RAIL, FLAT, PLAUSIBLE
 from sleepkit.scoring.c_integers import SHIFT, Scale, calibrate, in_integers, quantise_weights, scales
 from sleepkit.scoring.c_plan import plan_network
 from sleepkit.scoring.onnx_network import network_graph
@@ -38,6 +38,7 @@ def write_c(net, path, samples, normalisation, fs=100.0, context=None, windows=N
     if context is not None:
         arrays += [_array("float", "prior[5]", context.prior), _array("float", "transition[25]", context.transition)]
     defines |= {"CONTEXT": int(context is not None), "FLAT": f"{FLAT}f", "AT_RAIL": f"{AT_RAIL}f"}
+    defines |= {"LEAST": f"{PLAUSIBLE[0]}f", "MOST": f"{PLAUSIBLE[1]}f"}
     filled = {"NAME": path.name, "TYPE": "float32" if scale is None else "int8", "HEADER": f"{path.name}.h"}
     filled |= {"FS": repr(float(fs)), "SAMPLES": samples, "WINDOWS": count, "DATA": "\n".join(arrays)}
     filled |= {"BYTES": plan.arena * (4 if scale is None else 1)}

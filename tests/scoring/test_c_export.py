@@ -3,6 +3,7 @@ stages as a stream, in a planned arena, on this computer and on an emulated micr
 
 import ctypes
 import io
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from recording_files import CONTEXT, brain, save_tiny
+from recording_files import CONTEXT, brain, save_tiny, write_recording
 from torch import nn
 
 from sleepkit.__main__ import main
@@ -199,9 +200,10 @@ def test_c_with_sanitizers(integers, tmp_path):
     np.testing.assert_allclose(found, host_logits(path, x), rtol=1e-5, atol=1e-5)
 
 
-def night(seconds=240, seed=0):
-    """Eight epochs: as they should be, flat, clipped, with what was not recorded, partly flat."""
-    x = np.float32(brain(seconds, 100, seed)).reshape(-1, 3000) * np.float32([[1, 1, 0.1, 1, 3, 1, 0.2, 5]]).T
+def night(seconds=300, seed=0):
+    """Ten epochs: as they should be, flat, clipped, with what was not recorded, partly flat, in another unit."""
+    scale = np.float32([[1, 1, 0.1, 1, 3, 1, 0.2, 5, 0.03, 100]]).T
+    x = np.float32(brain(seconds, 100, seed)).reshape(-1, 3000) * scale
     x[1] = 0
     x[3] = np.clip(x[3], -8, 8)
     x[4, :1400] = np.nan
@@ -214,7 +216,7 @@ def night(seconds=240, seed=0):
 def test_c_stages_as_a_stream_does(context, tmp_path):
     """Epoch by epoch, scored or not: what is known of the night so far is the same, too."""
     model, x = load_model(save_tiny(tmp_path / "tiny")), night()
-    net, about = load_exportable(tmp_path / "tiny")
+    net, about, _ = load_exportable(tmp_path / "tiny")
     kept = Context(np.array(CONTEXT["transition"]), np.array(CONTEXT["prior"])) if context else None
     write_c(net, tmp_path / "c", 500, Normalisation(**about["normalisation"]), 100.0, kept)
     sink = io.StringIO()
@@ -223,7 +225,7 @@ def test_c_stages_as_a_stream_does(context, tmp_path):
     library, state, stages = compile_host(tmp_path / "c", tmp_path), (ctypes.c_float * 6)(), []
     found = run_rows(lambda *given: stages.append(library.sleepkit_epoch(state, *given)), x)
     assert ["?" if stage < 0 else STAGES[stage] for stage in stages] == expected.stage.tolist()
-    assert 2 <= (expected.stage == "?").sum() <= 4 and expected.stage.nunique() > 2
+    assert 4 <= (expected.stage == "?").sum() <= 6 and expected.stage.nunique() > 2
     np.testing.assert_allclose(found, expected[list(STAGES)].fillna(0), atol=1e-4)
 
 
@@ -272,7 +274,7 @@ def prepared(shared, tmp_path_factory):
 def test_c_on_real_windows(name, prepared, tmp_path):
     """Acceptance: floats within 1e-4 of a logit of onnxruntime on 1,000 windows, integers within a point of accuracy on
     the people that fold 0 holds out."""
-    net, about = load_exportable(WEIGHTS / name)
+    net, about, _ = load_exportable(WEIGHTS / name)
     scale = Normalisation(**about["normalisation"])
     known, test = calibration_and_test(prepared, about)
     assert set(test.subject) == {5, 14}
@@ -301,7 +303,7 @@ def test_c_on_an_emulated_microcontroller(core, kind, shared, tmp_path):
     simulated = wearable.simulated_epochs(tmp_path)
     real = read_night(shared / "data" / "edf" / "SC4001E0-PSG.first300s.edf", 100.0, 3000).x[:, 0]
     model = wearable.NETWORKS["distilled"]
-    net, about = load_exportable(model)
+    net, about, _ = load_exportable(model)
     context = load_model(model).context
     known = simulated.reshape(-1, 500)[:512] if kind == "int8" else None
     write_c(net, tmp_path / "net", 500, Normalisation(**about["normalisation"]), 100.0, context, known)
@@ -321,3 +323,24 @@ def test_c_on_an_emulated_microcontroller(core, kind, shared, tmp_path):
     print(f"{core}, {kind}: {flash:,} bytes of flash, {memory + stack:,} of RAM")
     limit = 128 if kind == "int8" else 256
     assert flash <= limit * 1024 and memory + stack <= limit * 1024
+
+
+@pytest.mark.slow
+def test_c_the_five_commands_of_the_page(tmp_path):
+    """As a reader types them: the emulated device and the stream print the same stages."""
+    from sleepkit.bench import wearable
+
+    if missing := wearable.missing_tools():
+        pytest.skip(f"needs {missing}: apt-get install {' '.join(wearable.TOOLS.values())}")
+    page = (ROOT / "docs" / "wearable.md").read_text(encoding="utf-8")
+    commands = re.search(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE)[1].splitlines()
+    assert len(commands) == 5
+    (tmp_path / "sleepkit").symlink_to(ROOT / "sleepkit")
+    write_recording(tmp_path / "night.edf", {"EEG Fpz-Cz": brain(95, 100)}, 100)
+    shell = {"cwd": tmp_path, "shell": True, "capture_output": True, "text": True, "check": True}
+    python = f'python() {{ "{sys.executable}" "$@"; }}; '
+    printed = [subprocess.run(python + command, executable="/bin/bash", **shell).stdout for command in commands]
+    *device, stack = printed[3].splitlines()
+    streamed = pd.read_csv(io.StringIO(printed[4]))
+    assert [STAGES[int(line.split()[0])] for line in device] == streamed.stage.tolist() and len(device) == 3
+    assert stack.startswith("stack ")
