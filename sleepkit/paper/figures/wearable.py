@@ -8,6 +8,7 @@ from sleepkit.paper.tables.wearable import CLASSES, CLOCKS, device_costs
 
 NETWORKS = {"full": FULL, "pruned": PRUNED}  # the distilled one has the pruned one's size
 FILLS, MARKS = {"float32": "full", "int8": "none"}, {5: "o", 30: "s"}
+LEAST = 32, 24  # kB of flash and RAM where the axes begin
 SHADES = ("#DCE6EC", "#EAF0F3", "#F6F8F9")  # of the classes of devices, smallest first
 
 
@@ -31,12 +32,13 @@ def plot_wearable(costs, note=""):
 
 def draw_memory(ax, rows):
     """Every network as a mark on axes of flash and RAM; a box is what a device of a class has."""
-    for (ram, flash, mhz, device), shade in reversed(list(zip(CLASSES, SHADES, strict=True))):
+    smaller = (LEAST[1], *(ram for ram, *_ in CLASSES))  # boxes overlap: a class is named above the one before it
+    for (ram, flash, mhz, device), shade, floor in list(zip(CLASSES, SHADES, smaller, strict=False))[::-1]:
         ax.add_patch(Rectangle((1, 1), flash - 1, ram - 1, facecolor=shade, edgecolor="#9AA7AE", linewidth=0.6))
-        ax.text(0.97 * flash, 0.95 * ram, f"{device}, {mhz} MHz", ha="right", va="top", fontsize=7, color="#5F6B72")
+        ax.text(0.95 * flash, 1.08 * floor, f"{device}, {mhz} MHz", ha="right", fontsize=7, color="#5F6B72")
     for row in rows.itertuples():
         ax.plot(row.flash, row.ram, **_look(row.network, row.type, row.window))
-    ax.set(xscale="log", yscale="log", xlim=(32, 2800), ylim=(24, 2000))
+    ax.set(xscale="log", yscale="log", xlim=(LEAST[0], 2800), ylim=(LEAST[1], 2000))
     ax.set(title="a  Memory", xlabel="flash, kB", ylabel="RAM, kB")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_ticks([2**power for power in range(5, 12)], [f"{2**power:,}" for power in range(5, 12)])
