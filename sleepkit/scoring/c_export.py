@@ -33,8 +33,8 @@ def export(model, folder, nights=None):
     noise = np.random.default_rng(0).normal(scale.mean, scale.sd, (8, about["samples"])).astype(np.float32)
     if (found := host_logits(path, noise)) is not None:
         difference = float(np.abs(found - predict_logits(net, scale(noise))).max())
-        same = "C equals PyTorch on noise, difference of a logit"
-        claims.append((same, f"at most {TOLERANCE:g}", f"{difference:.1e}", difference <= TOLERANCE))
+        claim = "C equals PyTorch on noise, difference of a logit", f"at most {TOLERANCE:g}", f"{difference:.1e}"
+        claims.append((*claim, difference <= TOLERANCE))
     if nights is not None:
         windows, test = calibration_and_test(nights, about)
         path = path.with_name(f"{path.name}_int8")
@@ -42,21 +42,20 @@ def export(model, folder, nights=None):
         print(memory.format(path.name, plan.arena, plan.bound))
         x, y = (part[:: -(-len(test) // COMPARED)] for part in (test.x, test.y))
         if (found := host_logits(path, x)) is not None:
-            int8, floats = (
-                100 * float((logits.argmax(1) == y).mean()) for logits in (found, predict_logits(net, scale(x)))
-            )
+            right = [logits.argmax(1) == y for logits in (found, predict_logits(net, scale(x)))]
+            int8, floats = (100 * float(stages.mean()) for stages in right)
             claim = f"int8 stages as well ({len(x):,} epochs): accuracy {int8:.2f} %, float {floats:.2f} %"
             lost = f"{floats - int8:+.2f} points lost"
             claims.append((claim, f"within {POINTS:g} point", lost, abs(floats - int8) <= POINTS))
     return checks(*claims)
 
 
-def compile_host(path, folder, flags=()):
+def compile_host(path, folder):
     """`path`.c as a shared library in `folder`, loaded; None where there is no compiler `cc`."""
     if shutil.which("cc") is None:
         return None
     library = Path(folder) / f"{Path(path).name}.so"
-    command = ["cc", *FLAGS, *flags, "-shared", "-fPIC", f"{path}.c", "-lm", "-o", str(library)]
+    command = ["cc", *FLAGS, "-shared", "-fPIC", f"{path}.c", "-lm", "-o", str(library)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ArithmeticError(f"{path}.c: cc does not take it:\n{done.stderr}")

@@ -1,6 +1,7 @@
 """The network of an ONNX graph as the operations that a microcontroller runs, in their order, and the place of each
 value in one arena of memory."""
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -85,9 +86,7 @@ def _operation(node, constants, start):
 
 def _fused(operations, last):
     """The same with sums and ReLUs made by the convolution before them, where nobody else reads what it makes."""
-    readers, made = {last: 1}, {}
-    for name in (name for op in operations for name in op.inputs):
-        readers[name] = readers.get(name, 0) + 1
+    readers, made = Counter([last, *(name for op in operations for name in op.inputs)]), {}
     for op in operations:
         own = [n for n in op.inputs if readers[n] == 1 and n in made and made[n].kind == "conv" and not made[n].relu]
         if op.kind == "add" and (alone := [name for name in own if len(made[name].inputs) == 1]):
@@ -123,13 +122,11 @@ def _placed(plan):
     """The plan with a place for every value: those that are alive at the same time lie apart."""
     spans = lifetimes(plan)
     home = _homes(plan, spans)
-    end = {}  # of what lies in no other value, when the last one reads it or what lies in it
-    for name, (root, _) in home.items():
-        end[root] = max(end.get(root, 0), spans[name][1])
-    parts = {root: {} for root in end}  # (first element, elements) of what lies in it -> when that is filled
+    parts, end = {}, {}  # of what lies in no other value: when its parts are filled, and the last one is read
     for name, (root, offset) in home.items():
-        part = offset, plan.size(name)
-        parts[root][part] = min(spans[name][0], parts[root].get(part, spans[name][0]))
+        part, (first, last) = (offset, plan.size(name)), spans[name]
+        parts.setdefault(root, {})[part] = min(first, parts.get(root, {}).get(part, first))
+        end[root] = max(last, end.get(root, last))
     taken = {root: [(*part, time, end[root]) for part, time in times.items()] for root, times in parts.items()}
     # The largest values first is mostly the best order, but not always.
     orders = (lambda n: -plan.size(n), lambda n: spans[n][0])

@@ -47,7 +47,6 @@ def draw_memory(ax, rows):
 
 def draw_time(ax, rows):
     """The share of time at the slowest and the fastest of the clocks, joined by a line, a row per network."""
-    rows = rows.sort_values(["window", "network", "type"], ascending=[True, True, True])
     places = [-place for place in range(len(rows))]
     for place, row in zip(places, rows.to_dict("records"), strict=True):
         ends = [row[f"share{mhz}"] for mhz in (CLOCKS[0], CLOCKS[-1])]

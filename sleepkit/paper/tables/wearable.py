@@ -19,14 +19,14 @@ def table_wearable(costs):
 
     costs : data frame as wearable.csv, which `bench wearable` measures"""
     rows = device_costs(costs)
-    heads = HEADS | {f"s{mhz}": f"s at {mhz} MHz" for mhz in CLOCKS} | {"fits": "smallest device"}
-    heads |= {f"share{mhz}": f"% of real time at {mhz} MHz" for mhz in CLOCKS}
+    heads = {"s": "s at {} MHz", "share": "% of real time at {} MHz"}
+    heads = {f"{name}{mhz}": head.format(mhz) for mhz in CLOCKS for name, head in heads.items()}
+    heads = HEADS | heads | {"fits": "smallest device"}
     known = baselines()
     peer = known[(known.method == "AttnSleep (2021)") & (known.dataset == "edf20")].iloc[0]
     size = {"network": "AttnSleep", "type": "float32", "window": 30.0, "params": peer.params, "macs": peer.mmacs}
     table = pd.concat([rows, pd.DataFrame([size | {"fits": "not compiled"}])], ignore_index=True)
-    order = [*HEADS, *(f"{column}{mhz}" for mhz in CLOCKS for column in ("s", "share")), "fits"]
-    return table[order].astype({"params": int}).rename(columns=heads)
+    return table[list(heads)].astype({"params": int}).rename(columns=heads)
 
 
 def device_costs(costs):
@@ -52,11 +52,11 @@ def wearable_remarks(costs):
     frame = device_costs(costs)
     fits = (frame.ram <= 256) & (frame.flash <= 1024)
     names = frame.network + " " + frame.type + ", " + frame.window.astype(int).astype(str) + " s"
-    listed = {word: "; ".join(names[mask]) or "none" for word, mask in (("fit", fits), ("do not", ~fits))}
+    fit, others = ("; ".join(names[mask]) or "none" for mask in (fits, ~fits))
     return [
         "C compiled by gcc -O2 for a Cortex-M4 with FPU: flash and RAM of the whole program, with 30 s of signal and "
         "its stack; kB are 1024 bytes. Instructions of an epoch of 30 s as qemu counts them; seconds at an assumed "
         f"{CYCLES} cycles an instruction. Windows of 30 s: memory and time of the same weights, which were trained on "
         "5 s. AttnSleep as published.",
-        f"256 kB of RAM and 1 MB of flash hold: {listed['fit']}. They do not hold: {listed['do not']}.",
+        f"256 kB of RAM and 1 MB of flash hold: {fit}. They do not hold: {others}.",
     ]
