@@ -92,10 +92,11 @@ def parser():
     what += "print the stage of every 30 s as they are complete"
     add("--stream", nargs="?", const="float32", choices=("float32", "text"), help=what)
 
-    add = command(export, "write a trained network as ONNX files, in floats and 8-bit integers, with a model card")
+    add = command(export, "write a trained network as ONNX files with a model card, or as C, in floats and integers")
     add("model", nargs="?", help="network that a notebook saved (the package's own when not given)")
     add("--output", default=paths.runs("exported"), help="folder for the files")
     add("--nights", help="prepared nights, which calibrate and check the integers; without them there are floats only")
+    add("--c", action="store_true", help="write C for a microcontroller instead of ONNX files")
 
     add = command(adapt, "fine-tune a network on a few scored nights of one's own, and measure it on people held out")
     add("model", help="network that a notebook saved, or the name of one of the package's, such as edf20_first5s_L7")
@@ -114,7 +115,7 @@ def parser():
     add("--max-minutes", type=float, default=0, help=what)
 
     add = command(bench, "measure against the customary way, or what a network costs")
-    add("name", choices=("prepare", "search", "train", "prune", "infer"), help="what to measure")
+    add("name", choices=("prepare", "search", "train", "prune", "infer", "wearable"), help="what to measure")
     return top
 
 
@@ -211,15 +212,15 @@ def _stream(arguments):
 
 def export(arguments):
     from sleepkit.scoring.model import DEFAULT
-    from sleepkit.scoring.onnx_export import export as write
 
+    write = importlib.import_module(f"sleepkit.scoring.{'c' if arguments.c else 'onnx'}_export").export
     try:
         checks = write(arguments.model or DEFAULT, arguments.output, arguments.nights)
     except ArithmeticError as error:
         raise WorkFailed(error) from error
     for row in checks.itertuples():
         print(f"{row.claim}: {row.measured} ({row.expected}): {'holds' if row.holds else 'does not hold'}")
-    print(f"written to {arguments.output}, with a model card")
+    print(f"written to {arguments.output}" + ", with a model card" * (not arguments.c))
     return int(not checks.holds.all())
 
 

@@ -1,8 +1,11 @@
-"""The 28 numbered tables and figures of the paper: what each is drawn from and by what, and whose numbers it has."""
+"""The 28 numbered tables and figures of the paper, and two beyond it (figure 18, table 12): what each is drawn from and
+by what, and whose numbers it has."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
+
+import pandas as pd
 
 from sleepkit.execution import paths
 from sleepkit.paper import figures, tables
@@ -97,6 +100,10 @@ def _settings(profile):
     return ({name: settings for name, settings in found.items() if settings},)
 
 
+def _wearable(profile):
+    return (pd.read_csv(paths.WEIGHTS / "wearable.csv"),)  # of the package's networks, whatever the profile
+
+
 def _protocol_remarks(profile, table):
     predictions, kept = (find(profile, f"stage1_edf20/{name}.npz") for name in ("predictions", "kept"))
     gap = tables.protocol_gap(gather(profile, "crossval.csv"), "edf20", predictions, kept)
@@ -133,6 +140,8 @@ ITEMS = (
          EDF20, "first", figures.plot_calibration, _needs(STAGE2, "calibration.csv")),
     Item("fig17", "latency", "Latency and size on one CPU thread", STAGE2, EDF20, "fold",
          figures.plot_latency, _needs(STAGE2, "cost.csv"), f"{STAGE2}/cost.csv"),
+    Item("fig18", "wearable", "Memory and time on a microcontroller", "figures", (), "none",
+         figures.plot_wearable, _wearable),
     Item("tab01", "epochs", "Epochs per stage before and after data pruning", "prepare", BOTH, "none",
          tables.table_epochs, _epochs),
     Item("tab02", "settings", "Search space and hyper-parameters", STAGE1, BOTH, "none",
@@ -154,5 +163,7 @@ ITEMS = (
          tables.table_protocols, _gathered(SIZES, after=["edf20"]), remarks=_protocol_remarks),
     Item("tab11", "departures", "Departures: paper, released code, companion", "figures", (), "none",
          tables.table_departures, _gathered(())),
+    Item("tab12", "wearable", "What the networks need of a microcontroller", "figures", (), "none",
+         tables.table_wearable, _wearable, remarks=lambda profile, table: tables.wearable_remarks(*_wearable(profile))),
 )
 # fmt: on

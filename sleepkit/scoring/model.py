@@ -113,12 +113,13 @@ def _model(path, logits, facts):
         fs, samples = float(facts["fs"]), int(facts["samples"])
         if not (0 < fs < 1e5 and 0 < samples <= EPOCH_SECONDS * fs and EPOCH_SECONDS * fs % samples == 0):
             raise ValueError(f"fs {fs}, samples {samples}: an epoch of {EPOCH_SECONDS} s is no multiple of that")
-        return Model(path.name, logits, fs, samples, facts, _context(facts.get("context")))
+        return Model(path.name, logits, fs, samples, facts, read_context(facts.get("context")))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: its description cannot be used ({error}); save or export it again") from error
 
 
-def _context(found):
+def read_context(found):
+    """The Context of a network's description; None where it has none, ValueError where it cannot be used."""
     if not found:
         return None
     transition, prior = (np.array(found[name], dtype=float) for name in ("transition", "prior"))

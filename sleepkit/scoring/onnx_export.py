@@ -80,26 +80,31 @@ def export(model, folder, nights=None):
     nights : folder of prepared nights. Those of training subjects calibrate the integers, those of subjects that the
         network has not seen check the files; where there are none of a kind, all serve. None: no integers
     returns a data frame: claim, expected, measured, holds"""
-    model = Path(model)
-    model = model.with_suffix("") if model.suffix in (".safetensors", ".json") else model
-    net, about = load_network(model)
-    name, folder = model.name, Path(folder)
-    if not {"normalisation", "samples", "fs"} <= set(about):
-        raise ValueError(f"{model}.json: no normalisation, samples or fs; export takes networks trained subjectwise")
+    net, about, name = load_exportable(model)
+    folder = Path(folder)
     files, scale = {"float": folder / f"{name}.onnx"}, Normalisation(**about["normalisation"])
     facts = {key: value for key, value in about.items() if key not in STRUCTURE}
     export_onnx(net, files["float"], about["samples"], scale, facts)
     claims = [("ONNX equals PyTorch on noise, relative difference", f"at most {TOLERANCE:g}", "yes", True)]
     if nights is not None:
         files["int8"] = folder / f"{name}.int8.onnx"
-        known, unknown = _nights(nights, about)
-        rows = np.random.default_rng(0).permutation(len(known))[:CALIBRATION]
-        quantise(net, files["int8"], about["samples"], known.x[rows], scale, facts)
+        windows, unknown = calibration_and_test(nights, about)
+        quantise(net, files["int8"], about["samples"], windows, scale, facts)
         claims = _compare(net, scale, files, unknown, about)
     frame = checks(*claims)
     with written(folder / f"{name}.md") as path:
         path.write_text(model_card(name, about, files, frame), encoding="utf-8")
     return frame
+
+
+def load_exportable(model):
+    """A saved network, its description and its name; ValueError where normalisation, samples or rate are missing."""
+    model = Path(model)
+    model = model.with_suffix("") if model.suffix in (".safetensors", ".json") else model
+    net, about = load_network(model)
+    if not {"normalisation", "samples", "fs"} <= set(about):
+        raise ValueError(f"{model}.json: no normalisation, samples or fs; export takes networks trained subjectwise")
+    return net, about, model.name
 
 
 def model_card(name, about, files, frame):
@@ -115,8 +120,9 @@ def model_card(name, about, files, frame):
     return CARD.format(rows="\n".join(f"| {' | '.join(row)} |" for row in rows), **shown)
 
 
-def _nights(folder, about):
-    """Epochs of subjects that trained the network, and of those it has not seen; where there are none, of all."""
+def calibration_and_test(folder, about):
+    """Windows (n, samples) in µV of subjects that trained the network, at most CALIBRATION, and the EpochSet of those
+    it has not seen; where there are none, of all."""
     paths = Path(folder).glob("[!.]*.npz")
     subject = {path.stem: own[1] if (own := own_identity(path)) else parse_night(path.stem)[0] for path in paths}
     known = [name for name in subject if subject[name] in about.get("training", {}).get("train", [])]
@@ -127,7 +133,8 @@ def _nights(folder, about):
             there = f"{folder}: nights of {part.x.shape[1]} samples at {part.fs:g} Hz"
             needed = f"the network takes {about['samples']} at {about['fs']:g} Hz"
             raise ValueError(f"{there}; {needed}; prepare the nights accordingly")
-    return [replace(part, x=part.x[:, : about["samples"]]) for part in parts]
+    known, unknown = (replace(part, x=part.x[:, : about["samples"]]) for part in parts)
+    return known.x[np.random.default_rng(0).permutation(len(known))[:CALIBRATION]], unknown
 
 
 def _seen(about):

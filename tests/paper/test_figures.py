@@ -389,7 +389,7 @@ L 3 3
     )
 
 
-def test_the_index_lists_all_28_items_present_or_missing(profile):
+def test_the_index_lists_all_30_items_present_or_missing(profile):
     assert "![" not in write_index(profile).read_text(), "no figure, no overview"
     save(plot_framework(), items.item("fig01").stem(profile))
     tables.save(tables.table_departures(), items.item("tab11").stem(profile), "Departures")
@@ -398,11 +398,11 @@ def test_the_index_lists_all_28_items_present_or_missing(profile):
     tables.save(tables.table_departures(), items.item("tab01").stem(profile), "Epochs")
     lines = write_index(profile).read_text().splitlines()
     rows = {line.split(" | ")[0][2:]: line for line in lines if line.startswith(("| fig", "| tab"))}
-    assert list(rows) == [f"fig{n:02d}" for n in range(1, 18)] + [f"tab{n:02d}" for n in range(1, 12)]
+    assert list(rows) == [f"fig{n:02d}" for n in range(1, 19)] + [f"tab{n:02d}" for n in range(1, 13)]
     assert "[fig01_framework.svg](fig01_framework.svg)" in rows["fig01"] and "42 s" in rows["tab01"]
     assert all(f"[tab11_departures.{ending}]" in rows["tab11"] for ending in ("csv", "md", "tex"))
     assert "missing" in rows["fig06"] and "make reproduce PROFILE=demo" in rows["fig06"]
-    assert sum("missing" in row for row in rows.values()) == 25 and "3 of 28" in lines[2]
+    assert sum("missing" in row for row in rows.values()) == 27 and "3 of 30" in lines[2]
     assert (
         lines[4] == "![All figures of the profile](overview.png)" and (paths.figures(profile) / "overview.png").exists()
     )
@@ -443,10 +443,10 @@ def test_the_overview_shows_the_upper_part_of_a_very_long_figure(tmp_path):
     assert ax.get_window_extent().width / ax.get_window_extent().height == pytest.approx(0.6, abs=0.01)
 
 
-# What published numbers and genotypes alone allow; the others need results of a run.
+# What published numbers, genotypes and the package's networks allow; the others need results of a run.
 WITHOUT_A_RUN = [
-    *("fig01", "fig02", "fig03", "fig04", "fig05", "fig06", "fig09", "fig10", "fig11", "fig14"),
-    *("tab01", "tab02", "tab03", "tab04", "tab05", "tab06", "tab07", "tab10", "tab11"),
+    *("fig01", "fig02", "fig03", "fig04", "fig05", "fig06", "fig09", "fig10", "fig11", "fig14", "fig18"),
+    *("tab01", "tab02", "tab03", "tab04", "tab05", "tab06", "tab07", "tab10", "tab11", "tab12"),
 ]
 
 
@@ -459,9 +459,9 @@ def test_a_profile_without_results_has_every_item_that_published_numbers_allow(p
     assert sorted(set(shown) - set(missing)) == sorted(WITHOUT_A_RUN)
     assert all("makes its results" in shown[key].data for key in missing)
     index = write_index("paper").read_text()
-    assert f"{len(WITHOUT_A_RUN)} of 28" in index and index.count("| missing |") == len(missing)
+    assert f"{len(WITHOUT_A_RUN)} of 30" in index and index.count("| missing |") == len(missing)
     alone = [line.split(" |")[0] for line in index.splitlines() if "| published numbers alone |" in line]
-    assert sorted(alone) == sorted(f"| {key}" for key in set(WITHOUT_A_RUN) - {"fig01", "tab11"})
+    assert sorted(alone) == sorted(f"| {key}" for key in set(WITHOUT_A_RUN) - {"fig01", "tab11", "fig18", "tab12"})
     assert capsys.readouterr().out.count("fig14_cost_accuracy.png") == 1
     for key in (key for key in WITHOUT_A_RUN if key.startswith("fig")):
         assert_readable(saved[key])
@@ -501,7 +501,7 @@ def test_the_sweep_names_the_seeds_of_its_own(tmp_path, monkeypatch):
 
 def test_every_item_has_a_number_a_slug_and_a_title_of_its_own():
     for name in ("key", "slug", "title"):
-        assert len({getattr(entry, name) for entry in items.ITEMS}) == len(items.ITEMS) == 28
+        assert len({getattr(entry, name) for entry in items.ITEMS}) == len(items.ITEMS) == 30
     for entry in items.ITEMS:
         assert entry.function.__name__.startswith("plot_" if entry.is_figure else "table_") and entry.function.__doc__
         assert set(entry.datasets) <= {"edf20", "edf78"} and entry.notebook in NAMES

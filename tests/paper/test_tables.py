@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from sleepkit.epochs import STAGES
+from sleepkit.execution import paths
 from sleepkit.metrics import CELLS, per_class, scores
 from sleepkit.paper import tables
 from sleepkit.paper.published import baselines, published_confusion
@@ -418,3 +419,38 @@ def test_latex_is_a_booktabs_table_with_every_cell(make):
 def test_a_bar_in_a_cell_does_not_break_the_table():
     rows = tables.markdown(tables.table_settings({})).splitlines()
     assert {row.replace("\\|", "").count("|") for row in rows} == {3}
+
+
+def test_table_12_says_what_fits_which_device():
+    costs = {"network": ["full", "pruned"], "type": ["float32", "int8"], "samples": [3000, 500], "params": [9, 4]}
+    costs |= {"macs": [8e7, 2e7], "flash_bytes": [400 * 1024, 50 * 1024], "ram_bytes": [1000 * 1024, 63 * 1024]}
+    costs = pd.DataFrame(costs | {"instructions": [640e6, 128e6]})
+    table = tables.table_wearable(costs).set_index("network")
+    assert table["RAM, kB"].head(2).tolist() == [1000, 63] and table["flash, kB"].head(2).tolist() == [400, 50]
+    assert table["s at 64 MHz"].head(2).tolist() == [15, 3] and table["s at 480 MHz"].tolist()[0] == 2
+    assert table["% of real time at 64 MHz"].head(2).tolist() == [50, 10]
+    assert [words.split(":")[0] for words in table["smallest device"]] == ["STM32H743", "nRF52832", "not compiled"]
+    assert table.loc["AttnSleep", ["parameters", "MACs, M"]].tolist() == [522805, 63.43]
+    assert "hold: pruned int8, 5 s. They do not hold: full float32, 30 s." in tables.wearable_remarks(costs)[1]
+    slow = tables.table_wearable(costs.assign(instructions=1.1 * 30 * 480e6 / 1.5))
+    assert slow["smallest device"].tolist()[:2] == ["none of these"] * 2
+    assert slow["% of real time at 480 MHz"][0] == pytest.approx(110)
+
+
+def test_table_12_is_of_the_networks_and_the_plans_of_today():
+    from sleepkit.evaluation.protocols import Normalisation
+    from sleepkit.network.saved import load_network
+    from sleepkit.scoring.c_plan import plan_network
+    from sleepkit.scoring.onnx_network import network_graph
+
+    costs = pd.read_csv(paths.WEIGHTS / "wearable.csv")
+    assert set(costs.network) == {"full", "pruned", "distilled"} and len(costs) == 12
+    net, about = load_network(paths.WEIGHTS / "edf20_first5s_L7_pruned")
+    plan = plan_network(network_graph(net, 500, Normalisation(0.0, 20.0), block=1), 500)
+    rows = costs[(costs.network == "pruned") & (costs.samples == 500)].set_index("type")
+    assert (rows.params == about["parameters"]).all()
+    for kind, size in (("float32", 4), ("int8", 1)):
+        assert rows.loc[kind, ["arena_bytes", "bound_bytes"]].tolist() == [size * plan.arena, size * plan.bound]
+        limit = 256 if kind == "float32" else 128
+        assert rows.loc[kind, ["flash_bytes", "ram_bytes"]].max() <= limit * 1024
+    assert (costs.arena_bytes <= 1.2 * costs.bound_bytes).all()

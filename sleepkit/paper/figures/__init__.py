@@ -12,3 +12,4 @@ from sleepkit.paper.figures.pruning import plot_calibration, plot_importance, pl
 from sleepkit.paper.figures.search import plot_removed, plot_search, plot_sharpening
 from sleepkit.paper.figures.style import save
 from sleepkit.paper.figures.tradeoff import plot_tradeoff
+from sleepkit.paper.figures.wearable import plot_wearable

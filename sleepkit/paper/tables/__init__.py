@@ -13,3 +13,4 @@ from sleepkit.paper.tables.comparisons import (
 )
 from sleepkit.paper.tables.formats import latex, markdown, save
 from sleepkit.paper.tables.runs import DATASETS, STAGE_NOTE, table_epochs, table_settings, table_stage
+from sleepkit.paper.tables.wearable import table_wearable, wearable_remarks
