@@ -148,7 +148,7 @@ swept = sweep_ratios(networks, sweep, pruning, run)
 print(f"{len(swept)} rows: {swept.method.nunique()} methods, ratios {sorted(swept.ratio.unique().tolist())}")
 
 # %% tags=["nbval-ignore-output"]
-tested = f"This run: profile {profile}, test subjects of the folds {sweep_folds or 'of all subjects'}, every seed."
+tested = f"This run: profile {profile}; folds that were tested: {', '.join(map(str, sweep_folds)) or 'all'}."
 figures.plot_sweep(swept, tested) if len(swept) else swept
 
 # %% [markdown]

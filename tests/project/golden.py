@@ -6,13 +6,14 @@ runs are the same bytes, except in cells tagged `nbval-ignore-output`.
 
 import base64
 import io
+import shutil
 import tempfile
 from pathlib import Path
 
 import nbformat
 from PIL import Image
 
-from sleepkit.execution import notebooks, paths, record
+from sleepkit.execution import notebooks, paths
 from sleepkit.execution.jobs import environment
 from sleepkit.execution.paths import written
 
@@ -23,8 +24,8 @@ LOOKS = ((1.0, 256), (1.0, 64), (1.0, 16), (0.75, 16), (0.7, 16), (0.65, 16), (0
 def golden():
     """Run and store all five, from an empty `runs` folder."""
     with tempfile.TemporaryDirectory() as folder, environment({"SLEEPKIT_RUNS": folder, "SLEEPKIT_DEVICE": "cpu"}):
-        for path in paths.results("demo").rglob(record.NAME):  # defaults may have changed since
-            path.unlink()
+        for left in (paths.results("demo"), paths.figures("demo")):  # of another run, which notebooks would show
+            shutil.rmtree(left, ignore_errors=True)
         for name in notebooks.NAMES:
             executed = Path(folder, f"{name}.ipynb")
             print(f"{name}: running", flush=True)
