@@ -129,6 +129,12 @@ def gather(profile, file):
     return pd.concat(frames, ignore_index=True).drop_duplicates(ignore_index=True) if frames else None
 
 
+def with_subjects(nights, profile, dataset):
+    """confusion_by_night.csv with whose night each is, as nights.csv lists it: names of one's own do not say it."""
+    listed = read(profile, "nights.csv").query("dataset == @dataset").set_index("night").subject
+    return nights.assign(subject=nights.night.map(listed))
+
+
 def merge_crossval(profile):
     """Write results/<profile>/crossval.csv from the notebooks' crossval.csv and return the data frame; rows that two
     notebooks share stand once. Raises MissingResult when no notebook has one, ValueError when rows disagree."""

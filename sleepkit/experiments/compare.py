@@ -12,7 +12,7 @@ from sleepkit.experiments.stage2 import NONE_SUBJECTWISE, first_family, load_pru
 from sleepkit.metrics import CELLS, confusion_differences
 from sleepkit.paper.published import published
 from sleepkit.recordings.sleep_edf import DATASETS
-from sleepkit.results import COLUMNS, NETWORK, read, write_table
+from sleepkit.results import COLUMNS, NETWORK, read, with_subjects, write_table
 
 # AttnSleep on the first 5 s of every epoch of EDF-20: its confusions per night, from the predictions that the public
 # repository swapnil5053/AttnSleep-EEG-5s (MIT) stores. Its best epoch was chosen on the test fold. With context: those
@@ -36,9 +36,8 @@ def paired_differences(pruning, run):
     file = run.results(run.stage2) / "confusion_by_night.csv"
     nights = [read(run.profile, f"{stage}/{file.name}") for stage in (run.stage1, run.stage2)]
     first, second = (frame[frame.protocol == SUBJECTWISE.name] for frame in nights)
-    if run.dataset not in DATASETS:  # the names of one's own nights do not say whose they are
-        own = read(run.profile, "nights.csv").query("dataset == @run.dataset").set_index("night").subject
-        first, second = (frame.assign(subject=frame.night.map(own)) for frame in (first, second))
+    if run.dataset not in DATASETS:
+        first, second = (with_subjects(frame, run.profile, run.dataset) for frame in (first, second))
     samples = read(run.profile, f"{run.stage2}/parameters.csv").samples.iloc[0]
     if first.empty:
         raise ValueError(f"differences are paired by subject, and {NONE_SUBJECTWISE}")

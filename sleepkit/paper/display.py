@@ -9,7 +9,7 @@ from sleepkit.paper.items import ITEMS, item
 from sleepkit.paper.provenance import provenance, published_alone, seen_by_search
 from sleepkit.paper.published import published, published_confusion
 from sleepkit.paper.tables.formats import HEADS, factor
-from sleepkit.results import checks, command, find, gather, merge_crossval
+from sleepkit.results import checks, command, find, gather, merge_crossval, with_subjects
 
 ALONE = "published numbers alone"
 
@@ -46,8 +46,12 @@ def preview(key, run):
     if entry.is_figure:
         matrices = entry.function is figures.plot_confusion
         return figures.plot_confusion(dataset, gather(profile, "confusion.csv")) if matrices else None
-    found = (gather(profile, f"{name}.csv") for name in ("crossval", "confusion", "confusion_by_night", "parameters"))
-    return as_table(tables.table_stage(dataset, entry.networks == "stage 2", *found))
+    found = {
+        name: gather(profile, f"{name}.csv") for name in ("crossval", "confusion", "confusion_by_night", "parameters")
+    }
+    nights = found["confusion_by_night"]
+    found["confusion_by_night"] = None if nights is None else with_subjects(nights, profile, dataset)
+    return as_table(tables.table_stage(dataset, entry.networks == "stage 2", *found.values()))
 
 
 def as_table(frame):

@@ -8,10 +8,11 @@ import pytest
 from toy import toy
 
 from sleepkit import results
+from sleepkit.epochs import STAGES
 from sleepkit.execution import paths
 from sleepkit.experiments import Networks, Preparation, Run, load_epochs, prepare_nights, train_networks
 from sleepkit.experiments.compare import _by_subject
-from sleepkit.paper import answer, figures
+from sleepkit.paper import answer, figures, preview
 from sleepkit.paper.published import published_genotype, published_search
 
 PEOPLE = {"01_a": "01", "01_b": "01", "2_a": "2"}
@@ -70,6 +71,23 @@ def test_people_are_told_apart_by_the_list_and_not_by_numbers(lab):
     nights = pd.DataFrame({"seed": 0, "night": ["a", "b", "c"], "subject": ["01", "1", "01"]})
     nights = nights.assign(**{cell: 1 for cell in results.CELLS})
     assert _by_subject(nights)[0].sum(axis=(1, 2)).tolist() == [50, 25]
+
+
+def test_spreads_over_people_of_ones_own(lab):
+    """Table 3 of this run alone; whose a night is stands in nights.csv."""
+    folder, run = lab.root / "results" / "mine" / "stage1_lab", Run(profile="mine", dataset="lab")
+    key = {"protocol": "subjectwise", "genotype": "lab-searched", "channels": 4, "cells": 3, "pruned": 0.0, "seed": 0}
+    one = pd.DataFrame([key | {"context": "none"}])
+    scores = {"fold": "pooled", "acc": 0.5, "mf1": 0.5, "kappa": 0.4, "mgm": 0.3, "n": 30}
+    results.write_table(one.assign(**scores), folder / "crossval.csv")
+    results.write_table(one.assign(params=9, macs=1e6, samples=500), folder / "parameters.csv")
+    cells = pd.DataFrame([(true, said) for true in STAGES for said in STAGES], columns=["true", "predicted"])
+    results.write_table(one.merge(cells.assign(n=6), how="cross"), folder / "confusion.csv")
+    matrix = dict.fromkeys(results.CELLS, 2)
+    nights = pd.DataFrame([matrix | {"night": night} for night in PEOPLE])
+    results.write_table(one.merge(nights, how="cross"), folder / "confusion_by_night.csv")
+    shown = preview("tab03", run).data
+    assert "lab-searched, L = 3, C = 4" in shown and "20.00 ± 0.00" in shown and "published" not in shown
 
 
 def test_what_is_published_is_left_out(lab):
