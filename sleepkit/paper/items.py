@@ -163,7 +163,7 @@ ITEMS = (
          tables.table_protocols, _gathered(SIZES, after=["edf20"]), remarks=_protocol_remarks),
     Item("tab11", "departures", "Departures: paper, released code, companion", "figures", (), "none",
          tables.table_departures, _gathered(())),
-    Item("tab12", "wearable", "What the networks need of a microcontroller", "figures", (), "none",
+    Item("tab12", "microcontroller", "What the networks need of a microcontroller", "figures", (), "none",
          tables.table_wearable, _wearable, remarks=lambda profile, table: tables.wearable_remarks(*_wearable(profile))),
 )
 # fmt: on

@@ -54,9 +54,9 @@ def wearable_remarks(costs):
     names = frame.network + " " + frame.type + ", " + frame.window.astype(int).astype(str) + " s"
     fit, others = ("; ".join(names[mask]) or "none" for mask in (fits, ~fits))
     return [
-        "C compiled by gcc -O2 for a Cortex-M4 with FPU: flash and RAM of the whole program, with 30 s of signal and "
-        "its stack; kB are 1024 bytes. Instructions of an epoch of 30 s as qemu counts them; seconds at an assumed "
-        f"{CYCLES} cycles an instruction. Windows of 30 s: memory and time of the same weights, which were trained on "
-        "5 s. AttnSleep as published.",
+        "Measured by `python -m sleepkit bench wearable`: C compiled by gcc -O2 for a Cortex-M4 with FPU, flash and "
+        "RAM of the whole program with 30 s of signal and its stack, in kB of 1024 bytes; instructions of an epoch of "
+        f"30 s as qemu counts them; seconds at an assumed {CYCLES} cycles an instruction. Windows of 30 s: memory and "
+        "time of the same weights, which were trained on 5 s. AttnSleep as published.",
         f"256 kB of RAM and 1 MB of flash hold: {fit}. They do not hold: {others}.",
     ]
