@@ -150,10 +150,18 @@ def test_folds_do_not_depend_on_the_hash_seed():
     assert json.loads(printed) == here
 
 
-@pytest.mark.parametrize(("subjects", "k", "validation"), [(3, 4, 0), (4, 4, 3), (6, 2, 3)])
-def test_too_few_subjects_are_refused(subjects, k, validation):
-    with pytest.raises(ValueError, match=f"{subjects} subjects cannot fill {k} folds with {validation} validation"):
-        subject_folds(np.arange(subjects), k, validation)
+@pytest.mark.parametrize(("subjects", "k"), [(3, 4), (2, 2), (1, 1)])
+def test_too_few_subjects_are_refused(subjects, k):
+    with pytest.raises(ValueError, match=f"{subjects} subjects cannot fill {k} folds, each with subjects to test"):
+        subject_folds(np.arange(subjects), k)
+
+
+@pytest.mark.parametrize(
+    ("subjects", "k", "validate"), [(3, 3, 1), (4, 4, 1), (8, 2, 1), (8, 4, 2), (20, 10, 3), (78, 10, 3)]
+)
+def test_at_most_a_third_of_the_others_validates(subjects, k, validate):
+    for fold in subject_folds(np.arange(subjects), k):
+        assert len(fold.valid) == validate and len(fold.train) >= validate
 
 
 def test_epochwise_folds_share_subjects_and_validate_on_the_test_fold():
@@ -323,7 +331,7 @@ def test_another_configuration_has_a_folder_of_its_own(whole, folder_of_whole, t
 
 def test_other_folds_have_a_folder_of_their_own(whole, folder_of_whole):
     """The same epochs and settings cut into other folds must not find the results of these."""
-    epochs = toy()
+    epochs = toy(10)
     others = [subject_folds(epochs.subject, 3, 1), subject_folds(epochs.subject, 3, 2), epoch_folds(len(epochs), 2)]
     keys = {plan_of(folder_of_whole, epochs, folds).run for folds in others}
     assert len(keys | {whole.networks[0].parent}) == 4

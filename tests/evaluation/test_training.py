@@ -1,6 +1,5 @@
 """Fitting one network: the plain recipe, the epoch that is kept, and runs in pieces."""
 
-import os
 import platform
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from sleepkit.evaluation import training
 from sleepkit.evaluation.protocols import Normalisation
 from sleepkit.evaluation.training import TrainSettings, fit, predict_logits
 from sleepkit.execution.checkpoint import TimeOver
-from sleepkit.execution.notebooks import kernel_environment
 from sleepkit.genotype import Genotype
 from sleepkit.network.sleepnet import SleepNet
 
@@ -246,9 +244,11 @@ STEPS = """
 import resource
 import torch
 from torch.nn import functional as F
+from sleepkit.execution.jobs import settle
 from sleepkit.network.sleepnet import SleepNet
 from sleepkit.paper.published import published_genotype
 
+settle()
 net, x, y = SleepNet(published_genotype("edf20"), 8, 7), torch.zeros(64, 1, 500), torch.zeros(64, dtype=torch.long)
 for _ in range(8):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -257,9 +257,8 @@ for _ in range(8):
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the variables are read by the GNU C library")
-def test_a_step_in_a_notebook_takes_no_new_memory(tmp_path):
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of the GNU C library")
+def test_a_step_in_a_notebook_takes_no_new_memory():
     """Otherwise every step takes 30,000 pages. Some steps still grow the heap by a few thousand, hence the median."""
-    environment = os.environ | kernel_environment(tmp_path)
-    steps = subprocess.run([sys.executable, "-c", STEPS], env=environment, check=True, capture_output=True, text=True)
+    steps = subprocess.run([sys.executable, "-c", STEPS], check=True, capture_output=True, text=True)
     assert np.median([int(pages) for pages in steps.stdout.split()][2:]) < 5000
