@@ -102,7 +102,7 @@ def test_networks_that_were_tested_on_other_epochs_are_not_paired(made):
                 differences(made)
             results.write_table(right, file)
         path.unlink()
-        with pytest.raises(results.MissingResult, match="run stage2_prune --profile toy"):
+        with pytest.raises(results.MissingResult, match="run stage2_prune -p profile toy"):
             differences(made)
     finally:
         results.write_table(whole, path)
