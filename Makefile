@@ -27,7 +27,7 @@ stale-stage1_edf20 stale-stage1_edf78: stale-prepare
 stale-stage2_prune: stale-stage1_edf20 stale-stage1_edf78
 stale-figures: stale-stage2_prune
 
-test: lint # and unit tests, small runs of the notebooks, the golden notebooks
+test: lint # and unit tests, the golden notebooks cell by cell
 	@$(MAKE) --no-print-directory -k test-units test-notebooks
 lint: .venv/stamp
 	$(VENV) -m ruff check . && $(VENV) -m ruff format --check .
@@ -37,7 +37,6 @@ test-notebooks: .venv/stamp
 	$(VENV) -m pytest --nbval notebooks tests/execution/test_runs.py
 fuzz: .venv/stamp # 20,000 damaged recordings and hypnograms: a quarter of an hour
 	$(VENV) -m pytest -m slow -s tests/project/test_fuzz.py
-
 lab: .venv/stamp # the notebooks in the browser, with a kernel `sleepkit` in .venv for them and for VS Code
 	$(VENV) -m ipykernel install --sys-prefix --name sleepkit && $(VENV) -m jupyter lab --MultiKernelManager.default_kernel_name=sleepkit notebooks
 golden: .venv/stamp # notebooks/*.ipynb anew from notebooks/*.py
@@ -45,8 +44,7 @@ golden: .venv/stamp # notebooks/*.ipynb anew from notebooks/*.py
 figures: .venv/stamp # the figures notebook alone, from the result files that there are
 	$(NOTEBOOK) figures
 html: .venv/stamp # a static site: the demo's notebooks, and the real run (or PROFILE) -> runs/$(SITE)/html/
-	@$(VENV) -m sleepkit run --profile $(SITE) --if-stale figures
-	@$(VENV) -c "from sleepkit.paper.html import site; site('$(SITE)')"
+	@$(VENV) -m sleepkit run --profile $(SITE) --if-stale figures && $(VENV) -c "from sleepkit.paper.html import site; site('$(SITE)')"
 clean: # runs/$(PROFILE), and the results and figures that git ignores
 	rm -rf "$(DONE)" results/demo results/smoke figures/demo figures/smoke
 lock: # requirements.lock anew from pyproject.toml in a fresh environment; torch stays at the version that the lock names
