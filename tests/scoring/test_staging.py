@@ -206,7 +206,11 @@ def test_prepared_nights(tmp_path, model):
     whole = score(tmp_path / "SC4011E0.npz", model, context=False).epochs
     expected = score(write_night(tmp_path / "a.edf", x=x.ravel()), model, context=False).epochs
     np.testing.assert_allclose(whole[list(STAGES)], expected[list(STAGES)], atol=5e-3)
-    with pytest.raises(ValueError, match="SC4001E0.npz: its epochs have 500 samples, and the network takes 3000"):
+    np.savez(tmp_path / "SC4021E0.npz", x=np.float32(brain(600, 128)).reshape(20, 3840), y=y, fs=128.0, ch_label=NAME)
+    other = score(tmp_path / "SC4021E0.npz", model, context=False)
+    assert "resampled from 128 to 100 Hz" in other.notes and other.night.x.shape == (20, 6, 500)
+    np.testing.assert_allclose(other.epochs[list(STAGES)][:-1], expected[list(STAGES)][:-1], atol=0.02)
+    with pytest.raises(ValueError, match="SC4001E0.npz: its epochs have 500 samples at 100 Hz, .* takes 3000"):
         score(tmp_path / "SC4001E0.npz", load_model(save_tiny(tmp_path / "whole", samples=3000)))
 
 

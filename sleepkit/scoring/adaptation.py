@@ -1,0 +1,66 @@
+"""A night's signal brought nearer to what a network was trained on, without labels and without training."""
+
+import numpy as np
+
+SETTLED = 5  # µV from zero that Sleep-EDF's own nights may have in the median epoch
+OFFSET = 50  # µV from zero in the median epoch: no scalp EEG, but an amplifier that passes direct current
+DRIFT = 20  # µV, median distance of an epoch's mean from the recording's: Sleep-EDF's nights have 0.3 to 2
+LOWEST, HIGHEST, PER_OCTAVE = 0.5, 45.0, 3  # Hz, of the bands in which spectra are compared
+LIMIT = 12  # dB that equalising changes at most
+SHARE = 0.5  # of the difference that is taken away: the rest may be the person's
+
+
+def without_offset(x, fs, epoch):
+    """The signal without its constant offset, high-passed where it drifts: (n,) float32 µV -> (n,), offset in µV, bool.
+
+    Only what drifts is high-passed, as Sleep-EDF's recorder does: a filter takes slow waves away, too.
+    epoch : samples of an epoch"""
+    means = x[: len(x) // epoch * epoch].reshape(-1, epoch).mean(axis=1)
+    offset = float(np.median(means))
+    drifts = bool(np.median(np.abs(means - offset)) > DRIFT)
+    if abs(offset) > SETTLED:
+        x = x - np.float32(offset)
+    if drifts:
+        from scipy.signal import butter, lfilter, lfilter_zi
+
+        b, a = butter(1, 0.5, "highpass", fs=fs)
+        x = lfilter(b, a, x.astype(np.float64), zi=lfilter_zi(b, a) * x[0])[0].astype(np.float32)
+    return x, offset, drifts
+
+
+def bands(fs):
+    """Edges in Hz of the bands, a third of an octave each."""
+    count = int(PER_OCTAVE * np.log2(min(HIGHEST, 0.45 * fs) / LOWEST))
+    return LOWEST * 2 ** (np.arange(count + 1) / PER_OCTAVE)
+
+
+def spectra(x, fs):
+    """Mean power density of every window in the bands, in dB: (n, samples) µV -> (n, bands)."""
+    hertz, edges = np.fft.rfftfreq(x.shape[1], 1 / fs), bands(fs)
+    found = np.empty((len(x), len(edges) - 1))
+    taper = np.hanning(x.shape[1])
+    # a band narrower than a bin is read between the bins
+    middles = np.sqrt(edges[1:] * edges[:-1])
+    inside = [np.flatnonzero((hertz >= low) & (hertz < high)) for low, high in zip(edges, edges[1:], strict=False)]
+    for start in range(0, len(x), 1000):
+        part = x[start : start + 1000]
+        power = np.abs(np.fft.rfft((part - part.mean(axis=1, keepdims=True)) * taper)) ** 2
+        for band, rows in enumerate(inside):
+            nearest = rows if len(rows) else [np.abs(hertz - middles[band]).argmin()]
+            found[start : start + 1000, band] = power[:, nearest].mean(axis=1)
+    return 10 * np.log10(found / (fs * (taper**2).sum()) + 1e-6)
+
+
+def gained(x, gain, fs):
+    """Epochs with a gain over frequency: (n, windows, samples), (bands,) dB -> the same shape; no phase."""
+    flat = x.reshape(len(x), -1)
+    length, edges = flat.shape[1], bands(fs)
+    hertz = np.fft.rfftfreq(2 * length, 1 / fs)
+    middles = np.log(np.sqrt(edges[1:] * edges[:-1]))
+    factor = 10 ** (np.interp(np.log(np.maximum(hertz, LOWEST / 2)), middles, gain) / 20)
+    out = np.empty_like(flat)
+    for start in range(0, len(x), 200):  # mirrored at the ends, so that they do not meet
+        part = flat[start : start + 200]
+        mirrored = np.concatenate([part, part[:, ::-1]], axis=1)
+        out[start : start + 200] = np.fft.irfft(np.fft.rfft(mirrored) * factor, n=2 * length)[:, :length]
+    return out.reshape(x.shape)

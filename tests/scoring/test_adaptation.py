@@ -1,0 +1,53 @@
+"""A night's signal brought nearer to the training nights: offset, drift, spectrum."""
+
+import numpy as np
+import pytest
+from recording_files import brain
+from scipy.signal import periodogram
+
+from sleepkit.scoring.adaptation import DRIFT, OFFSET, bands, gained, spectra, without_offset
+
+FS = 100
+
+
+@pytest.mark.parametrize("offset", [-300, 55, OFFSET + 1])
+def test_a_constant_offset_is_subtracted_and_slow_waves_stay(offset):
+    x = np.float32(brain(300, FS) + 40 * np.sin(2 * np.pi * 0.3 * np.arange(300 * FS) / FS))
+    found, told, drifts = without_offset(x + np.float32(offset), FS, 30 * FS)
+    assert told == pytest.approx(offset, abs=2) and not drifts
+    np.testing.assert_allclose(found, x, atol=3)
+
+
+def test_what_lies_at_zero_is_left_alone():
+    x = np.float32(brain(300, FS))
+    found, offset, drifts = without_offset(x, FS, 30 * FS)
+    assert found is x and abs(offset) < 1 and not drifts
+
+
+def test_only_what_drifts_is_high_passed():
+    x = brain(600, FS)
+    drift = 10 * DRIFT * np.sin(2 * np.pi * np.arange(600 * FS) / FS / 500)
+    found, _, drifts = without_offset(np.float32(x + drift), FS, 30 * FS)
+    assert drifts and np.abs(found.reshape(20, -1).mean(axis=1)).max() < DRIFT
+    assert np.corrcoef(found, x)[0, 1] > 0.95
+
+
+def test_spectra_are_those_of_scipy():
+    x = np.float32(brain(50, FS).reshape(10, 500) + np.random.default_rng(0).normal(size=(10, 500)))
+    hertz, power = periodogram(x, FS, window="hann", detrend="constant")
+    edges, found = bands(FS), spectra(x, FS)
+    assert found.shape == (10, len(edges) - 1) and edges[0] == 0.5 and edges[-1] <= 45
+    for band in range(9, len(edges) - 1):  # wide enough to hold bins; scipy's density is one-sided
+        inside = (hertz >= edges[band]) & (hertz < edges[band + 1])
+        expected = 10 * np.log10(power[:, inside].mean(axis=1) / 2)
+        np.testing.assert_allclose(found[:, band], expected, atol=0.5)
+
+
+def test_a_gain_changes_the_spectrum_by_as_much():
+    x = np.random.default_rng(0).normal(0, 20, (40, 6, 500)).astype(np.float32)
+    gain = np.linspace(-6, 6, len(bands(FS)) - 1)
+    found = gained(x, gain, FS)
+    assert found.shape == x.shape
+    changed = spectra(found.reshape(-1, 500), FS).mean(axis=0) - spectra(x.reshape(-1, 500), FS).mean(axis=0)
+    np.testing.assert_allclose(changed[5:], gain[5:], atol=0.5)
+    np.testing.assert_allclose(gained(x, 0 * gain, FS), x, atol=1e-4)
