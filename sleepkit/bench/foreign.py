@@ -19,18 +19,18 @@ YASA = "yasa"
 YASA_EPOCHS = 10  # YASA looks at a quarter of an hour around every epoch
 
 
-def run(folder, models=(), channel=None, adapt=True):
+def run(folder, models=(), channel=None):
     """Print and return a row per recording and network: epochs, accuracy, kappa, macro-F1 and the recall of each stage;
     with the context of the night, and ("alone") each epoch for itself; pooled over the folder in the last rows.
 
     folder : prepared `.npz` nights with their stages, or recordings NAME.edf with NAME-Hypnogram.edf
-    models : as `load_model` takes them; none is the package's own;  channel, adapt : as `score` takes them
+    models : as `load_model` takes them; none is the package's own;  channel : as `score` takes them
     ValueError where no recording of the folder has an expert's stages"""
     folder, rows, pooled = Path(folder), [], {}
     networks = [load_model(model) for model in models or [None]]
     paths = recordings_in(folder)
     for path in progress(paths, desc="nights", unit="night"):
-        for way, y, predicted in _staged(path, folder, networks, channel, adapt):
+        for way, y, predicted in _staged(path, folder, networks, channel):
             matrix = confusion(y, predicted)
             rows.append(_row(path.stem, way, matrix))
             pooled[way] = pooled.get(way, 0) + matrix
@@ -43,13 +43,13 @@ def run(folder, models=(), channel=None, adapt=True):
     return table
 
 
-def _staged(path, folder, networks, channel, adapt):
+def _staged(path, folder, networks, channel):
     """(way, stages of the expert, stages found) of one recording by every network and by YASA; none without labels."""
     hypnogram = None if path.suffix == ".npz" else hypnogram_of(path, folder)
     if path.suffix != ".npz" and hypnogram is None:
         return
     for model in networks:
-        found = score(path, model, channel, hypnogram=hypnogram, adapt=adapt)
+        found = score(path, model, channel, hypnogram=hypnogram)
         known = (found.labels >= 0) & found.night.scored
         alone = found.network[list(STAGES)].to_numpy()
         yield model.name, found.labels[known], found.stages[known]

@@ -1,4 +1,4 @@
-"""A night's signal brought nearer to what a network was trained on, without labels and without training."""
+"""A night's signal beside the training nights': offset and drift are taken out, and spectra are compared."""
 
 import numpy as np
 
@@ -6,8 +6,6 @@ SETTLED = 5  # µV from zero that Sleep-EDF's own nights may have in the median 
 OFFSET = 50  # µV from zero in the median epoch: no scalp EEG, but an amplifier that passes direct current
 DRIFT = 20  # µV, median distance of an epoch's mean from the recording's: Sleep-EDF's nights have 0.3 to 2
 LOWEST, HIGHEST, PER_OCTAVE = 0.5, 45.0, 3  # Hz, of the bands in which spectra are compared
-LIMIT = 12  # dB that equalising changes at most
-SHARE = 0.5  # of the difference that is taken away: the rest may be the person's
 
 
 def without_offset(x, fs, epoch):
@@ -51,16 +49,18 @@ def spectra(x, fs):
     return 10 * np.log10(found / (fs * (taper**2).sum()) + 1e-6)
 
 
-def gained(x, gain, fs):
-    """Epochs with a gain over frequency: (n, windows, samples), (bands,) dB -> the same shape; no phase."""
-    flat = x.reshape(len(x), -1)
-    length, edges = flat.shape[1], bands(fs)
-    hertz = np.fft.rfftfreq(2 * length, 1 / fs)
-    middles = np.log(np.sqrt(edges[1:] * edges[:-1]))
-    factor = 10 ** (np.interp(np.log(np.maximum(hertz, LOWEST / 2)), middles, gain) / 20)
-    out = np.empty_like(flat)
-    for start in range(0, len(x), 200):  # mirrored at the ends, so that they do not meet
-        part = flat[start : start + 200]
-        mirrored = np.concatenate([part, part[:, ::-1]], axis=1)
-        out[start : start + 200] = np.fft.irfft(np.fft.rfft(mirrored) * factor, n=2 * length)[:, :length]
-    return out.reshape(x.shape)
+def training_spectra(x, y, night, fs):
+    """What training windows' spectra are: x (n, samples) µV, y (n,) stages, night (n,) -> a dict that json can hold.
+    by_stage : (5, bands) dB, medians of each stage;  sd : (bands,) dB, by how much nights differ from them"""
+    found = spectra(x, fs)
+    by_stage = np.array([np.median(found[y == stage], axis=0) for stage in range(y.max() + 1)])
+    each = [np.median(by_stage[y[night == one]] - found[night == one], axis=0) for one in np.unique(night)]
+    return {"by_stage": by_stage.round(2).tolist(), "sd": np.std(each, axis=0).round(2).tolist()}
+
+
+def difference(x, probabilities, known, fs):
+    """What the spectrum of a night lacks, in dB, of that of training windows of the same stages: (bands,).
+
+    x : (n, samples) µV;  probabilities : (n, 5) of the windows' stages;  known : of `training_spectra`
+    The stages are the network's own, so that a night of much wake is not taken for a recorder of much alpha."""
+    return np.median(probabilities @ np.array(known["by_stage"]) - spectra(x, fs), axis=0)
