@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sleepkit.scoring.adaptation import difference
+from sleepkit.scoring.spectra import difference
 
 # Words of labels that name no EEG: eyes, muscles, heart, breathing, oxygen, movement.
 OTHER = r"eog|loc|roc|e[12]|emg|chin|subment\w*|leg|tib\w*|lat|rat|plm\w*|e[ck]g|hr|pulse|ppg|pleth\w*|resp\w*"
@@ -45,7 +45,7 @@ def measures(x, good, alone, smoothed, fs, spectrum):
     context agrees with it; log of 1 + the distance of the spectrum from training nights', in their standard deviations.
 
     x : (n, windows, samples) µV;  good : (n, windows) bool;  alone, smoothed : (n, 5) probabilities of scored epochs
-    spectrum : of `adaptation.training_spectra`"""
+    spectrum : of `spectra.training_spectra`"""
     stages = np.repeat(alone[:, None], x.shape[1], axis=1)[good]
     apart = difference(x[good], stages, spectrum, fs) / np.array(spectrum["sd"])
     agree = np.mean(alone.argmax(axis=1) == smoothed.argmax(axis=1))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sleepkit.scoring.adaptation import training_spectra
+from sleepkit.scoring.spectra import training_spectra
 from sleepkit.scoring.trust import about_channel, measures, trust
 
 

@@ -1,11 +1,10 @@
-"""A night's signal brought nearer to the training nights: offset, drift, spectrum."""
+"""What lies beside zero, and what drifts."""
 
 import numpy as np
 import pytest
 from recording_files import brain
-from scipy.signal import periodogram
 
-from sleepkit.scoring.adaptation import DRIFT, OFFSET, bands, spectra, without_offset
+from sleepkit.recordings.resampling import DRIFT, OFFSET, without_offset
 
 FS = 100
 
@@ -30,14 +29,3 @@ def test_only_what_drifts_is_high_passed():
     found, _, drifts = without_offset(np.float32(x + drift), FS, 30 * FS)
     assert drifts and np.abs(found.reshape(20, -1).mean(axis=1)).max() < DRIFT
     assert np.corrcoef(found, x)[0, 1] > 0.95
-
-
-def test_spectra_are_those_of_scipy():
-    x = np.float32(brain(50, FS).reshape(10, 500) + np.random.default_rng(0).normal(size=(10, 500)))
-    hertz, power = periodogram(x, FS, window="hann", detrend="constant")
-    edges, found = bands(FS), spectra(x, FS)
-    assert found.shape == (10, len(edges) - 1) and edges[0] == 0.5 and edges[-1] <= 45
-    for band in range(9, len(edges) - 1):  # wide enough to hold bins; scipy's density is one-sided
-        inside = (hertz >= edges[band]) & (hertz < edges[band + 1])
-        expected = 10 * np.log10(power[:, inside].mean(axis=1) / 2)
-        np.testing.assert_allclose(found[:, band], expected, atol=0.5)

@@ -1,29 +1,8 @@
-"""A night's signal beside the training nights': offset and drift are taken out, and spectra are compared."""
+"""Spectra of a night beside those of the training nights, stage by stage."""
 
 import numpy as np
 
-SETTLED = 5  # µV from zero that Sleep-EDF's own nights may have in the median epoch
-OFFSET = 50  # µV from zero in the median epoch: no scalp EEG, but an amplifier that passes direct current
-DRIFT = 20  # µV, median distance of an epoch's mean from the recording's: Sleep-EDF's nights have 0.3 to 2
 LOWEST, HIGHEST, PER_OCTAVE = 0.5, 45.0, 3  # Hz, of the bands in which spectra are compared
-
-
-def without_offset(x, fs, epoch):
-    """The signal without its constant offset, high-passed where it drifts: (n,) float32 µV -> (n,), offset in µV, bool.
-
-    Only what drifts is high-passed, as Sleep-EDF's recorder does: a filter takes slow waves away, too.
-    epoch : samples of an epoch"""
-    means = x[: len(x) // epoch * epoch].reshape(-1, epoch).mean(axis=1)
-    offset = float(np.median(means))
-    drifts = bool(np.median(np.abs(means - offset)) > DRIFT)
-    if abs(offset) > SETTLED:
-        x = x - np.float32(offset)
-    if drifts:
-        from scipy.signal import butter, lfilter, lfilter_zi
-
-        b, a = butter(1, 0.5, "highpass", fs=fs)
-        x = lfilter(b, a, x.astype(np.float64), zi=lfilter_zi(b, a) * x[0])[0].astype(np.float32)
-    return x, offset, drifts
 
 
 def bands(fs):
