@@ -7,8 +7,8 @@ from recording_files import brain, save_tiny, write_recording
 
 from sleepkit.__main__ import main
 from sleepkit.bench import foreign, recorders
-from sleepkit.bench.recorders import RECORDERS, recorded
 from sleepkit.epochs import STAGES
+from sleepkit.experiments.recorders import RECORDERS, recorded
 from sleepkit.metrics import confusion, scores
 from sleepkit.scoring import load_model, score
 

@@ -431,6 +431,7 @@ def test_a_model_file_cannot_run_code(tmp_path, saved):
 
 def test_without_default_weights_the_command_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(models, "DEFAULT", tmp_path / "none")
+    monkeypatch.setattr(models, "PACKAGED", tmp_path / "none.onnx")
     assert main(["score", str(write_night(tmp_path / "a.edf"))]) == 2
     assert "no default weights yet; name with --model" in capsys.readouterr().err
 
@@ -471,6 +472,7 @@ def test_the_packaged_model_is_taken_as_exported(tmp_path, saved, monkeypatch):
     export = pytest.importorskip("sleepkit.scoring.onnx_export")
     net, facts = load_network(saved)
     monkeypatch.setattr(models, "DEFAULT", saved)
+    monkeypatch.setattr(models, "PACKAGED", saved.with_name("tiny.onnx"))
     night = write_night(tmp_path / "a.edf")
     slow = score(night)
     export.export_onnx(net, saved.with_name("tiny.onnx"), 500, facts["normalisation"], facts)
