@@ -117,7 +117,8 @@ def parser():
     add("--max-minutes", type=float, default=0, help=what)
 
     add = command(bench, "measure against the customary way, what a network costs, or how it stages labelled nights")
-    add("name", choices=("prepare", "search", "train", "prune", "infer", "wearable", *OF_FOLDERS), help="what to measure")
+    names = "prepare", "search", "train", "prune", "infer", "wearable", *OF_FOLDERS
+    add("name", choices=names, help="what to measure")
     what = "foreign: labelled recordings, prepared .npz or EDF with NAME-Hypnogram.edf; recorders: prepared Sleep-EDF"
     add("folder", nargs="?", help=what)
     add("--model", dest="models", action="append", help="foreign, recorders: a network; may be given several times")
