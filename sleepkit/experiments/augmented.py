@@ -18,7 +18,7 @@ from sleepkit.evaluation.scores import fold_context, smooth_nights
 from sleepkit.evaluation.training import TrainSettings
 from sleepkit.execution.paths import written
 from sleepkit.experiments.recorders import calibrate
-from sleepkit.experiments.release import SHIPPED_BLOCK, everybody, spoken
+from sleepkit.experiments.release import SHIPPED_BLOCK, spoken
 from sleepkit.experiments.stage2 import soft_targets
 from sleepkit.metrics import confusion, scores
 from sleepkit.network.saved import load_network
@@ -100,7 +100,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("nights", help="folder of prepared nights of all 20 subjects")
     parser.add_argument("output", help="folder for the runs")
-    parser.add_argument("--fold", default="0", help="0 to 9, or 'everybody'")
+    parser.add_argument("--fold", type=int, default=0, choices=range(10))
     parser.add_argument("--start", required=True, help="saved network of that fold, without ending")
     parser.add_argument("--teacher", action="append", default=[], help="saved networks of that fold; several times")
     parser.add_argument("--epochs", type=int, default=6)
@@ -108,7 +108,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     data = EpochSet.load(arguments.nights)
-    fold = everybody(data.subject) if arguments.fold == "everybody" else SUBJECTWISE.folds(data)[int(arguments.fold)]
+    fold = SUBJECTWISE.folds(data)[arguments.fold]
     settings = {"schedule": "cosine", "epochs": arguments.epochs, "lr": arguments.lr, "seed": arguments.seed}
     teachers = arguments.teacher or [arguments.start]
     plan = augmented_plan(data, fold, arguments.start, teachers, TrainSettings(**settings), arguments.output)

@@ -59,17 +59,13 @@ def release(profile, folder, *, dataset="edf20", cells=7, device="auto", max_min
 
 def train_everybody(full, run):
     """The full network, trained as on its folds, on all subjects but the CHOOSERS, which are the test, too."""
-    genotype, work = load_network(full.networks[0])[0].genotype, run.work(run.stage1) / "everybody"
-    plan = full_plan(full.key, full.data, (everybody(full.data.subject),), genotype, full.training, work)
-    return _carried_out(plan, run)
-
-
-def everybody(subject):
-    """The fold that trains on all subjects but the CHOOSERS, which are the test, too: (n,) int, of every epoch."""
-    people = np.unique(subject)
+    subjects, genotype = full.data.subject, load_network(full.networks[0])[0].genotype
+    people = np.unique(subjects)
     choosers = min(CHOOSERS, max(1, len(people) // 2))
-    valid = np.isin(subject, np.random.default_rng(0).choice(people, choosers, replace=False))
-    return Fold(0, np.flatnonzero(~valid), np.flatnonzero(valid), np.flatnonzero(valid))
+    valid = np.isin(subjects, np.random.default_rng(0).choice(people, choosers, replace=False))
+    fold = Fold(0, np.flatnonzero(~valid), np.flatnonzero(valid), np.flatnonzero(valid))
+    work = run.work(run.stage1) / "everybody"
+    return _carried_out(full_plan(full.key, full.data, (fold,), genotype, full.training, work), run)
 
 
 def prune(network, method, pruning, run):
