@@ -8,6 +8,8 @@ from sleepkit import __version__
 from sleepkit.execution import WorkFailed, paths
 from sleepkit.execution.extras import extras
 
+OF_FOLDERS = ("foreign", "recorders")  # of the benches
+
 
 def main(argv=None):
     """Run one command; returns the exit status: 0, 1 when work failed, 2 for bad input, 130 for Ctrl-C."""
@@ -114,8 +116,13 @@ def parser():
     what = "stop after the training epoch in which they are over, to go on later (0: no limit)"
     add("--max-minutes", type=float, default=0, help=what)
 
-    add = command(bench, "measure against the customary way, or what a network costs")
-    add("name", choices=("prepare", "search", "train", "prune", "infer", "wearable"), help="what to measure")
+    add = command(bench, "measure against the customary way, what a network costs, or how it stages labelled nights")
+    names = "prepare", "search", "train", "prune", "infer", "wearable", *OF_FOLDERS
+    add("name", choices=names, help="what to measure")
+    what = "foreign: labelled recordings, prepared .npz or EDF with NAME-Hypnogram.edf; recorders: prepared Sleep-EDF"
+    add("folder", nargs="?", help=what)
+    add("--model", dest="models", action="append", help="foreign, recorders: a network; may be given several times")
+    add("--channel", help="foreign, recorders: as for score")
     return top
 
 
@@ -242,7 +249,10 @@ def release(arguments):
 
 
 def bench(arguments):
-    importlib.import_module(f"sleepkit.bench.{arguments.name}").run()
+    if (arguments.name in OF_FOLDERS) == (arguments.folder is None):
+        raise ValueError(f"bench {' and '.join(OF_FOLDERS)} want a folder of labelled nights; the others take none")
+    given = _of(arguments, "folder", "models", "channel") if arguments.folder else {}
+    importlib.import_module(f"sleepkit.bench.{arguments.name}").run(**given)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,8 @@ class Plan:
     only: tuple = ()  # numbers of the folds to run; empty runs all
     # Of a fold's number, training x and y, and device: (n, 5) probabilities to train towards; None: towards the stages.
     targets: Callable | None = None
+    # Training windows (n, samples) in µV as another recorder would have them (see `augmentation`), tensors.
+    augment: Callable | None = None
 
     def __post_init__(self):
         numbers = [fold.number for fold in self.folds]
@@ -181,13 +183,26 @@ def run_fold(job):
     net = plan.start(number)
     if plan.targets:
         train = (train[0], plan.targets(number, *train, job.device))
+    chosen_on, augment = valid, None
+    if plan.augment:
+        augment = partial(_seen, plan.augment, scale)
+        torch.manual_seed(number)
+        disturbed = augment(torch.from_numpy(epochs.x[fold.valid])).numpy()
+        train = (epochs.x[fold.train], train[1])
+        chosen_on = (np.concatenate([valid[0], disturbed]), np.tile(valid[1], 2))
     work = job.run / f"fold{number}.unfinished"
     key = fingerprint({"run": job.run.name, "fold": number}, fold.train, fold.valid, fold.test)
-    curves = fit(net, train, valid, plan.training, work, key, job.deadline, job.device, label=f"fold {number}")
+    how = {"deadline": job.deadline, "device": job.device, "label": f"fold {number}", "augment": augment}
+    curves = fit(net, train, chosen_on, plan.training, work, key, **how)
     _save_fold(job, net.cpu(), curves, scale, valid, test)
     (work / "fit.pt").unlink(missing_ok=True)
     with suppress(OSError):  # not there, or it keeps a damaged checkpoint
         work.rmdir()
+
+
+def _seen(augment, scale, x):
+    """What a network sees of augmented windows, (n, samples) tensors: `scale`, as for arrays."""
+    return ((augment(x) - scale.mean) / scale.sd).clamp(-3, 3) / 3
 
 
 def _save_fold(job, net, curves, scale, valid, test):

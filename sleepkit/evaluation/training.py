@@ -44,11 +44,12 @@ class TrainSettings:
         return self.lr if self.schedule == "constant" else self.lr * (1 + math.cos(math.pi * progress)) / 2
 
 
-def fit(net, train, valid, settings, folder, key, deadline=Deadline(), device="cpu", label="train"):
+def fit(net, train, valid, settings, folder, key, deadline=Deadline(), device="cpu", label="train", augment=None):
     """Train `net` in place and leave it, in eval mode, with the weights of its best epoch on `valid`.
 
     train, valid : pairs (x (n, samples) float32 as normalised, y (n,) int64 stages, in `train` or (n, 5) float32)
     folder : where the checkpoint of the unfinished fit lies;  key : names configuration and data
+    augment : what the network sees of a batch of training windows, drawn anew every time; x in `train` is its input
     returns the curves as a data frame: epoch, train_loss, valid_loss, valid_acc, valid_mf1
     Raises TimeOver when the deadline came first, FloatingPointError when the loss becomes NaN."""
     optimiser = torch.optim.Adam(net.to(device).parameters(), settings.lr, fused=True)
@@ -62,7 +63,7 @@ def fit(net, train, valid, settings, folder, key, deadline=Deadline(), device="c
     bar = progress(total=settings.epochs, initial=len(curves), desc=label, unit="epoch", leave=False)
     while len(curves) < settings.epochs and not _exhausted([row[chosen_by] for row in curves], settings.patience):
         deadline.check()
-        loss = train_epoch(net, optimiser, x, y, settings, len(curves))
+        loss = train_epoch(net, optimiser, x, y, settings, len(curves), augment)
         row = {"epoch": len(curves) + 1, "train_loss": loss} | _validate(net, *valid, device)
         if not np.isfinite(both := loss + row["valid_loss"]):  # broken weights must not reach the checkpoint
             advice = f"the epochs before it are kept. Lower lr ({settings.lr}) or look for extreme samples"
@@ -99,9 +100,9 @@ def predict_logits(net, x, device="cpu", batch=512):
     return torch.cat(parts).numpy()
 
 
-def train_epoch(net, optimiser, x, y, settings, epoch):
+def train_epoch(net, optimiser, x, y, settings, epoch, augment=None):
     """One pass over the training epochs, x (n, samples) and y (n,) or (n, 5) tensors; returns the mean loss."""
-    # Order and dropout depend on seed and epoch alone, so that a resumed fit repeats the uninterrupted one.
+    # Order, dropout and augmentation depend on seed and epoch alone: a resumed fit repeats the uninterrupted one.
     torch.manual_seed(settings.seed * 10_007 + epoch)
     batches = torch.randperm(len(y)).to(x.device).split(settings.batch)
     exact = torch.float32 if x.device.type == "mps" else torch.float64  # which MPS has not
@@ -109,7 +110,8 @@ def train_epoch(net, optimiser, x, y, settings, epoch):
     net.train()
     for step, rows in enumerate(batches):
         optimiser.param_groups[0]["lr"] = settings.rate((epoch + step / len(batches)) / settings.epochs)
-        loss = F.cross_entropy(net(x[rows].unsqueeze(1)), y[rows])
+        seen = x[rows] if augment is None else augment(x[rows])
+        loss = F.cross_entropy(net(seen.unsqueeze(1)), y[rows])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

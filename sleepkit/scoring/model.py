@@ -14,7 +14,8 @@ from sleepkit.execution.extras import extras
 from sleepkit.execution.paths import WEIGHTS
 from sleepkit.metrics import softmax
 
-DEFAULT = WEIGHTS / "edf20_first5s_L7"
+DEFAULT = WEIGHTS / "edf20_first5s_L7"  # the paper's network, of which `export` and `bench infer` speak
+PACKAGED = WEIGHTS / "fold0_L7_averaged.onnx"  # what scores a night when no model is named
 BATCH = 48  # windows at a time: what a layer makes of more no longer fits into a core's cache
 
 
@@ -44,8 +45,7 @@ class Model:
 def load_model(path: str | Path | None = None) -> Model:
     """The model saved under `path` (by `save_network`, with or without ending, or as `.onnx`); None is the package's.
     ValueError for a missing or damaged file and for a network that cannot score a new night."""
-    exported = DEFAULT.with_name(DEFAULT.name + ".onnx")  # in onnxruntime, which takes a sixth of PyTorch's time
-    packaged = exported if exported.is_file() and find_spec("onnxruntime") else DEFAULT
+    packaged = PACKAGED if PACKAGED.is_file() and find_spec("onnxruntime") else DEFAULT
     chosen = Path(packaged if path is None else path)
     if chosen.suffix == ".onnx":
         return _model(chosen, *_onnx(chosen))
@@ -77,10 +77,12 @@ def describe(model):
     lines = [f"model {model.name}{parameters}, trained on: {facts.get('data') or 'not on record'}"]
     try:
         checked = facts["cross_validation"]
-        where = f"{checked['data']}, {checked['protocol']}, {checked['folds']} folds, {checked['n']:,} epochs"
+        folds = f"{checked['folds']} fold{'s' * (checked['folds'] != 1)}"
+        where = f"{checked['data']}, {checked['protocol']}, {folds}, {checked['n']:,} epochs"
         where += f", mean over {checked['seeds']} seeds" if checked.get("seeds", 1) > 1 else ""
         where += "; architecture has seen the test subjects" * checked.get("architecture_has_seen_test_subjects", False)
-        known = {f"cross-validated on {where}": checked, "the same with context": checked.get("context")}
+        how = "cross-validated" if checked["folds"] > 1 else "tested"
+        known = {f"{how} on {where}": checked, "the same with context": checked.get("context")}
         for what, found in known.items():
             if found:
                 accuracy, macro_f1 = (f"{100 * found[name]:.1f} %" for name in ("acc", "mf1"))

@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, compose, helper
 
 from sleepkit.epochs import STAGES
 from sleepkit.scoring.onnx_graph import Graph, Step, Value
@@ -43,6 +43,25 @@ def network_graph(net, samples, normalisation=None, facts=None, block=None):
     opset = [helper.make_opsetid("", OPSET)]
     model = helper.make_model(made, opset_imports=opset, ir_version=IR_VERSION, producer_name="sleepkit")
     helper.set_model_props(model, {"facts": json.dumps((facts or {}) | about)})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def averaged_graph(models, facts):
+    """One onnx.ModelProto of several by `network_graph`: its logits are the log of the mean of their probabilities."""
+    nodes, constants, shapes, means = [], [], [], []
+    for number, model in enumerate(models):
+        part = compose.add_prefix(model, f"{number}_", rename_inputs=False).graph
+        nodes += [*part.node, helper.make_node("Softmax", [part.output[0].name], [f"{number}_mean"], axis=-1)]
+        constants += part.initializer
+        shapes += part.value_info
+        means.append(f"{number}_mean")
+    nodes += [helper.make_node("Mean", means, ["mean"]), helper.make_node("Log", ["mean"], [OUTPUT])]
+    ends = models[0].graph.input, models[0].graph.output
+    made, opset = helper.make_graph(nodes, "sleepkit", *ends, constants, value_info=shapes), models[0].opset_import
+    model = helper.make_model(made, opset_imports=opset, ir_version=IR_VERSION, producer_name="sleepkit")
+    about = {"stages": STAGES, "input": json.loads(models[0].metadata_props[0].value)["input"]}
+    helper.set_model_props(model, {"facts": json.dumps(facts | about)})
     onnx.checker.check_model(model, full_check=True)
     return model
 

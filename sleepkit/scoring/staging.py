@@ -14,9 +14,10 @@ from sleepkit.execution.extras import extras
 from sleepkit.recordings import quality
 from sleepkit.recordings.channel import name_of, read_channel
 from sleepkit.recordings.hypnogram import read_hypnogram
-from sleepkit.recordings.resampling import whole_epochs
+from sleepkit.recordings.resampling import brought_to, whole_epochs
 from sleepkit.scoring.model import Model, load_model
 from sleepkit.scoring.sleep_statistics import sleep_statistics, time_in_bed
+from sleepkit.scoring.trust import UNNAMED, Trust, about_channel, measures, trust
 
 if TYPE_CHECKING:
     import mne
@@ -53,6 +54,7 @@ class Scoring:
     network: pd.DataFrame  # the same by the network alone
     labels: np.ndarray | None  # (n,) stages of an expert, negative where there is none
     notes: tuple  # what the user should know
+    trust: Trust | None = None  # how often an expert may be expected to agree; None where the model does not tell
     in_bed: tuple | None = None  # first epoch of the time in bed and that after the last; None is the whole recording
 
     @property
@@ -115,7 +117,8 @@ def score(
     model = model if isinstance(model, Model) else load_model(model)
     night = read_night(recording, model.fs, model.samples, channel)
     labels, compared = (night.labels, []) if hypnogram is None else _expert(recording, night, hypnogram, stages)
-    scored, n, notes = night.scored, len(night.x), [*night.notes, *_doubts(night, model), *compared]
+    scored, n = night.scored, len(night.x)
+    notes = [*night.notes, *about_channel(night.channel), *_doubts(night, model), *compared]
     smoothed = alone = model.vote(night.x, night.good)
     if context and model.context is None:
         notes.append("the model holds no context: stages are the network's alone")
@@ -125,9 +128,20 @@ def score(
         smoothed = smooth(np.where(scored[:, None], alone, nothing), model.context)
     if not scored.all():
         notes.append(f"{(~scored).sum()} of {n} epochs are flat, clipped or not recorded: stage {UNSCORED}")
+    expected = _expected(night, model, alone, smoothed)
+    notes += [expected.words] if expected else []
     frames = (_frame(probabilities, scored) for probabilities in (smoothed, alone))
     in_bed = time_in_bed(n, night.start, lights_off, lights_on)
-    return Scoring(name_of(recording), model, night, *frames, labels, tuple(notes), in_bed)
+    return Scoring(name_of(recording), model, night, *frames, labels, tuple(notes), expected, in_bed)
+
+
+def _expected(night, model, alone, smoothed):
+    """The Trust of a night; None where nothing is scored or the model's description lacks what that takes."""
+    scored, facts = night.scored, model.facts
+    if not scored.any() or not {"trust", "spectrum"} <= set(facts):
+        return None
+    given = night.x[scored], night.good[scored], alone[scored], smoothed[scored]
+    return trust(measures(*given, model.fs, facts["spectrum"]), facts["trust"])
 
 
 def _expert(recording, night, hypnogram, stages):
@@ -179,19 +193,17 @@ def read_night(recording, fs, samples, channel=None):
 
 def _from_prepared(path, fs, samples, channel):
     night = read_prepared(path, whole=False)  # an epoch without a signal or a stage is passed over, no error
-    label = night.channel or "one channel"
+    label = night.channel or UNNAMED
     if channel is not None and channel != label:
         raise ValueError(f"{path}: no channel {channel!r}; there is: {label}. Name this one")
-    if abs(night.fs - fs) > 1e-6:
-        raise ValueError(f"{path}: {night.fs:g} Hz, and the network takes {fs:g} Hz; score the recording itself")
-    n, length = night.x.shape
-    if length < samples or length % samples:
-        lengths = f"its epochs have {length} samples, and the network takes {samples}"
+    (n, given), seconds = night.x.shape, night.x.shape[1] / night.fs
+    length = round(seconds * fs)
+    if length < samples or length % samples or abs(length / fs - seconds) > 1e-6:
+        lengths = f"its epochs have {given} samples at {night.fs:g} Hz, and the network takes {samples} at {fs:g} Hz"
         raise ValueError(f"{path}: {lengths}; name a model that was trained on epochs of this length")
-    windows, seconds = length // samples, length / night.fs
-    whole = max(1, int(seconds))
-    bad = quality.bad_seconds(night.x.ravel(), length / whole)
-    if problem := quality.amplitude_problem(night.x.ravel(), length / whole, bad):
+    windows, whole = length // samples, max(1, int(seconds))
+    bad = quality.bad_seconds(night.x.ravel(), given / whole)
+    if problem := quality.amplitude_problem(night.x.ravel(), given / whole, bad):
         raise ValueError(f"{path}: {label} has a {problem}; prepare the night again in µV")
     bad = bad.reshape(n, whole)
     good = quality.windows_scored(bad, windows) if whole % windows == 0 else np.ones((n, windows), bool)
@@ -199,4 +211,5 @@ def _from_prepared(path, fs, samples, channel):
     notes = ["a prepared night: epochs that were dropped when it was prepared are missing, and onsets count on"]
     if seconds < EPOCH_SECONDS:
         notes.append(f"of each epoch {seconds:g} s are there, and the stage is that of these")
-    return Night(np.nan_to_num(night.x).reshape(n, windows, samples), good, fs, label, None, labels, tuple(notes))
+    x, more = brought_to(fs, np.nan_to_num(night.x).ravel(), night.fs, n * length, given)
+    return Night(x.reshape(n, windows, samples), good, fs, label, None, labels, (*notes, *more))

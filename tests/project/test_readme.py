@@ -130,11 +130,12 @@ def place(desk, name):
 
 def lay_out(desk, arguments):
     """Make the files that a command reads, where they are not there yet; skip what needs a network that is not."""
-    given = {**{name: None for name in ("recording", "hypnogram", "source", "nights", "model")}, **vars(arguments)}
+    names = "recording", "hypnogram", "folder", "source", "nights", "model"
+    given = {name: None for name in names} | vars(arguments)
     command = arguments.command.__name__
     if command in ("score", "export") or given.get("name") == "infer":
         provide_model(desk, given["model"])
-    for name in filter(None, (given["recording"], given["source"])):
+    for name in filter(None, (given["recording"], given["source"], given["folder"])):
         path = place(desk, name)
         if path.suffix and not path.exists():
             shutil.copy(desk.psg, path)

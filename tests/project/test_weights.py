@@ -18,7 +18,7 @@ from sleepkit.network.size import count_parameters
 from sleepkit.paper.published import published_genotype
 from sleepkit.results import NETWORK, SCORES
 from sleepkit.scoring import load_model, score
-from sleepkit.scoring.onnx_network import network_graph
+from sleepkit.scoring.onnx_network import averaged_graph, network_graph
 
 PROFILE = "first5s-cpu"
 NAMES = [name + way for way in ("", "_pruned", "_distilled") for name in ("edf20_first5s_L7", "fold0_L7")]
@@ -62,13 +62,29 @@ def test_sizes_are_the_papers_and_the_accuracy_is_the_cross_validated_one(name):
         assert [kept[key] for key in SCORES] == pytest.approx([measured[key] for key in SCORES], abs=1e-6)
 
 
-def test_the_default_is_the_exported_network_and_equals_it():
-    default, saved = load_model(), load_model(WEIGHTS / NAMES[0])
-    assert default.name == f"{NAMES[0]}.onnx" and default.context is not None
+def test_the_default_averages_two_networks_of_fold_0():
+    """In onnxruntime as in PyTorch, and its description is the one beside it."""
+    default = load_model()
+    assert default.name == "fold0_L7_averaged.onnx" and default.context is not None
     x = np.random.default_rng(0).normal(0, 20, (40, 500)).astype(np.float32)
-    np.testing.assert_allclose(default.probabilities(x), saved.probabilities(x), atol=1e-5)
-    described = json.loads((WEIGHTS / f"{NAMES[0]}.json").read_text(encoding="utf-8"))
-    assert default.facts["cross_validation"] == described["cross_validation"]
+    parts = [load_model(WEIGHTS / name) for name in default.facts["averages"]]
+    expected = np.mean([part.probabilities(x) for part in parts], axis=0)
+    np.testing.assert_allclose(default.probabilities(x), expected, atol=1e-5)
+    described = json.loads((WEIGHTS / "fold0_L7_averaged.json").read_text(encoding="utf-8"))
+    assert {name: default.facts[name] for name in described} == described
+    assert described["parameters"] == sum(part.facts["parameters"] for part in parts) < 100_000
+    assert described["training"]["test"] == sorted(EDF20_PAIRS[0])
+    nets = [load_network(WEIGHTS / name) for name in default.facts["averages"]]
+    graphs = [network_graph(net, 500, Normalisation(**about["normalisation"]), block=16) for net, about in nets]
+    assert onnx.load(WEIGHTS / "fold0_L7_averaged.onnx").graph == averaged_graph(graphs, {}).graph
+
+
+def test_the_default_loses_nothing_on_the_people_it_has_not_met():
+    """What it says of itself, beside the paper's network of the same fold; one fold, two people."""
+    told = json.loads((WEIGHTS / "fold0_L7_averaged.json").read_text(encoding="utf-8"))["cross_validation"]
+    for context, mine in (("none", told), ("both", told["context"])):
+        before = row(False, context, "0")
+        assert all(mine[name] > before[name] - 0.003 for name in ("acc", "mf1", "kappa")), context
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("edf20")])
@@ -101,6 +117,7 @@ def nights(prepared):
         ("fold0_L7", "both"),
         ("fold0_L7_pruned", "none"),
         ("fold0_L7_distilled", "none"),
+        ("fold0_L7_averaged.onnx", "both"),
         pytest.param("fold0_L7", "none", marks=pytest.mark.slow),
         pytest.param("fold0_L7_pruned", "both", marks=pytest.mark.slow),
     ],
@@ -115,4 +132,6 @@ def test_scoring_the_nights_of_fold_0_gives_the_accuracy_that_was_measured(name,
     assert n == measured["n"]
     if name.endswith("distilled"):
         measured = model.facts["metrics"]["test"]
+    if name.endswith(".onnx"):
+        measured = model.facts["cross_validation"]["context"] | {"n": measured["n"]}
     assert hits / n == pytest.approx(measured["acc"], abs=0.001)  # rounding decides a few epochs of thousands

@@ -206,7 +206,11 @@ def test_prepared_nights(tmp_path, model):
     whole = score(tmp_path / "SC4011E0.npz", model, context=False).epochs
     expected = score(write_night(tmp_path / "a.edf", x=x.ravel()), model, context=False).epochs
     np.testing.assert_allclose(whole[list(STAGES)], expected[list(STAGES)], atol=5e-3)
-    with pytest.raises(ValueError, match="SC4001E0.npz: its epochs have 500 samples, and the network takes 3000"):
+    np.savez(tmp_path / "SC4021E0.npz", x=np.float32(brain(600, 128)).reshape(20, 3840), y=y, fs=128.0, ch_label=NAME)
+    other = score(tmp_path / "SC4021E0.npz", model, context=False)
+    assert "resampled from 128 to 100 Hz" in other.notes and other.night.x.shape == (20, 6, 500)
+    np.testing.assert_allclose(other.epochs[list(STAGES)][:-1], expected[list(STAGES)][:-1], atol=0.02)
+    with pytest.raises(ValueError, match="SC4001E0.npz: its epochs have 500 samples at 100 Hz, .* takes 3000"):
         score(tmp_path / "SC4001E0.npz", load_model(save_tiny(tmp_path / "whole", samples=3000)))
 
 
@@ -427,6 +431,7 @@ def test_a_model_file_cannot_run_code(tmp_path, saved):
 
 def test_without_default_weights_the_command_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(models, "DEFAULT", tmp_path / "none")
+    monkeypatch.setattr(models, "PACKAGED", tmp_path / "none.onnx")
     assert main(["score", str(write_night(tmp_path / "a.edf"))]) == 2
     assert "no default weights yet; name with --model" in capsys.readouterr().err
 
@@ -467,6 +472,7 @@ def test_the_packaged_model_is_taken_as_exported(tmp_path, saved, monkeypatch):
     export = pytest.importorskip("sleepkit.scoring.onnx_export")
     net, facts = load_network(saved)
     monkeypatch.setattr(models, "DEFAULT", saved)
+    monkeypatch.setattr(models, "PACKAGED", saved.with_name("tiny.onnx"))
     night = write_night(tmp_path / "a.edf")
     slow = score(night)
     export.export_onnx(net, saved.with_name("tiny.onnx"), 500, facts["normalisation"], facts)

@@ -1,0 +1,53 @@
+"""What is said of a channel by its label, and of a night by its signal."""
+
+import numpy as np
+import pytest
+
+from sleepkit.scoring.spectra import training_spectra
+from sleepkit.scoring.trust import about_channel, measures, trust
+
+
+@pytest.mark.parametrize("name", ["EEG Fpz-Cz", "Fpz-Cz", "EEG Fpz - EEG Cz", "fpz-cz", "one channel"])
+def test_of_the_channel_it_was_trained_on_nothing_is_said(name):
+    assert about_channel(name) == []
+
+
+@pytest.mark.parametrize("name", ["EEG C3-A2", "C4-M1", "EEG Pz-Oz", "F4-A1", "EEG", "O2", "EEG Fpz-Oz"])
+def test_another_derivation_is_said(name):
+    (note,) = about_channel(name)
+    assert name in note and "not Fpz-Cz" in note
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["EOG horizontal", "E1-M2", "ROC", "EMG submental", "Chin EMG", "ECG", "EKG", "ECG II", "Resp oro-nasal", "SpO2"]
+    + ["SaO2", "Airflow", "Temp rectal", "Thorax", "ABDO RES", "Leg L", "Event marker", "Pleth", "LAT", "eog_left"],
+)
+def test_a_channel_that_is_no_eeg_is_said(name):
+    (note,) = about_channel(name)
+    assert "is no EEG by its label" in note and "name another channel" in note
+
+
+def spectrum_of(x, y, fs=100):
+    return training_spectra(x, y, np.arange(len(x)) // 20, fs)
+
+
+def test_measures_are_what_they_say():
+    """The training's own windows lie nowhere from themselves; amplified ones as far as the gain is in decibel."""
+    random = np.random.default_rng(0)
+    y = np.arange(200) % 5
+    x = (random.normal(size=(200, 1, 500)) * (5 + 5 * y)[:, None, None]).astype(np.float32)
+    good, sure = np.ones((200, 1), bool), np.eye(5)[y] * 0.75 + 0.05
+    known = spectrum_of(x[:, 0], y) | {"sd": [2.0] * len(spectrum_of(x[:, 0], y)["sd"])}
+    one, certainty, agree, apart = measures(x, good, sure, np.roll(sure, 1, axis=0), 100, known)
+    assert (one, certainty, agree) == (1, pytest.approx(0.8), 0) and apart < 0.1
+    *_, agree, apart = measures(10 * x, good, sure, sure, 100, known)
+    assert agree == 1 and np.expm1(apart) == pytest.approx(20 / 2, rel=0.03)
+
+
+def test_the_word_follows_the_measures():
+    facts = {"weights": [0.1, 0.5, 0.4, -0.2], "doubted_below": 0.7}
+    good, bad = (trust(np.array(found), facts) for found in ([1, 0.8, 0.9, 0.1], [1, 0.6, 0.7, 1.5]))
+    assert (good.accuracy, good.doubted) == (pytest.approx(0.84), False) and bad.doubted
+    assert "agree in about 84 %" in good.words and "do not rely" not in good.words
+    assert "about 38 %" in bad.words and "do not rely on these stages" in bad.words
