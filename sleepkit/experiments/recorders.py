@@ -57,7 +57,7 @@ def recorded(x, fs, low=None, high=None, gain=1, offset=0, drift=0, hum=0, mains
     return resample_poly(y, down, up, axis=1)[:, :samples].astype(np.float32)
 
 
-def calibrate(model, epochs, others=(), below=0.72):
+def calibrate(model, epochs, others=(), below=0.8):
     """Weights with which `measures` tell a night's accuracy, by least squares: a dict that json can hold.
 
     epochs : nights that did not train the model, each as every one of RECORDERS has it

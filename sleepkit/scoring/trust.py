@@ -36,7 +36,7 @@ class Trust:
     def words(self):
         share = f"an expert is expected to agree in about {100 * self.accuracy:.0f} % of the epochs"
         if self.doubted:
-            return f"{share}, by the signal and by how sure the network is: do not rely on these stages"
+            return f"{share}, less than on nights like the training's: check these stages before relying on them"
         return f"{share}, by the signal and by how sure the network is"
 
 

@@ -49,5 +49,5 @@ def test_the_word_follows_the_measures():
     facts = {"weights": [0.1, 0.5, 0.4, -0.2], "doubted_below": 0.7}
     good, bad = (trust(np.array(found), facts) for found in ([1, 0.8, 0.9, 0.1], [1, 0.6, 0.7, 1.5]))
     assert (good.accuracy, good.doubted) == (pytest.approx(0.84), False) and bad.doubted
-    assert "agree in about 84 %" in good.words and "do not rely" not in good.words
-    assert "about 38 %" in bad.words and "do not rely on these stages" in bad.words
+    assert "agree in about 84 %" in good.words and "check these" not in good.words
+    assert "about 38 %" in bad.words and "check these stages" in bad.words
