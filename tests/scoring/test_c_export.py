@@ -339,8 +339,8 @@ def test_c_the_five_commands_of_the_page(tmp_path):
     write_recording(tmp_path / "night.edf", {"EEG Fpz-Cz": brain(95, 100)}, 100)
     shell = {"cwd": tmp_path, "shell": True, "capture_output": True, "text": True, "check": True}
     python = f'python() {{ "{sys.executable}" "$@"; }}; '
-    printed = [subprocess.run(python + command, executable="/bin/bash", **shell).stdout for command in commands]
-    *device, stack = printed[3].splitlines()
-    streamed = pd.read_csv(io.StringIO(printed[4]))
+    done = [subprocess.run(python + command, executable="/bin/bash", **shell) for command in commands]
+    *device, stack = (done[3].stdout + done[3].stderr).splitlines()  # qemu's text comes by its standard error
+    streamed = pd.read_csv(io.StringIO(done[4].stdout))
     assert [STAGES[int(line.split()[0])] for line in device] == streamed.stage.tolist() and len(device) == 3
     assert stack.startswith("stack ")
