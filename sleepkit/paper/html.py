@@ -83,6 +83,7 @@ def build(notebooks, drawn, output, report):
     drawn, output = Path(drawn), Path(output)
     index = _existing(drawn / "index.md", f"`make figures PROFILE={drawn.name}` writes it").read_text("utf-8")
     pages, files = {}, {}
+    executed = {name: read_executed(Path(path)) for name, path in notebooks.items()}
     for name in sorted(set(LINK.findall(index))):
         path = _existing(drawn / name, f"{drawn}/index.md lists it; `make figures PROFILE={drawn.name}` draws it")
         if path.suffix == ".md":
@@ -90,8 +91,8 @@ def build(notebooks, drawn, output, report):
         else:
             files[name] = light_png(path)[1] if path.suffix == ".png" else path.read_bytes()
     summaries = []
-    for name, path in notebooks.items():
-        pages[name], opened, pictures = _notebook_page(name, read_executed(Path(path)))
+    for name, notebook in executed.items():
+        pages[name], opened, pictures = _notebook_page(name, notebook)
         summaries.append(opened if name in NAMES else f"- On real nights: [{pages[name][0]}]({name}.html)")
         files |= pictures
     answers = ""

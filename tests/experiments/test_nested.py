@@ -25,7 +25,7 @@ from sleepkit.network.saved import load_network
 from sleepkit.network.size import count_parameters
 from sleepkit.search.settings import SearchSettings
 
-SEARCH = SearchSettings(channels=2, cells=3, nodes=4, epochs=3, batch=32, alpha_lr=0.3, prune_every=2, prune_until=2)
+SEARCH = SearchSettings(channels=2, cells=3, nodes=4, epochs=3, batch=64, alpha_lr=0.3, prune_every=2, prune_until=2)
 TRAIN = TrainSettings(lr=0.01, batch=32, epochs=1)
 
 

@@ -16,7 +16,7 @@ from sleepkit.experiments.stage2 import load_networks, load_pruned, prune_and_fi
 from sleepkit.results import gather, merge_crossval, read
 from sleepkit.search.settings import SearchSettings
 
-SEARCH = SearchSettings(channels=2, cells=3, nodes=4, epochs=1, batch=32)
+SEARCH = SearchSettings(channels=2, cells=3, nodes=4, epochs=1, batch=64)
 TRAINING = TrainSettings(lr=0.01, batch=32, epochs=1)
 SIZE = {"channels": 2, "cells": (3,), "folds": 2, "validation_subjects": 1, "lr": (0.01,)}
 PRUNING = Pruning(finetune_epochs=1)

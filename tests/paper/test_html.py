@@ -74,8 +74,8 @@ def stored(folder):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """Folder of the site of the golden notebooks, and of the figures notebook once more as that of another run."""
-    notebooks = stored(GOLDEN) | {"figures_first5s-cpu": GOLDEN / "figures.ipynb"}
+    """Folder of the site of the golden notebooks, and of one more run."""
+    notebooks = stored(GOLDEN) | {"figures_first5s-cpu": GOLDEN / "prepare.ipynb"}
     return build(notebooks, FIGURES, tmp_path_factory.mktemp("site") / "html", REPORT).parent
 
 

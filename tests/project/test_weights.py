@@ -115,9 +115,9 @@ def nights(prepared):
     "name, context",
     [
         ("fold0_L7", "both"),
-        ("fold0_L7_pruned", "none"),
-        ("fold0_L7_distilled", "none"),
         ("fold0_L7_averaged.onnx", "both"),
+        pytest.param("fold0_L7_pruned", "none", marks=pytest.mark.slow),
+        pytest.param("fold0_L7_distilled", "none", marks=pytest.mark.slow),
         pytest.param("fold0_L7", "none", marks=pytest.mark.slow),
         pytest.param("fold0_L7_pruned", "both", marks=pytest.mark.slow),
     ],
