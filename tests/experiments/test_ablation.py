@@ -1,5 +1,7 @@
 """Table 8: which networks are trained, and on which epochs."""
 
+import pytest
+
 from sleepkit.experiments import ablation
 from sleepkit.experiments.ablation import SEARCHES, ablate
 from sleepkit.experiments.settings import Ablation
@@ -7,6 +9,7 @@ from sleepkit.experiments.settings import Ablation
 SEARCH = {"channels": 2, "cells": 3, "nodes": 4, "batch": 64}
 
 
+@pytest.mark.slow  # the golden notebook has all rows of table 8
 def test_searches_of_table_8_that_find_the_same_architecture_share_its_training(made):
     """One epoch is too short for a round of pruning: all four searches are one, and so are their networks."""
     asked = Ablation(seeds=(0,), search=SEARCH | {"epochs": 1})
