@@ -114,8 +114,8 @@ def nights(prepared):
 @pytest.mark.parametrize(
     "name, context",
     [
-        ("fold0_L7", "both"),
         ("fold0_L7_averaged.onnx", "both"),
+        pytest.param("fold0_L7", "both", marks=pytest.mark.slow),
         pytest.param("fold0_L7_pruned", "none", marks=pytest.mark.slow),
         pytest.param("fold0_L7_distilled", "none", marks=pytest.mark.slow),
         pytest.param("fold0_L7", "none", marks=pytest.mark.slow),
