@@ -97,4 +97,4 @@ def _array(kind, name, values):
 
 
 def _float(value):
-    return f"{value:.8e}f"  # nine digits: every float32 is read as it was
+    return f"{np.float32(value):.8e}f"  # nine digits: every float32 is read as it was
