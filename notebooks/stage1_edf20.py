@@ -61,9 +61,6 @@ protocols = ["subjectwise"]   # "epochwise" is the authors' own, which tests on 
 folds = 4                     # subjectwise folds (EDF-20 in the field: 10 or 20)
 seeds = [0]
 nested = {"epochs": 2, "batch": 64}  # of a search inside every fold: what differs from the search above; {} leaves these out
-where = "inline"              # where folds run: here, in "local" processes, or on a "slurm" cluster
-max_minutes = 0               # that search and training may take each; then run again to go on (0: no limit)
-device = "auto"               # "cpu", "cuda" or "mps"; auto takes what is there
 
 # %%
 from sleepkit.evaluation.protocols import manifest, subject_folds
@@ -79,7 +76,7 @@ from sleepkit.results import read
 from sleepkit.search.settings import SearchSettings
 
 # %%
-run = Run(profile=profile, dataset=dataset, subjects=subjects, device=device, where=where, max_minutes=max_minutes)
+run = Run(profile=profile, dataset=dataset, subjects=subjects)
 search = SearchSettings(channels=search_channels, cells=search_cells, nodes=search_nodes, epochs=search_epochs, batch=search_batch,
                         alpha_lr=alpha_lr, prune_every=prune_every)
 training = TrainSettings(schedule=schedule, batch=train_batch, epochs=train_epochs)

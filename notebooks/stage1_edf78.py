@@ -47,9 +47,6 @@ train_epochs = 8              # at most (paper: 50)
 protocols = ["subjectwise"]   # "epochwise" is the authors' own, which tests on epochs of training subjects
 folds = 4                     # subjectwise folds (EDF-78 in the field: 10)
 seeds = [0]
-where = "inline"              # where folds run: here, in "local" processes, or on a "slurm" cluster
-max_minutes = 0               # that search and training may take each; then run again to go on (0: no limit)
-device = "auto"               # "cpu", "cuda" or "mps"; auto takes what is there
 
 # %%
 from sleepkit.evaluation.protocols import manifest, subject_folds
@@ -64,7 +61,7 @@ from sleepkit.results import read
 from sleepkit.search.settings import SearchSettings
 
 # %%
-run = Run(profile=profile, dataset="edf78", subjects=subjects, device=device, where=where, max_minutes=max_minutes)
+run = Run(profile=profile, dataset="edf78", subjects=subjects)
 search = SearchSettings(channels=search_channels, cells=search_cells, nodes=search_nodes, epochs=search_epochs, batch=search_batch,
                         alpha_lr=alpha_lr, prune_every=prune_every, seed=search_seed)
 training = TrainSettings(batch=train_batch, epochs=train_epochs, patience=10)

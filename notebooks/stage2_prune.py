@@ -47,9 +47,6 @@ sweep_folds = [0]          # folds that the sweep is made on; an empty list take
 methods = ["importance", "random", "l1", "scratch", "released"]  # that the sweep compares; also "distilled"
 variants = []              # also trained on every fold, as rows of their own: "released", "scratch", "distilled", "ensemble"
 cost_repeats = 20          # timed answers of each network, runtime and length of epoch
-where = "inline"           # where folds run: here, in "local" processes, or on a "slurm" cluster
-max_minutes = 0            # that each computing cell may take; then run again to go on (0: no limit)
-device = "auto"            # "cpu", "cuda" or "mps"; auto takes what is there
 
 # %%
 from sleepkit.execution.notebooks import begin
@@ -61,7 +58,7 @@ from sleepkit.experiments import (
 from sleepkit.paper import answer, as_table, figures, preview, settings_table, tables
 
 # %%
-run = Run(profile=profile, dataset=dataset, subjects=subjects, device=device, where=where, max_minutes=max_minutes)
+run = Run(profile=profile, dataset=dataset, subjects=subjects)
 pruning = Pruning(ratio=ratio, balance=balance, finetune_epochs=finetune_epochs, variants=variants)
 ablation = Ablation(seeds=ablation_seeds, search=ablation_search)
 sweep = Sweep(ratios=ratios, methods=methods, folds=sweep_folds)
@@ -130,7 +127,7 @@ as_table((100 * accuracy[["difference", "low", "high"]]).reset_index())
 # **The other data set** is pruned and fine-tuned alike, for table 6 and figure 10; everything else here looks at the first one.
 
 # %%
-other = Run(profile=profile, dataset="edf78" if dataset == "edf20" else "edf20", device=device, where=where, max_minutes=max_minutes)
+other = Run(profile=profile, dataset="edf78" if dataset == "edf20" else "edf20")
 others = prune_other_dataset(pruning, other)
 
 # %% tags=["nbval-ignore-output"]

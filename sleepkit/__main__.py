@@ -7,6 +7,7 @@ import sys
 from sleepkit import __version__
 from sleepkit.execution import WorkFailed, paths
 from sleepkit.execution.extras import extras
+from sleepkit.execution.jobs import PLACES, environment
 
 OF_FOLDERS = ("foreign", "recorders")  # of the benches
 
@@ -76,6 +77,9 @@ def parser():
     add("-f", dest="parameters_file", metavar="FILE", help="yaml file of parameters")
     one = {"dest": "parameters", "nargs": 2, "metavar": ("NAME", "VALUE"), "action": "append", "default": []}
     add("-p", **one, help="one parameter; `-p profile mine` keeps the results of changed parameters apart")
+    add("--device", help="where networks are computed: cpu, cuda, mps (the best there is when not given)")
+    add("--where", choices=PLACES, help="where folds run: in the notebook, in processes side by side, on a cluster")
+    add("--max-minutes", type=float, help="stop each search or training after so long; the same command goes on")
     add("--if-stale", action="store_true", help="leave a notebook that ran after the last change of what it reads")
 
     add = command(score, "stages of a recording of one's own: night.csv, a hypnogram, a picture, sleep statistics")
@@ -171,11 +175,17 @@ def run(arguments):
     if arguments.if_stale and (arguments.parameters_file or arguments.parameters):
         raise ValueError("--if-stale knows profiles only: it does not go with -f and -p")
     parameters = {name: notebooks.from_yaml(value, f"-p {name}") for name, value in arguments.parameters}
-    for name in notebooks.NAMES if arguments.notebook == "all" else [arguments.notebook]:
-        if arguments.if_stale and not notebooks.is_stale(name, arguments.profile or "demo"):
-            print(f"{name}: nothing is newer than its last run")
-        else:
-            notebooks.run(name, arguments.profile, arguments.parameters_file, parameters)
+    if arguments.device:
+        from sleepkit.experiments.device import choose
+
+        arguments.device = choose(arguments.device)
+    told = {name: value for name, value in _of(arguments, *notebooks.TOLD).items() if value is not None}
+    with environment({f"SLEEPKIT_{name.upper()}": str(value) for name, value in told.items()}):
+        for name in notebooks.NAMES if arguments.notebook == "all" else [arguments.notebook]:
+            if arguments.if_stale and not notebooks.is_stale(name, arguments.profile or "demo"):
+                print(f"{name}: nothing is newer than its last run")
+            else:
+                notebooks.run(name, arguments.profile, arguments.parameters_file, parameters)
 
 
 def _require_checkout(what):

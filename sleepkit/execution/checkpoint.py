@@ -62,4 +62,4 @@ class Deadline:
     def check(self):
         """Raise TimeOver when it has passed."""
         if self.end is not None and time.time() >= self.end:
-            raise TimeOver("max_minutes are over; what is done is kept, run again to go on from there")
+            raise TimeOver("the minutes are over (--max-minutes); what is done is kept, run again to go on from there")

@@ -2,7 +2,7 @@
 
 LONG = 0.5  # hours from which on it is said
 FIRST = 20  # steps that an estimate is made from
-GO_ON = "Stop it at any time: finished epochs are kept, and the same call goes on. max_minutes = 60 stops it by itself."
+GO_ON = "Stop it at any time: finished epochs are kept, and the same call goes on. --max-minutes 60 stops it by itself."
 
 
 def announce(what, hours):

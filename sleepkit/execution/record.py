@@ -10,7 +10,6 @@ from sleepkit.execution import paths
 BEFORE = {"prepare": (), "stage1_edf20": ("prepare",), "stage1_edf78": ("prepare",)}
 BEFORE |= {"stage2_prune": ("stage1_edf20", "stage1_edf78")}
 NAME = "made_with.json"
-FREE = ("profile", "device", "where", "max_minutes")  # parameters of how a run goes, not of what comes out
 CURE = 'name a profile of your own: `-p profile mine`, or profile = "mine" in the notebook'
 
 
@@ -49,7 +48,7 @@ def check(notebook, parameters, defined):
 
 def write(notebook, parameters):
     """Leave the record of a notebook that `check` has let pass."""
-    profile, kept = parameters["profile"], {name: value for name, value in parameters.items() if name not in FREE}
+    profile, kept = parameters["profile"], {name: value for name, value in parameters.items() if name != "profile"}
     made_from = {earlier: made for earlier in BEFORE[notebook] if (made := hash_of(profile, earlier))}
     text = json.dumps([kept, made_from], sort_keys=True, default=str)
     facts = {"hash": hashlib.sha256(text.encode()).hexdigest()[:12], "parameters": kept, "made_from": made_from}
@@ -60,7 +59,7 @@ def write(notebook, parameters):
 def differences(parameters, others):
     """The parameters that two runs do not share, in words; empty where they agree."""
     here = json.loads(json.dumps(parameters, default=str))  # a tuple is a list, as in a record
-    shared = [name for name in here if name in others and name not in FREE]
+    shared = [name for name in here if name in others and name != "profile"]
     return ", ".join(f"{name} = {others[name]!r}, here {here[name]!r}" for name in shared if here[name] != others[name])
 
 

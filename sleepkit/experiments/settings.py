@@ -1,6 +1,7 @@
 """Settings of the notebooks, each about one thing, given by keyword."""
 
-from dataclasses import dataclass, fields, replace
+import os
+from dataclasses import dataclass, field, fields, replace
 
 from sleepkit.evaluation.protocols import PROTOCOLS
 from sleepkit.execution import jobs, paths
@@ -14,6 +15,14 @@ from sleepkit.search.settings import SearchSettings
 ORIGINS = ("searched", "published")
 
 
+def _max_minutes():
+    said = os.environ.get("SLEEPKIT_MAX_MINUTES") or "0"
+    try:
+        return float(said)
+    except ValueError:
+        raise ValueError(f"SLEEPKIT_MAX_MINUTES={said}: expected a number of minutes") from None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """Which data, and where and how long work runs.
@@ -21,14 +30,16 @@ class Run:
     subjects : those of its subjects that take part; empty takes all
     device : where the networks are computed, "auto" or what else `sleepkit.experiments.device.choose` takes
     where : where folds run, "inline", "local" or "slurm" (sleepkit.execution.jobs)
-    max_minutes : that each computing call may take, then TimeOver, and the next call goes on; 0 sets no limit"""
+    max_minutes : that each computing call may take, then TimeOver, and the next call goes on; 0 sets no limit
+    What is not given is what the variables SLEEPKIT_DEVICE, SLEEPKIT_WHERE and SLEEPKIT_MAX_MINUTES say, which
+    `sleepkit run --device, --where, --max-minutes` set: a notebook's results do not depend on these."""
 
     profile: str
     dataset: str = "edf20"
     subjects: tuple = ()
     device: str = "auto"
-    where: str = "inline"
-    max_minutes: float = 0
+    where: str = field(default_factory=lambda: os.environ.get("SLEEPKIT_WHERE", "inline"))
+    max_minutes: float = field(default_factory=_max_minutes)
 
     def __post_init__(self):
         jobs.require_place(self.where)
@@ -172,9 +183,9 @@ def changed(search, changes, name):
 
 def as_tuples(settings):
     """Make the tuples of a frozen dataclass tuples: notebooks give lists."""
-    for field in fields(settings):
-        if field.type is tuple:
-            object.__setattr__(settings, field.name, tuple(getattr(settings, field.name)))
+    for one in fields(settings):
+        if one.type is tuple:
+            object.__setattr__(settings, one.name, tuple(getattr(settings, one.name)))
 
 
 def require_distinct(name, values, known=None):

@@ -39,7 +39,7 @@ def test_every_notebook_says_where_its_results_go(begin, capsys):
 @pytest.mark.parametrize("profile", ["demo", "smoke"])
 def test_a_profile_of_the_repository_keeps_its_parameters(begin, profile):
     own = notebooks.profile_parameters("stage1_edf20", profile)
-    begin("stage1_edf20", **own, device="cuda", where="local", max_minutes=3)
+    begin("stage1_edf20", **own)
     with pytest.raises(
         ValueError, match=rf"'{profile}' is defined with other .*: folds = \d, here 7; .*-p profile mine"
     ):
@@ -52,7 +52,7 @@ def test_a_profile_of_the_repository_keeps_its_parameters(begin, profile):
 def test_a_second_run_with_other_parameters_is_refused(begin):
     begin("stage1_edf20", lr=(0.01,))
     kept = record.read("mine", "stage1_edf20")
-    begin("stage1_edf20", lr=[0.01], device="cuda")
+    begin("stage1_edf20", lr=[0.01])
     assert record.read("mine", "stage1_edf20") == kept
     with pytest.raises(
         ValueError, match=r"results/mine/stage1_edf20 has results of other parameters: lr = \[0.01\], here"
@@ -121,7 +121,7 @@ def test_a_record_holds_parameters_and_their_hash(begin):
     begin("prepare")
     found = json.loads((paths.results("mine") / record.NAME).read_text())
     assert found["parameters"] == {
-        name: value for name, value in notebooks.default_parameters("prepare").items() if name not in record.FREE
+        name: value for name, value in notebooks.default_parameters("prepare").items() if name != "profile"
     }
     assert len(found["hash"]) == 12 and found["made_from"] == {}
 

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from sleepkit.__main__ import main
+from sleepkit.execution import notebooks
 from sleepkit.experiments import device
 from sleepkit.experiments.settings import Run
 
@@ -34,6 +36,22 @@ def test_auto_takes_what_is_there(machine, monkeypatch):
     monkeypatch.setenv("SLEEPKIT_DEVICE", "cpu")
     assert Run(profile="mine").device == "cpu"
     assert Run(profile="mine", device="cuda").device == "cuda"
+
+
+def test_options_of_the_command_reach_the_notebook(monkeypatch):
+    found = {}
+
+    def ran(name, *rest):
+        one = Run(profile="mine")
+        found[name] = one.device, one.where, one.max_minutes
+
+    monkeypatch.setattr(notebooks, "run", ran)
+    assert main(["run", "stage2_prune", "--device", "cpu", "--where", "local", "--max-minutes", "30"]) == 0
+    assert main(["run", "prepare"]) == 0
+    assert found == {"stage2_prune": ("cpu", "local", 30), "prepare": ("cpu", "inline", 0)}
+    monkeypatch.setenv("SLEEPKIT_MAX_MINUTES", "an hour")
+    with pytest.raises(ValueError, match="SLEEPKIT_MAX_MINUTES=an hour: expected a number of minutes"):
+        Run(profile="mine")
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:1", "mps", "gpu", "meta", "", "cuda:x"])

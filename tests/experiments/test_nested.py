@@ -145,7 +145,7 @@ def test_time_that_is_over_is_said_and_what_is_done_is_kept(root):
     nested_plans(epochs, folds_of(epochs)[:1], **settings("short"))
     (done,) = (root / "runs" / "short").rglob("search.pt")
     before = done.read_bytes()
-    with pytest.raises(TimeOver, match="max_minutes"):
+    with pytest.raises(TimeOver, match="the minutes are over"):
         nested_plans(epochs, folds_of(epochs), **settings("short", max_minutes=1e-9))
     assert list((root / "runs" / "short").rglob("search.pt")) == [done] and done.read_bytes() == before
 

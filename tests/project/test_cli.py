@@ -72,6 +72,8 @@ def test_a_mistyped_parameter_is_refused_before_anything_runs():
         (["run", "figures", "-f", "missing.yaml"], "missing.yaml"),
         (["run", "figures", "--profile", "typo"], "no profile 'typo'; there are demo"),
         (["run", "figures", "-p", "profile", "["], "-p profile: not YAML"),
+        (["run", "stage2_prune", "-p", "max_minutes", "5"], "no parameter 'max_minutes'; the option is --max-minutes"),
+        (["run", "stage1_edf20", "--device", "gpu"], "device='gpu': not here"),
         (["run", "figures", "-p", "profile", "../../etc"], "no dot in front"),
         (["run", "all", "--if-stale", "--profile", "../../etc"], "no dot in front"),
         (["run", "all", "--if-stale", "-p", "seed", "1"], "--if-stale knows profiles only"),

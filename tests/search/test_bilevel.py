@@ -375,7 +375,7 @@ def test_killed_in_the_middle_and_started_again(brief, tmp_path, monkeypatch, st
 
 
 def test_a_deadline_stops_between_epochs_and_the_next_call_goes_on(brief, tmp_path, monkeypatch):
-    with pytest.raises(TimeOver, match="max_minutes are over; what is done is kept, run again"):
+    with pytest.raises(TimeOver, match="the minutes are over .*; what is done is kept, run again"):
         run_search(toy_epochs(), BRIEF, tmp_path, Deadline.after(0))
     assert not (tmp_path / "search.pt").exists()
     check = Deadline.check
@@ -392,7 +392,7 @@ def test_a_search_that_will_take_long_says_so_once(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(search, "FIRST", 1)
     monkeypatch.setattr(outlook, "LONG", 0)
     run_search(toy_epochs(), replace(TOY, epochs=1), tmp_path)
-    said = r"search: 1 epochs of 2 steps on cpu: about 0.\d hours. Stop it at any time: .* max_minutes = 60 .*\n"
+    said = r"search: 1 epochs of 2 steps on cpu: about 0.\d hours. Stop it at any time: .* --max-minutes 60 .*\n"
     assert re.fullmatch(said, capsys.readouterr().out)
 
 
