@@ -64,10 +64,20 @@ def smooth(probabilities, context, forward_only=False):
 
 def smooth_nights(probabilities, night, context, forward_only=False):
     """`smooth` applied to every night of an array of nights: (n, 5), (n,) -> (n, 5)."""
-    smoothed = np.empty(probabilities.shape)
-    for name in sorted(set(night.tolist())):
-        rows = night == name
-        smoothed[rows] = smooth(probabilities[rows], context, forward_only)
+    if forward_only:
+        return _by_night(_forward, _likelihood(probabilities, context), night, context)
+    return _by_night(_both_ways, _likelihood(probabilities, context, context.weight, context.rarity), night, context)
+
+
+def _by_night(posterior, likelihood, night, context):
+    """`posterior`, _both_ways or _forward, of every night, all nights side by side: (n, 5) -> (n, 5)."""
+    nights = [np.flatnonzero(night == name) for name in sorted(set(night.tolist()))]
+    together = np.ones((len(nights), max(map(len, nights), default=0), likelihood.shape[1]))
+    for number, rows in enumerate(nights):
+        together[number, : len(rows)] = likelihood[rows]  # what follows a night's end says nothing
+    smoothed, together = np.empty(likelihood.shape), posterior(together, context)
+    for number, rows in enumerate(nights):
+        smoothed[rows] = together[number, : len(rows)]
     return smoothed
 
 
