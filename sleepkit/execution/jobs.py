@@ -21,6 +21,7 @@ from sleepkit.execution.paths import PACKAGE, progress
 PLACES = ("inline", "local", "slurm")
 LARGEST_ITEM = 16_000_000  # bytes: positions of epochs pass, signals do not
 LONGEST_ARRAY = 1000  # jobs: where a cluster sets no MaxArraySize, Slurm refuses more at once
+GONE = "left Slurm's queue without a result; its log ends: "
 QUEUE_CHECK = 60  # seconds: also how long a shared folder may take to show the result of a job that has ended
 
 
@@ -61,7 +62,7 @@ def map(fn, items, where="inline", folder=None, gpus=0, minutes=24 * 60, label="
         while where == "local" and not all(job.done() for job in jobs.values()):
             time.sleep(0.1)
         raise
-    return _results(items, jobs, folder, lost)
+    return _results(items, jobs, folder, lost, GONE * (where == "slurm"))
 
 
 def require_place(where):
@@ -122,7 +123,8 @@ def _executor(where, folder, gpus, minutes):
 
 
 def _run_local(work, items, executor, jobs, bar):
-    """submitit starts all local jobs at once; here a job starts when a processor is free. Returns that none is lost."""
+    """submitit starts all local jobs at once; here a job starts when a processor is free. Returns the
+    numbers of jobs that left no result (submitit would look for it for a quarter of a minute)."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     running = set()
     while len(jobs) < len(items) or running:
@@ -133,7 +135,7 @@ def _run_local(work, items, executor, jobs, bar):
         done = {number for number in running if jobs[number].done()}
         running -= done
         bar.update(len(done))
-    return set()
+    return {number for number, job in jobs.items() if not job.paths.result_pickle.exists()}
 
 
 def _run_slurm(work, items, executor, jobs, bar):
@@ -160,13 +162,13 @@ def _queue():
     return set(done.stdout.split()) if done.returncode == 0 else None
 
 
-def _results(items, jobs, folder, lost):
+def _results(items, jobs, folder, lost, gone):
     problems = []
     for number, job in sorted(jobs.items()):
         error = "" if number in lost else job.exception()
         if error is not None:
             item, log = str(items[number]), job.paths.stderr
-            said = "left Slurm's queue without a result; its log ends: " * (number in lost) + _said(error, log)
+            said = gone * (number in lost) + _said(error, log)
             problems.append(f"item {number}, {item[:200]}{'...' * (len(item) > 200)}: {said} (log: {log})")
     if problems:
         kept = f"what the others made is kept, in {folder} and where they wrote it"
