@@ -9,7 +9,6 @@ NOTE = "Data: a test. Protocol: subjectwise, 4 folds. Seed 0. " * 4
 
 def texts_drawn(figure):
     """(text, extent in pixels) of every text that is really drawn (tick labels out of view are not)."""
-    figure.draw_without_rendering()  # lays the figure out
     drawn, original = [], Text.draw
 
     def draw(self, renderer):
@@ -19,7 +18,7 @@ def texts_drawn(figure):
 
     Text.draw = draw
     try:
-        figure.draw_without_rendering()
+        figure.draw_without_rendering()  # which lays the figure out before it draws the first text
     finally:
         Text.draw = original
     return drawn

@@ -50,13 +50,12 @@ def test_what_is_imported_of_the_package_exists(folder):
     assert not missing
 
 
-def loaded(code, blocked=""):
-    """Names of all modules in memory after `code`; importing a blocked package fails."""
-    code = f"import sys\nfor name in {blocked.split()}: sys.modules[name] = None\n{code}\n"
-    code += "print(*(name for name, module in sys.modules.items() if module))"
+def run(code, blocked=""):
+    """What `code` prints in a process of its own, line by line; importing a blocked package fails."""
+    code = f"import sys\nfor name in {blocked.split()}: sys.modules[name] = None\n{code}"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return set(done.stdout.split())
+    return done.stdout.splitlines()
 
 
 def everything(room):
@@ -65,31 +64,37 @@ def everything(room):
     return "\n".join(f"import {'.'.join(part for part in parts if part != '__init__')}" for parts in names)
 
 
-def test_figures_recordings_and_names_do_without_torch():
-    code = "import sleepkit.results, sleepkit.evaluation.protocols, sleepkit.pruning.methods"
-    assert "torch" not in loaded("\n".join([code, everything("recordings"), everything("paper")]))
+# In one process, one after the other: what is not in memory after a door was not loaded by those before it either.
+DOORS = {
+    "import sleepkit.__main__; sleepkit.__main__.parser().format_help()": f"{HEAVY} sklearn pandas",
+    "import sleepkit.paper": f"{HEAVY} sklearn pandas",
+    "import sleepkit, sleepkit.scoring, sleepkit.recordings": HEAVY,
+    "import sleepkit.paper.figures, sleepkit.paper.tables": "torch mne papermill sklearn",
+    "from sleepkit import score, load_model, prepare, EpochSet, Genotype": "torch mne papermill",
+    "import sleepkit.paper.items, sleepkit.paper.display, sleepkit.paper.html": "torch mne",
+    "import sleepkit.results, sleepkit.evaluation.protocols, sleepkit.pruning.methods": "torch",
+    everything("recordings") + "\n" + everything("paper"): "torch",
+}
 
 
 def test_doors_are_light():
-    assert not set(HEAVY.split()) & loaded("import sleepkit, sleepkit.scoring, sleepkit.recordings")
-    face = "from sleepkit import score, load_model, prepare, EpochSet, Genotype"
-    assert not {"torch", "mne", "papermill"} & loaded(face)
-
-
-def test_the_command_line_shows_its_help_without_what_is_heavy():
-    assert not {*HEAVY.split(), "pandas"} & loaded("import sleepkit.__main__; sleepkit.__main__.parser().format_help()")
+    """From the help of the command line to the figures and recordings, which do without torch."""
+    code = "".join(
+        f"{door}\nprint(*(name for name in {without.split()} if name in sys.modules), sep=',')\n"
+        for door, without in DOORS.items()
+    )
+    assert dict(zip(DOORS, run(code), strict=True)) == dict.fromkeys(DOORS, "")
 
 
 def test_the_method_runs_on_a_bare_machine():
-    code = (
-        "\n".join(everything(room) for room in ("network", "pruning", "search"))
-        + "\nimport sleepkit.evaluation.training"
-    )
-    loaded(code, blocked="mne papermill matplotlib onnx onnxruntime edfio")
+    """What folds on a cluster need, too: they count multiplications where nothing is exported."""
+    code = "from sleepkit import SleepNet\n" + "\n".join(everything(room) for room in ("network", "pruning", "search"))
+    code += "\nimport sleepkit.evaluation.training, sleepkit.experiments.cost"
+    run(code, blocked="mne papermill matplotlib onnx onnxruntime edfio")
 
 
 def test_the_face_of_the_package():
-    loaded(
+    run(
         """
 import sleepkit
 assert set(sleepkit.__all__) < set(dir(sleepkit)) and sleepkit.__version__ and not hasattr(sleepkit, "stage")
@@ -103,7 +108,6 @@ for name in sleepkit.__all__:
 """,
         blocked="torch",
     )
-    loaded("from sleepkit import SleepNet")
 
 
 def test_few_files_at_the_top():

@@ -66,7 +66,7 @@ def save_png(figure, path, largest=LARGEST):
     with written(path) as temporary:
         for dpi in DPI:
             figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
-            figure.set_layout_engine("none")  # arranging takes as long as drawing: what follows keeps the places
+            figure.set_layout_engine(None)  # arranging takes as long as drawing: what follows keeps the places
             content = light_png(temporary)[1]
             if len(content) <= largest:
                 break
