@@ -11,6 +11,7 @@ import papermill
 import pytest
 from golden import golden
 
+from sleepkit.__main__ import main
 from sleepkit.execution import notebooks, paths, record
 
 # papermill, zmq and the kernels warn about each other; warnings as errors are for our own code
@@ -287,11 +288,14 @@ def test_every_profile_is_accepted(path):
 
 
 def test_a_small_run_through_papermill(tmp_path, monkeypatch, capsys):
-    """With the parameters of a profile, others, and a name for these: what it says is told on the way."""
+    """With the parameters of a profile, of a file, and a name for these: what it says is told on the way."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SLEEPKIT_RUNS", str(tmp_path / "runs"))
-    parameters = {"hours": 0.6, "subjects": [0, 20], "profile": "small-test"}
     shutil.rmtree(paths.results("small-test"), ignore_errors=True)
-    shown = outputs(notebooks.run("prepare", profile="smoke", parameters=parameters))
+    (tmp_path / "mine.yaml").write_text("hours: 0.6\nsubjects: [0, 20]\n")
+    command = "run prepare --profile smoke -f mine.yaml -p profile small-test".split()
+    assert main(command) == 0
+    shown = outputs(tmp_path / "runs" / "small-test" / "prepare.ipynb")
     assert (tmp_path / "runs" / "small-test" / "nights").is_dir() and "2 nights" in shown
     line = "Profile small-test: results go to results/small-test.\n"
     assert line in shown and f"prepare: {line}" in capsys.readouterr().out
