@@ -44,12 +44,16 @@ def importance(weight, balance=0.5):
     Scaled to [0, 1], min-max within the layer; a constant layer and a single filter give 0.5, a zero kernel 0 (method
     section 3, step 4).
     """
+    found = {"capacity": capacity(weight), "independence": independence(weight)}
     nonzero = np.abs(weight).sum(axis=(1, 2)) > 0
-    frame = pd.DataFrame({"capacity": capacity(weight), "independence": independence(weight)})
-    low, high = frame[nonzero].min(), frame[nonzero].max()
-    scaled = ((frame - low) / (high - low).where(high - low > 1e-12)).fillna(0.5)
-    mixed = balance * scaled["capacity"] + (1 - balance) * scaled["independence"]
-    return frame.assign(importance=mixed.where(nonzero, 0.0))
+    mixed = balance * _scaled(found["capacity"], nonzero) + (1 - balance) * _scaled(found["independence"], nonzero)
+    return pd.DataFrame(found | {"importance": np.where(nonzero, mixed, 0.0)})
+
+
+def _scaled(values, among):
+    """Values less the smallest, by the range, of those `among` which it is taken; 0.5 where these are alike."""
+    low, high = (values[among].min(), values[among].max()) if among.any() else (0, 0)
+    return (values - low) / (high - low) if high - low > 1e-12 else np.full(len(values), 0.5)
 
 
 def filter_scores(net, balance=0.5):

@@ -109,7 +109,7 @@ def parsed(command):
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    """A copy of the package in a checkout without notebooks, results or runs, a home folder, and one simulated night to copy from."""
+    """A checkout with nothing but a copy of the package, a home folder, and one simulated night to copy from."""
     folder = tmp_path_factory.mktemp("reader")
     copy = folder / "sleepkit"
     copy.mkdir()

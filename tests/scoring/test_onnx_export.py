@@ -116,8 +116,9 @@ def test_logits_equal_pytorch_at_every_length(name, block, tmp_path):
     session = open_session(tmp_path / "net.onnx")
     for n, samples in ((1, 500), (3, 501), (2, 127), (1, 3000), (70, 66)):
         x = windows(n, samples)
-        assert logit_difference(net, session, x, SCALE) <= TOLERANCE
-        np.testing.assert_allclose(run_session(session, x), predict_logits(net, SCALE(x)), rtol=1e-5, atol=1e-5)
+        found, expected = run_session(session, x), predict_logits(net, SCALE(x))
+        assert np.abs(found - expected).max() <= TOLERANCE * max(1, np.abs(expected).max())
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_without_normalisation_and_with_one_for_every_position(tmp_path):
@@ -247,13 +248,13 @@ def nights():
     draw, parts = np.random.default_rng(0), []
     time = np.arange(500) / 100
     for subject in range(4):
-        y = draw.integers(0, 5, 150)
-        phase = draw.uniform(0, 6.28, (150, 1))
-        x = 30 * np.sin(2 * np.pi * (2 + 4 * y[:, None]) * time + phase) + draw.normal(0, 15, (150, 500))
+        y = draw.integers(0, 5, 80)
+        phase = draw.uniform(0, 6.28, (80, 1))
+        x = 30 * np.sin(2 * np.pi * (2 + 4 * y[:, None]) * time + phase) + draw.normal(0, 15, (80, 500))
         number = 10 * subject + 1
-        ids = number * 10_000 + np.arange(150)
-        night = np.full(150, f"SC4{subject:02d}1E0")
-        parts.append(EpochSet(x.astype(np.float32), y, np.full(150, subject), night, ids, 100.0))
+        ids = number * 10_000 + np.arange(80)
+        night = np.full(80, f"SC4{subject:02d}1E0")
+        parts.append(EpochSet(x.astype(np.float32), y, np.full(80, subject), night, ids, 100.0))
     return parts
 
 
@@ -285,7 +286,7 @@ def test_export_writes_two_networks_and_a_card(exported):
     folder, checks = exported
     assert sorted(path.name for path in folder.iterdir()) == ["net.int8.onnx", "net.md", "net.onnx"]
     assert checks.holds.all() and len(checks) == 2
-    assert "150 epochs of subjects 3, held out" in checks.claim[1]
+    assert "80 epochs of subjects 3, held out" in checks.claim[1]
     assert float(re.search(r"float ([\d.]+) %", checks.claim[1])[1]) > 60, "the network has not learnt anything"
     card = (folder / "net.md").read_text(encoding="utf-8")
     assert all(claim in card for claim in checks.claim)
