@@ -43,11 +43,13 @@ def measure_cost(networks, samples=(500, 3000), repeats=200):
             sizes = {(name, runtime): _bytes(file) for name, runtime, file in loaded}
     finally:
         torch.set_num_threads(threads)
+    nets = {name: load_network(path)[0] for name, path in networks.items()}
+    macs = {(name, length): count_macs(nets[name], length) for name, length in product(networks, samples)}
     for name, length, runtime in product(networks, samples, RUNTIMES):
-        net, (start, peaks) = load_network(networks[name])[0], startup[name, runtime]
+        start, peaks = startup[name, runtime]
         median, p95 = np.quantile(seconds[name, runtime, length], [0.5, 0.95]) * 1000
-        row = {"network": name, "runtime": runtime, "samples": length, "params": count_parameters(net)}
-        row |= {"macs": count_macs(net, length), "file_bytes": sizes[name, runtime], "median_ms": median, "p95_ms": p95}
+        row = {"network": name, "runtime": runtime, "samples": length, "params": count_parameters(nets[name])}
+        row |= {"macs": macs[name, length], "file_bytes": sizes[name, runtime], "median_ms": median, "p95_ms": p95}
         rows.append(row | {"peak_mb": peaks[length], "startup_s": start, "epochs_per_s": 1000 / median})
     frame = pd.DataFrame(rows)[COLUMNS["cost.csv"]]
     frame.attrs["processor_share"] = share

@@ -20,7 +20,7 @@ from sleepkit.experiments.stage2 import load_networks, prune_and_finetune
 from sleepkit.network.sleepnet import new_network
 from sleepkit.results import NetworkKey
 
-TRAINING = TrainSettings(lr=0.01, batch=32, epochs=3)
+TRAINING = TrainSettings(lr=0.01, batch=32, epochs=2)
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def _trained(root):
     np.savez(run.results(run.stage1) / "kept.npz", train=kept.id[::2], valid=kept.id[1::2])
     list_networks(done, run.work(run.stage1), search={})
     networks = load_networks(run)
-    pruning = Pruning(finetune_epochs=2, variants=("released", "distilled", "ensemble"))
+    pruning = Pruning(finetune_epochs=1, variants=("released", "distilled", "ensemble"))
     rows = prune_and_finetune(networks, pruning, run)
     return SimpleNamespace(
         root=root, epochs=epochs, kept=kept, networks=networks, pruning=pruning, run=run, rows=rows, training=TRAINING
