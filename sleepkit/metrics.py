@@ -1,5 +1,6 @@
 """The scores that sleep staging reports. Confusion matrices have the true stage in rows."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -66,14 +67,19 @@ def confusion_differences(a, b, seed, n=10_000):
     subjects = a.shape[1]
     if b.shape[1] != subjects:
         raise ValueError(f"{subjects} subjects against {b.shape[1]}: a paired difference needs the same ones")
-    once = np.ones((1, subjects))
-    draws = np.random.default_rng(seed).multinomial(subjects, np.full(subjects, 1 / subjects), size=n)
-    (mean, of_a), (other_mean, of_b) = ([_pooled(side, times) for times in (once, draws)] for side in (a, b))
+    times = np.ones((1, subjects)), _draws(subjects, seed, n)
+    (mean, of_a), (other_mean, of_b) = ([_pooled(side, each) for each in times] for side in (a, b))
     found = {}
     for metric in mean:
         ends = np.percentile(of_a[metric] - of_b[metric], (2.5, 97.5)).tolist()
         found[metric] = Difference(float(mean[metric][0] - other_mean[metric][0]), *ends)
     return found
+
+
+@lru_cache(maxsize=2)  # many differences are of the same subjects
+def _draws(subjects, seed, n):
+    """How often each subject is drawn in each of n resamples, (n, subjects)."""
+    return np.random.default_rng(seed).multinomial(subjects, np.full(subjects, 1 / subjects), size=n)
 
 
 def _pooled(matrices, times):

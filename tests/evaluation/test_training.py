@@ -245,11 +245,11 @@ import resource
 import torch
 from torch.nn import functional as F
 from sleepkit.execution.jobs import settle
+from sleepkit.genotype import random_genotype
 from sleepkit.network.sleepnet import SleepNet
-from sleepkit.paper.published import published_genotype
 
 settle()
-net, x, y = SleepNet(published_genotype("edf20"), 8, 7), torch.zeros(64, 1, 500), torch.zeros(64, dtype=torch.long)
+net, x, y = SleepNet(random_genotype(5, 0), 8, 7), torch.zeros(32, 1, 500), torch.zeros(32, dtype=torch.long)
 for _ in range(8):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     F.cross_entropy(net(x), y).backward()
@@ -259,6 +259,6 @@ for _ in range(8):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of the GNU C library")
 def test_a_step_in_a_notebook_takes_no_new_memory():
-    """Otherwise every step takes 30,000 pages. Some steps still grow the heap by a few thousand, hence the median."""
+    """Otherwise every step takes 12,000 pages. Some steps still grow the heap by a few thousand, hence the median."""
     steps = subprocess.run([sys.executable, "-c", STEPS], check=True, capture_output=True, text=True)
     assert np.median([int(pages) for pages in steps.stdout.split()][2:]) < 5000

@@ -182,7 +182,8 @@ def test_the_start_page_answers_names_the_paper_and_tells_claims_and_simulated_n
 
 
 def test_start_page_shows_the_sheet_and_the_index(small, tmp_path, capsys):
-    start = build(stored(small[0]), small[1], tmp_path / "html", tmp_path / "none.md")
+    notebooks = {name: stored(small[0])[name] for name in ("stage1_edf20", "stage2_prune")}
+    start = build(notebooks, small[1], tmp_path / "html", tmp_path / "none.md")
     page = Page(start)
     assert page.all("img") == [
         {"width": "90", "height": "60", "src": "overview.png", "alt": "All figures of the profile"}
@@ -190,7 +191,7 @@ def test_start_page_shows_the_sheet_and_the_index(small, tmp_path, capsys):
     assert {"fig06_search_curves.png", "tab08_ablation.html", "stage1_edf20.html"} <= set(targets(page))
     assert "missing" in page.prose and not list(start.parent.glob("*.md")) and unresolved(start) == []
     assert Page(start.with_name("tab08_ablation.html")).all("math")
-    assert capsys.readouterr().out.startswith("7 pages, ")
+    assert capsys.readouterr().out.startswith("4 pages, ")
 
 
 # ---- pieces
