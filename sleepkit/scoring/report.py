@@ -123,10 +123,12 @@ def _write_hypnogram(scoring, path):
 
 def _write_picture(scoring, path):
     from sleepkit.paper.figures.nights import plot_scored
-    from sleepkit.paper.figures.style import styled
+    from sleepkit.paper.figures.style import arrange, styled
 
     night, note = scoring.night, "; ".join([*describe(scoring.model), *scoring.notes])
     name = scoring.path.name.encode(errors="backslashreplace").decode()  # it may be in another encoding
     x, title = night.x.reshape(len(night.x), -1), f"{name}, {night.channel}"
     figure = plot_scored(scoring.epochs, x, night.fs, scoring.labels, title=title, note=note)
+    figure.set_dpi(150)
+    styled(arrange)(figure)
     styled(figure.savefig)(path, dpi=150, metadata={"Software": "sleepkit"})
