@@ -1,6 +1,7 @@
 """Stage 1's networks: what is trained, under which names, and how."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from sleepkit.experiments.settings import Networks, Pruning, Run
 from sleepkit.experiments.stage1 import search_architecture, train_networks
 from sleepkit.experiments.stage2 import load_networks, load_pruned, prune_and_finetune, prune_other_dataset
 from sleepkit.results import gather, merge_crossval, read
+from sleepkit.search.bilevel import run_search, search_key
 from sleepkit.search.settings import SearchSettings
 
 SEARCH = SearchSettings(channels=2, cells=3, nodes=4, epochs=1, batch=64)
@@ -22,8 +24,17 @@ SIZE = {"channels": 2, "cells": (3,), "folds": 2, "validation_subjects": 1, "lr"
 PRUNING = Pruning(finetune_epochs=1)
 
 
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """What a finished search of the toy nights leaves; every run here takes it up."""
+    folder = tmp_path_factory.mktemp("search")
+    run_search(toy(4, per_night=16, samples=32), SEARCH, folder)
+    return folder / "search.pt"
+
+
 @pytest.fixture
-def root(tmp_path, monkeypatch):
+def root(tmp_path, monkeypatch, searched):
+    shutil.copy(searched, tmp_path)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setenv("SLEEPKIT_RUNS", str(tmp_path / "runs"))
     return tmp_path
@@ -34,6 +45,9 @@ def trained(profile, dataset="edf20", **changes):
     epochs, run = toy(4, per_night=16, samples=32), Run(profile=profile, dataset=dataset)
     networks = Networks(**SIZE | changes)
     save_nights(epochs, paths.runs(profile) / "nights")
+    folder = run.work(run.stage1) / f"search-{search_key(epochs, SEARCH)}"
+    folder.mkdir(parents=True)
+    shutil.copy(paths.ROOT / "search.pt", folder)
     found = search_architecture(epochs, SEARCH, run)
     rows = train_networks(epochs, found, search=SEARCH, training=TRAINING, networks=networks, run=run)
     return run, networks, rows
