@@ -1,6 +1,7 @@
 """Searches inside folds: what a fold finds does not depend on whom it is tested on."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -59,6 +60,12 @@ def plans(root):
     return nested_plans(epochs, folds_of(epochs), **settings("whole"))
 
 
+@pytest.fixture
+def searches(plans):
+    """Folder of the finished searches of both folds, which others take up."""
+    return Run(profile="whole").work("stage1_edf20") / "nested"
+
+
 def test_nothing_that_a_fold_finds_depends_on_its_test_subjects(root, plans):
     epochs, folds = some_epochs(), folds_of(some_epochs())
     test = folds[0].test
@@ -87,10 +94,10 @@ def test_data_pruning_thins_the_training_epochs_alone(plans):
             np.testing.assert_array_equal(getattr(before, side), getattr(after, side))
 
 
-def test_left_by_keeps_what_both_halves_kept(root):
+def test_left_by_keeps_what_both_halves_kept(searches):
     epochs = some_epochs()
     fold = folds_of(epochs)[1]
-    found = search_fold(FoldSearch(epochs, fold, replace(SEARCH, epochs=2), root / "left"))
+    found = search_fold(FoldSearch(epochs, fold, replace(SEARCH, epochs=2), searches))
     removed = set(found.voe[found.voe.removed.astype(bool)].id)
     assert removed and removed <= set(epochs.id[np.concatenate([fold.train, fold.valid])])
     left = left_by(found, fold, epochs)
@@ -110,10 +117,11 @@ def test_a_fold_alone_is_the_fold_among_all(root, plans):
     assert alone.run == plans[1].run
 
 
-def test_a_run_has_the_nested_network_as_rows_of_its_own(root):
+def test_a_run_has_the_nested_network_as_rows_of_its_own(searches):
     epochs = some_epochs()
     how = settings("rows", seeds=(0, 1))
     run = how["run"]
+    shutil.copytree(searches, run.work(run.stage1) / "nested")
     rows = stage1.train_networks(epochs, stage1.search_architecture(epochs, SEARCH, run), **how)
     nested = rows[rows.genotype == "edf20-nested"]
     assert set(nested.context) == set(CONTEXTS) and set(nested.seed) == {0}
