@@ -62,21 +62,20 @@ def test_training_has_medians_by_depth_and_a_band(found, depths):
     assert (said in words) == (found is not None)
 
 
+@pytest.fixture(scope="module")
+def lines_of_two_folds():
+    figure = plot_training(curves(2), published("training_curves"))
+    return [line.get_ydata().tolist() for ax in figure.axes for line in ax.lines]
+
+
 @pytest.mark.parametrize(
     "other", [{"genotype": "edf20-searched-distilled"}, {"protocol": "epochwise"}, {"context": "both"}]
 )
-def test_training_shows_the_first_network_alone(other):
+def test_training_shows_the_first_network_alone(other, lines_of_two_folds):
     found = curves(2)
     both = with_parts(pd.concat([found, found.assign(valid_acc=0.0, **other)], ignore_index=True))
-    lines = [
-        [
-            line.get_ydata().tolist()
-            for ax in plot_training(frame, published("training_curves")).axes
-            for line in ax.lines
-        ]
-        for frame in (found, both)
-    ]
-    assert lines[0] == lines[1]
+    figure = plot_training(both, published("training_curves"))
+    assert [line.get_ydata().tolist() for ax in figure.axes for line in ax.lines] == lines_of_two_folds
 
 
 def test_training_has_no_panel_for_a_stage_that_was_not_trained():
