@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,10 +28,12 @@ from sleepkit.results import NetworkKey
 from sleepkit.scoring.model import load_model
 from sleepkit.scoring.onnx_network import averaged_graph, network_graph
 from sleepkit.scoring.spectra import training_spectra
+from sleepkit.scoring.staging import read_night
 
 PROFILE = "first5s-cpu"  # whose data and folds these are
 VARIANT = "augmented"
-WEIGHT = 4.0  # of a development night among Sleep-EDF's under simulated recorders, of which there are a hundred
+WEIGHT = 4.0  # of a whole development night, and of its excerpts, among Sleep-EDF's under simulated recorders
+EXCERPT = 60  # epochs
 
 
 def augmented_plan(data, fold, start, teachers, training, folder):
@@ -79,9 +81,19 @@ def release_averaged(networks, path, data, fold, development=(), about=None):
     context = fold_context(data, fold, kept, POWERS)
     facts["context"] = {name: np.round(value, 8).tolist() for name, value in asdict(context).items()}
     facts["cross_validation"] = _tested(data.subset(fold.test), alone, context)
-    facts["trust"] = calibrate(write(), unseen, [(night, WEIGHT) for night in development])
+    facts["trust"] = calibrate(write(), unseen, [part for night in development for part in _with_excerpts(night)])
     write()
     return facts
+
+
+def _with_excerpts(night):
+    """A labelled Night and the half hours of it, each with its weight."""
+    parts = [(night, WEIGHT)]
+    for first in range(0, len(night.x) - EXCERPT + 1, 2 * EXCERPT):
+        rows = slice(first, first + EXCERPT)
+        part = replace(night, x=night.x[rows], good=night.good[rows], labels=night.labels[rows])
+        parts.append((part, WEIGHT))
+    return parts if len(parts) > 1 else [(night, 1.0)]
 
 
 def _tested(test, alone, context):
@@ -95,24 +107,46 @@ def _tested(test, alone, context):
     return known | first | {"context": second}
 
 
-def main():
-    """Train one fold; a finished one is skipped, an unfinished one is resumed after its last training epoch."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("nights", help="folder of prepared nights of all 20 subjects")
-    parser.add_argument("output", help="folder for the runs")
-    parser.add_argument("--fold", type=int, default=0, choices=range(10))
-    parser.add_argument("--start", required=True, help="saved network of that fold, without ending")
-    parser.add_argument("--teacher", action="append", default=[], help="saved networks of that fold; several times")
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--lr", type=float, default=0.003)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
+def main(argv=None):
+    """Train a fold's network (an unfinished one goes on after its last training epoch), or release trained ones."""
+    parser = argparse.ArgumentParser(prog="python -m sleepkit.experiments.augmented", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for function in (train, release):
+        command = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
+        command.set_defaults(function=function)
+        command.add_argument("nights", help="folder of prepared nights of all 20 subjects of EDF-20")
+        command.add_argument("output", help="folder for the runs" if function is train else "file, without its ending")
+        command.add_argument("--fold", type=int, default=0, choices=range(10))
+        add = command.add_argument
+        if function is train:
+            add("--start", required=True, help="saved network of that fold, without ending")
+            add("--teacher", action="append", default=[], help="saved network of that fold; may be given several times")
+            add("--epochs", type=int, default=8)
+            add("--lr", type=float, default=0.003)
+            add("--seed", type=int, default=1)
+        else:
+            add("--network", action="append", required=True, help="saved network of that fold; may be given again")
+            add("--development", help="folder of labelled nights of other laboratories, prepared (.npz)")
+    arguments = parser.parse_args(argv)
     data = EpochSet.load(arguments.nights)
-    fold = SUBJECTWISE.folds(data)[arguments.fold]
+    arguments.function(data, SUBJECTWISE.folds(data)[arguments.fold], arguments)
+
+
+def train(data, fold, arguments):
+    """train one network of a fold with augmentation"""
     settings = {"schedule": "cosine", "epochs": arguments.epochs, "lr": arguments.lr, "seed": arguments.seed}
     teachers = arguments.teacher or [arguments.start]
     plan = augmented_plan(data, fold, arguments.start, teachers, TrainSettings(**settings), arguments.output)
     print(cross_validate([plan])[0].networks[fold.number])
+
+
+def release(data, fold, arguments):
+    """write an ONNX file that averages networks of a fold, as `score` takes it"""
+    about = load_network(arguments.network[0])[1]
+    paths = sorted(Path(arguments.development).glob("[!.]*.npz")) if arguments.development else []
+    nights = [read_night(path, about["fs"], about["samples"]) for path in paths]
+    facts = release_averaged(arguments.network, arguments.output, data, fold, nights)
+    print(json.dumps({name: facts[name] for name in ("parameters", "cross_validation", "trust")}, indent=1))
 
 
 if __name__ == "__main__":
