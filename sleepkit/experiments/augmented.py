@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from sleepkit.epochs import EpochSet
+from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.evaluation.augmentation import other_recorder
-from sleepkit.evaluation.context import POWERS
+from sleepkit.evaluation.context import fit_context, fit_powers, smooth, smooth_nights
 from sleepkit.evaluation.crossval import Plan, cross_validate
 from sleepkit.evaluation.protocols import SUBJECTWISE, Normalisation
-from sleepkit.evaluation.scores import fold_context, smooth_nights
 from sleepkit.evaluation.training import TrainSettings
 from sleepkit.execution.paths import written
-from sleepkit.experiments.recorders import calibrate
+from sleepkit.experiments.recorders import calibrate, votes
 from sleepkit.experiments.release import SHIPPED_BLOCK, spoken
 from sleepkit.experiments.stage2 import soft_targets
 from sleepkit.metrics import confusion, scores
@@ -76,11 +75,12 @@ def release_averaged(networks, path, data, fold, development=(), about=None):
             temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         return load_model(f"{path}.onnx")
 
-    alone = dict(zip(unseen.id.tolist(), write().probabilities(unseen.x), strict=True))
-    kept = {"valid_id": data.id[fold.valid], "valid_prob": np.array([alone[one] for one in data.id[fold.valid]])}
-    context = fold_context(data, fold, kept, POWERS)
+    context = fit_powers(fit_context(train.y, train.night), *votes(write(), data.subset(fold.valid)))
     facts["context"] = {name: np.round(value, 8).tolist() for name, value in asdict(context).items()}
-    facts["cross_validation"] = _tested(data.subset(fold.test), alone, context)
+    test = data.subset(fold.test)
+    facts["cross_validation"] = _tested(test, write().probabilities(test.x), context)
+    if development:
+        facts["development_nights"] = _developed(write(), development)
     facts["trust"] = calibrate(write(), unseen, [part for night in development for part in _with_excerpts(night)])
     write()
     return facts
@@ -97,14 +97,32 @@ def _with_excerpts(night):
 
 
 def _tested(test, alone, context):
-    """Scores on a fold's test subjects, alone and with context; alone : dict id -> (5,)."""
-    found = np.array([alone[one] for one in test.id])
-    by_context = smooth_nights(found, test.night, context)
-    two = [scores(confusion(test.y, one.argmax(axis=1))) for one in (found, by_context)]
+    """Scores on a fold's test subjects, alone and with context; alone : (n, 5) probabilities."""
+    two = [alone, smooth_nights(alone, test.night, context)]
+    two = [scores(confusion(test.y, one.argmax(axis=1))) for one in two]
     first, second = ({name: round(float(value), 5) for name, value in one.items()} for one in two)
     known = {"data": spoken(test, PROFILE, "edf20"), "protocol": SUBJECTWISE.name, "n": len(test)}
     known |= {"folds": 1, "seeds": 1, "architecture_has_seen_test_subjects": True}
     return known | first | {"context": second}
+
+
+def _developed(model, nights):
+    """Scores on labelled Nights of other laboratories: kappa of those with all stages, alone and with context, and the
+    recall of every stage, each epoch alone, in the others."""
+    whole, rest = np.zeros((2, len(STAGES), len(STAGES)), dtype=int), np.zeros((len(STAGES), len(STAGES)), dtype=int)
+    for night in nights:
+        known, alone = night.scored & (night.labels >= 0), model.vote(night.x, night.good)
+        ways = [one[known].argmax(axis=1) for one in (alone, smooth(alone, model.context))]
+        first, second = (confusion(night.labels[known], one) for one in ways)
+        if first.any(axis=1).all():
+            whole += [first, second]
+        else:
+            rest += first
+    found = {"nights": len(nights), "epochs": int(whole[0].sum() + rest.sum())}
+    found |= dict(zip(("kappa", "kappa_with_context"), scores(whole)["kappa"].round(4).tolist(), strict=True))
+    seen = rest.any(axis=1)
+    recall = (rest.diagonal()[seen] / rest.sum(axis=1)[seen]).round(4).tolist()
+    return found | {"recall": dict(zip(np.array(STAGES)[seen].tolist(), recall, strict=True))}
 
 
 def main(argv=None):
@@ -146,7 +164,16 @@ def release(data, fold, arguments):
     paths = sorted(Path(arguments.development).glob("[!.]*.npz")) if arguments.development else []
     nights = [read_night(path, about["fs"], about["samples"]) for path in paths]
     facts = release_averaged(arguments.network, arguments.output, data, fold, nights)
-    print(json.dumps({name: facts[name] for name in ("parameters", "cross_validation", "trust")}, indent=1))
+    print(
+        json.dumps(
+            {
+                name: facts[name]
+                for name in ("parameters", "cross_validation", "development_nights", "trust")
+                if name in facts
+            },
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":
