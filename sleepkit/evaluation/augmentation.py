@@ -6,7 +6,7 @@ import torch
 
 OCTAVES = 8  # knots of the gain curve, an octave apart from LOWEST on
 LOWEST = 0.4  # Hz
-CURVE, TILT = 2.5, 2.5  # dB, standard deviation of every knot, and of a slope over all knots at their ends
+CURVE, TILT = 4.0, 4.0  # dB, standard deviation of every knot, and of a slope over all knots at their ends
 # Referred to a mastoid, EEG has more from 6 to 25 Hz than between two points of the scalp's midline: 3 to 9 dB in the
 # development nights of C3-A2. Up to so many dB, uniform, around so many Hz; standard deviation in octaves.
 BUMP, MIDDLE, WIDTH = 10.0, 14.0, 0.9
@@ -14,18 +14,17 @@ GAIN = 0.5  # octaves, standard deviation of the amplitude: 95 % lie within a fa
 LOW_PASS, HIGH_PASS = (20, 48), (0.05, 1)  # Hz, uniform, and uniform on a logarithmic scale
 ORDERS = (2, 16)  # of the low-pass: from an amplifier's to that of a resampled signal
 HUM, FLOOR = (0.5, 15), (0.3, 3)  # µV, amplitude of line noise, and standard deviation of the noise floor
-TONE, PITCH = (0.5, 6), (10, 40)  # µV and Hz, of interference by other devices; the development nights have it at 22 Hz
 WANDER = 15  # µV, standard deviation of offset, and of drift over a window
-SHARES = {"none": 0.15, "bump": 0.6, "low_pass": 0.5, "high_pass": 0.5, "hum": 0.15, "tone": 0.4, "floor": 0.3}
+SHARES = {"none": 0.15, "bump": 0.6, "low_pass": 0.5, "high_pass": 0.5, "hum": 0.15, "floor": 0.3}
 SHARES |= {"wander": 0.2, "flip": 0.5}
 
 
 def other_recorder(x, fs):
     """Windows as if each had been recorded by an amplifier of its own: (n, samples) float32 µV -> the same, tensors.
 
-    A smooth random gain over frequency, low- and high-pass, amplitude, polarity, line noise, interference at some other
-    frequency, noise floor, offset and drift; SHARES of the windows get each. Random numbers are torch's own. Filters
-    have no phase and mirror the window at its ends, where a filter over a whole night would see its neighbours.
+    A smooth random gain over frequency, low- and high-pass, amplitude, polarity, line noise, noise floor, offset and
+    drift; SHARES of the windows get each. Random numbers are torch's own. Filters have no phase and mirror the window
+    at its ends, where a filter over a whole night would see its neighbours.
     """
     n, samples = x.shape
     time = torch.arange(samples, device=x.device) / fs
@@ -41,9 +40,8 @@ def other_recorder(x, fs):
 
     hertz = torch.where(torch.rand(n, 1, device=x.device) < 0.5, 50.0, 60.0)
     hum = _log_between(between, HUM) * torch.sin(2 * math.pi * (hertz * time + between(0, 1)))
-    tone = _log_between(between, TONE) * torch.sin(2 * math.pi * (between(*PITCH) * time + between(0, 1)))
     floor = _log_between(between, FLOOR) * normal(1, samples)
-    changed = x + some("hum") * hum + some("tone") * tone + some("floor") * floor
+    changed = x + some("hum") * hum + some("floor") * floor
     changed = _filtered(changed, fs, _gain(between, normal, some, samples, fs, x.device))
     slope = time / time[-1] - 0.5
     changed = changed + some("wander") * (normal(WANDER) + normal(WANDER) * slope)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import torch
 
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.evaluation.augmentation import other_recorder
@@ -33,6 +34,7 @@ PROFILE = "first5s-cpu"  # whose data and folds these are
 VARIANT = "augmented"
 WEIGHT = 4.0  # of a whole development night, and of its excerpts, among Sleep-EDF's under simulated recorders
 EXCERPT = 60  # epochs
+NO_SHIFT = (0.0,) * len(STAGES)
 
 
 def augmented_plan(data, fold, start, teachers, training, folder):
@@ -52,17 +54,20 @@ def _begin(start, fold):
     return load_network(start)[0]
 
 
-def release_averaged(networks, path, data, fold, development=(), about=None):
+def release_averaged(networks, path, data, fold, development=(), shift=NO_SHIFT):
     """Write PATH.onnx, which averages the probabilities of saved networks of a fold, and PATH.json, what it is.
 
     networks : paths without ending;  development : labelled Nights of other laboratories, which calibrate its Trust
-    about : further facts (scores on development nights, ...);  returns the facts"""
+    shift : (5,) added to the logits of every network: how much likelier a stage is than the training nights let it
+        seem;  returns the facts"""
     nets, known = zip(*map(load_network, networks), strict=True)
+    for net in nets:
+        net.classifier.bias.data += torch.tensor(shift)
     train, unseen = data.subset(fold.train), data.subset(np.concatenate([fold.valid, fold.test]))
     facts = {name: known[0][name] for name in ("fs", "samples", "protocol")}
     facts |= {"averages": [Path(network).name for network in networks], "training": fold.subjects(data)}
     facts |= {"data": spoken(train, PROFILE, "edf20"), "parameters": sum(map(count_parameters, nets))}
-    facts |= {"training_signal": signal_facts(train.x)} | (about or {})
+    facts |= {"shift": dict(zip(STAGES, shift, strict=True)), "training_signal": signal_facts(train.x)}
     facts["spectrum"] = training_spectra(train.x, train.y, train.night, data.fs)
     scales = [Normalisation(**one["normalisation"]) for one in known]
     pairs = zip(nets, scales, strict=True)
@@ -111,9 +116,10 @@ def _developed(model, nights):
     recall of every stage, each epoch alone, in the others."""
     whole, rest = np.zeros((2, len(STAGES), len(STAGES)), dtype=int), np.zeros((len(STAGES), len(STAGES)), dtype=int)
     for night in nights:
-        known, alone = night.scored & (night.labels >= 0), model.vote(night.x, night.good)
-        ways = [one[known].argmax(axis=1) for one in (alone, smooth(alone, model.context))]
-        first, second = (confusion(night.labels[known], one) for one in ways)
+        known = night.scored & (night.labels >= 0)
+        alone = model.vote(night.x[known], night.good[known])
+        ways = [alone, smooth(alone, model.context)]
+        first, second = (confusion(night.labels[known], one.argmax(axis=1)) for one in ways)
         if first.any(axis=1).all():
             whole += [first, second]
         else:
@@ -144,6 +150,8 @@ def main(argv=None):
             add("--seed", type=int, default=1)
         else:
             add("--network", action="append", required=True, help="saved network of that fold; may be given again")
+            what = "added to the logits of W, N1, N2, N3 and REM"
+            add("--shift", type=float, nargs=len(STAGES), default=NO_SHIFT, help=what)
             add("--development", help="folder of labelled nights of other laboratories, prepared (.npz)")
     arguments = parser.parse_args(argv)
     data = EpochSet.load(arguments.nights)
@@ -163,7 +171,7 @@ def release(data, fold, arguments):
     about = load_network(arguments.network[0])[1]
     paths = sorted(Path(arguments.development).glob("[!.]*.npz")) if arguments.development else []
     nights = [read_night(path, about["fs"], about["samples"]) for path in paths]
-    facts = release_averaged(arguments.network, arguments.output, data, fold, nights)
+    facts = release_averaged(arguments.network, arguments.output, data, fold, nights, arguments.shift)
     print(
         json.dumps(
             {

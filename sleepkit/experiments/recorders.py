@@ -66,7 +66,7 @@ def votes(model, epochs):
     return np.concatenate(found), np.tile(epochs.y, len(RECORDERS)), np.array(names)
 
 
-def calibrate(model, epochs, others=(), below=0.8):
+def calibrate(model, epochs, others=(), below=0.75):
     """Weights with which `measures` tell a night's accuracy, by least squares: a dict that json can hold.
 
     epochs : nights that did not train the model, each as every one of RECORDERS has it

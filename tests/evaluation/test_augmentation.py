@@ -93,11 +93,6 @@ def test_polarity_hum_floor_and_wander_are_what_they_say(only):
     only("hum")
     spectrum = torch.fft.rfft(other_recorder(x, FS) - x).abs()[:, 1:].argmax(dim=1) + 1
     assert set((spectrum / 5).tolist()) <= {40.0, 50.0}, "60 Hz fold to 40 at 100 samples a second"
-    only("tone")
-    added = torch.fft.rfft((other_recorder(x, FS) - x) * torch.hann_window(500)).abs()
-    peak = added.argmax(dim=1)
-    assert 50 <= int(peak.min()) < 60 and 190 < int(peak.max()) <= 200, "10 to 40 Hz, and nothing else"
-    assert float((added.amax(dim=1) / added.sum(dim=1)).min()) > 0.3
     only("floor")
     assert 0.3 < float((other_recorder(x, FS) - x).std()) < 3
     only("wander")
