@@ -2,22 +2,22 @@
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
+import torch
 
-from sleepkit.epochs import EpochSet
+from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.evaluation.augmentation import other_recorder
-from sleepkit.evaluation.context import POWERS
+from sleepkit.evaluation.context import fit_context, fit_powers, smooth, smooth_nights
 from sleepkit.evaluation.crossval import Plan, cross_validate
 from sleepkit.evaluation.protocols import SUBJECTWISE, Normalisation
-from sleepkit.evaluation.scores import fold_context, smooth_nights
 from sleepkit.evaluation.training import TrainSettings
 from sleepkit.execution.paths import written
-from sleepkit.experiments.recorders import calibrate
+from sleepkit.experiments.recorders import calibrate, votes
 from sleepkit.experiments.release import SHIPPED_BLOCK, spoken
 from sleepkit.experiments.stage2 import soft_targets
 from sleepkit.metrics import confusion, scores
@@ -28,10 +28,13 @@ from sleepkit.results import NetworkKey
 from sleepkit.scoring.model import load_model
 from sleepkit.scoring.onnx_network import averaged_graph, network_graph
 from sleepkit.scoring.spectra import training_spectra
+from sleepkit.scoring.staging import read_night
 
 PROFILE = "first5s-cpu"  # whose data and folds these are
 VARIANT = "augmented"
-WEIGHT = 4.0  # of a development night among Sleep-EDF's under simulated recorders, of which there are a hundred
+WEIGHT = 4.0  # of a whole development night, and of its excerpts, among Sleep-EDF's under simulated recorders
+EXCERPT = 60  # epochs
+NO_SHIFT = (0.0,) * len(STAGES)
 
 
 def augmented_plan(data, fold, start, teachers, training, folder):
@@ -51,17 +54,20 @@ def _begin(start, fold):
     return load_network(start)[0]
 
 
-def release_averaged(networks, path, data, fold, development=(), about=None):
+def release_averaged(networks, path, data, fold, development=(), shift=NO_SHIFT):
     """Write PATH.onnx, which averages the probabilities of saved networks of a fold, and PATH.json, what it is.
 
     networks : paths without ending;  development : labelled Nights of other laboratories, which calibrate its Trust
-    about : further facts (scores on development nights, ...);  returns the facts"""
+    shift : (5,) added to the logits of every network: how much likelier a stage is than the training nights let it
+        seem;  returns the facts"""
     nets, known = zip(*map(load_network, networks), strict=True)
+    for net in nets:
+        net.classifier.bias.data += torch.tensor(shift)
     train, unseen = data.subset(fold.train), data.subset(np.concatenate([fold.valid, fold.test]))
     facts = {name: known[0][name] for name in ("fs", "samples", "protocol")}
     facts |= {"averages": [Path(network).name for network in networks], "training": fold.subjects(data)}
     facts |= {"data": spoken(train, PROFILE, "edf20"), "parameters": sum(map(count_parameters, nets))}
-    facts |= {"training_signal": signal_facts(train.x)} | (about or {})
+    facts |= {"shift": dict(zip(STAGES, shift, strict=True)), "training_signal": signal_facts(train.x)}
     facts["spectrum"] = training_spectra(train.x, train.y, train.night, data.fs)
     scales = [Normalisation(**one["normalisation"]) for one in known]
     pairs = zip(nets, scales, strict=True)
@@ -74,45 +80,108 @@ def release_averaged(networks, path, data, fold, development=(), about=None):
             temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
         return load_model(f"{path}.onnx")
 
-    alone = dict(zip(unseen.id.tolist(), write().probabilities(unseen.x), strict=True))
-    kept = {"valid_id": data.id[fold.valid], "valid_prob": np.array([alone[one] for one in data.id[fold.valid]])}
-    context = fold_context(data, fold, kept, POWERS)
+    context = fit_powers(fit_context(train.y, train.night), *votes(write(), data.subset(fold.valid)))
     facts["context"] = {name: np.round(value, 8).tolist() for name, value in asdict(context).items()}
-    facts["cross_validation"] = _tested(data.subset(fold.test), alone, context)
-    facts["trust"] = calibrate(write(), unseen, [(night, WEIGHT) for night in development])
+    test = data.subset(fold.test)
+    facts["cross_validation"] = _tested(test, write().probabilities(test.x), context)
+    if development:
+        facts["development_nights"] = _developed(write(), development)
+    facts["trust"] = calibrate(write(), unseen, [part for night in development for part in _with_excerpts(night)])
     write()
     return facts
 
 
+def _with_excerpts(night):
+    """A labelled Night and the half hours of it, each with its weight."""
+    parts = [(night, WEIGHT)]
+    for first in range(0, len(night.x) - EXCERPT + 1, 2 * EXCERPT):
+        rows = slice(first, first + EXCERPT)
+        part = replace(night, x=night.x[rows], good=night.good[rows], labels=night.labels[rows])
+        parts.append((part, WEIGHT))
+    return parts if len(parts) > 1 else [(night, 1.0)]
+
+
 def _tested(test, alone, context):
-    """Scores on a fold's test subjects, alone and with context; alone : dict id -> (5,)."""
-    found = np.array([alone[one] for one in test.id])
-    by_context = smooth_nights(found, test.night, context)
-    two = [scores(confusion(test.y, one.argmax(axis=1))) for one in (found, by_context)]
+    """Scores on a fold's test subjects, alone and with context; alone : (n, 5) probabilities."""
+    two = [alone, smooth_nights(alone, test.night, context)]
+    two = [scores(confusion(test.y, one.argmax(axis=1))) for one in two]
     first, second = ({name: round(float(value), 5) for name, value in one.items()} for one in two)
     known = {"data": spoken(test, PROFILE, "edf20"), "protocol": SUBJECTWISE.name, "n": len(test)}
     known |= {"folds": 1, "seeds": 1, "architecture_has_seen_test_subjects": True}
     return known | first | {"context": second}
 
 
-def main():
-    """Train one fold; a finished one is skipped, an unfinished one is resumed after its last training epoch."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("nights", help="folder of prepared nights of all 20 subjects")
-    parser.add_argument("output", help="folder for the runs")
-    parser.add_argument("--fold", type=int, default=0, choices=range(10))
-    parser.add_argument("--start", required=True, help="saved network of that fold, without ending")
-    parser.add_argument("--teacher", action="append", default=[], help="saved networks of that fold; several times")
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--lr", type=float, default=0.003)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
+def _developed(model, nights):
+    """Scores on labelled Nights of other laboratories: kappa of those with all stages, alone and with context, and the
+    recall of every stage, each epoch alone, in the others."""
+    whole, rest = np.zeros((2, len(STAGES), len(STAGES)), dtype=int), np.zeros((len(STAGES), len(STAGES)), dtype=int)
+    for night in nights:
+        known = night.scored & (night.labels >= 0)
+        alone = model.vote(night.x[known], night.good[known])
+        ways = [alone, smooth(alone, model.context)]
+        first, second = (confusion(night.labels[known], one.argmax(axis=1)) for one in ways)
+        if first.any(axis=1).all():
+            whole += [first, second]
+        else:
+            rest += first
+    found = {"nights": len(nights), "epochs": int(whole[0].sum() + rest.sum())}
+    found |= dict(zip(("kappa", "kappa_with_context"), scores(whole)["kappa"].round(4).tolist(), strict=True))
+    seen = rest.any(axis=1)
+    recall = (rest.diagonal()[seen] / rest.sum(axis=1)[seen]).round(4).tolist()
+    return found | {"recall": dict(zip(np.array(STAGES)[seen].tolist(), recall, strict=True))}
+
+
+def main(argv=None):
+    """Train a fold's network (an unfinished one goes on after its last training epoch), or release trained ones."""
+    parser = argparse.ArgumentParser(prog="python -m sleepkit.experiments.augmented", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for function in (train, release):
+        command = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
+        command.set_defaults(function=function)
+        command.add_argument("nights", help="folder of prepared nights of all 20 subjects of EDF-20")
+        command.add_argument("output", help="folder for the runs" if function is train else "file, without its ending")
+        command.add_argument("--fold", type=int, default=0, choices=range(10))
+        add = command.add_argument
+        if function is train:
+            add("--start", required=True, help="saved network of that fold, without ending")
+            add("--teacher", action="append", default=[], help="saved network of that fold; may be given several times")
+            add("--epochs", type=int, default=8)
+            add("--lr", type=float, default=0.003)
+            add("--seed", type=int, default=1)
+        else:
+            add("--network", action="append", required=True, help="saved network of that fold; may be given again")
+            what = "added to the logits of W, N1, N2, N3 and REM"
+            add("--shift", type=float, nargs=len(STAGES), default=NO_SHIFT, help=what)
+            add("--development", help="folder of labelled nights of other laboratories, prepared (.npz)")
+    arguments = parser.parse_args(argv)
     data = EpochSet.load(arguments.nights)
-    fold = SUBJECTWISE.folds(data)[arguments.fold]
+    arguments.function(data, SUBJECTWISE.folds(data)[arguments.fold], arguments)
+
+
+def train(data, fold, arguments):
+    """train one network of a fold with augmentation"""
     settings = {"schedule": "cosine", "epochs": arguments.epochs, "lr": arguments.lr, "seed": arguments.seed}
     teachers = arguments.teacher or [arguments.start]
     plan = augmented_plan(data, fold, arguments.start, teachers, TrainSettings(**settings), arguments.output)
     print(cross_validate([plan])[0].networks[fold.number])
+
+
+def release(data, fold, arguments):
+    """write an ONNX file that averages networks of a fold, as `score` takes it"""
+    about = load_network(arguments.network[0])[1]
+    paths = sorted(Path(arguments.development).glob("[!.]*.npz")) if arguments.development else []
+    nights = [read_night(path, about["fs"], about["samples"]) for path in paths]
+    facts = release_averaged(arguments.network, arguments.output, data, fold, nights, arguments.shift)
+    print(
+        json.dumps(
+            {
+                name: facts[name]
+                for name in ("parameters", "cross_validation", "development_nights", "trust")
+                if name in facts
+            },
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

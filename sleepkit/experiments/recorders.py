@@ -57,7 +57,16 @@ def recorded(x, fs, low=None, high=None, gain=1, offset=0, drift=0, hum=0, mains
     return resample_poly(y, down, up, axis=1)[:, :samples].astype(np.float32)
 
 
-def calibrate(model, epochs, others=(), below=0.8):
+def votes(model, epochs):
+    """Probabilities, stages and names of nights, each as every one of RECORDERS has it: (n, 5), (n,), (n,)."""
+    found, names = [], []
+    for recorder, how in RECORDERS.items():
+        found.append(model.probabilities(recorded(epochs.x, epochs.fs, **how)))
+        names += [f"{night}, {recorder}" for night in epochs.night]
+    return np.concatenate(found), np.tile(epochs.y, len(RECORDERS)), np.array(names)
+
+
+def calibrate(model, epochs, others=(), below=0.75):
     """Weights with which `measures` tell a night's accuracy, by least squares: a dict that json can hold.
 
     epochs : nights that did not train the model, each as every one of RECORDERS has it
