@@ -56,7 +56,7 @@ def test_stage2():
     assert len(read("stage2_prune", "ablation.csv")) == 11
     searched = json.loads((paths.results("demo") / "stage2_prune" / "ablation.json").read_text())["search"]
     sizes = searched["channels"], searched["epochs"], searched["batch"]
-    assert sizes == (4, 3, 64), "stage 1's search but for ablation_search"
+    assert sizes == (4, 2, 64), "stage 1's search but for ablation_search"
 
 
 def test_figures():
