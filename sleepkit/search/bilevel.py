@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from sleepkit.epochs import STAGES
 from sleepkit.execution.checkpoint import Deadline, fingerprint, load_checkpoint, save_checkpoint
 from sleepkit.execution.outlook import FIRST, announce
 from sleepkit.execution.paths import progress
+from sleepkit.execution.record import told
 from sleepkit.genotype import OPERATION_NAMES, Genotype
 from sleepkit.pruning.data import class_limits, prediction_errors, select_samples, variance_of_error
 from sleepkit.pruning.operations import discretise, temperature, weak_operations
@@ -82,7 +83,7 @@ def run_search(epochs, settings, folder, deadline=Deadline(), device="cpu"):
 
 def search_key(epochs, settings):
     """Name of a search: its settings and its data."""
-    return fingerprint(asdict(settings) | {"data": epochs.content})
+    return fingerprint(told(settings) | {"data": epochs.content})
 
 
 def split_halves(y, seed):

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from sleepkit.genotype import OPERATION_NAMES
 from sleepkit.network.batch_norm import batch_norm
-from sleepkit.network.operations import convolve
+from sleepkit.network.convolution import convolve
 from sleepkit.search.window_statistics import WindowStatistics
 
 # Offsets in samples of the kernel's columns.

@@ -5,7 +5,8 @@ from torch import nn
 
 from sleepkit.genotype import OPERATION_NAMES, edges
 from sleepkit.network.batch_norm import BatchNorm
-from sleepkit.network.operations import Conv, FactorizedReduce, ReluConvBn, as_image
+from sleepkit.network.convolution import as_image
+from sleepkit.network.operations import Conv, FactorizedReduce, ReluConvBn
 from sleepkit.network.sleepnet import cell_stride, is_reduction
 from sleepkit.search.mixed_op import MixedOperations
 
