@@ -31,10 +31,11 @@ def batch_norm(x, running_mean, running_var, weight, bias, training, momentum, e
 
     x : (batch, channels, samples) or (batch, channels, 1, samples);  all others (channels,)
     """
-    widest = NARROW if x.dtype != torch.bfloat16 else NARROW_BFLOAT16
+    n, widest, times = x.numel() // x.shape[1], NARROW, TIMES
+    if x.dtype == torch.bfloat16:
+        widest, times = NARROW_BFLOAT16, max(TIMES * NARROW // x.shape[1], 1)
     narrow = training and x.dim() == 4 and x.shape[1] <= widest and x.device.type == "cpu"
-    n = x.numel() // x.shape[1]
-    times = math.gcd(n, TIMES)
+    times = math.gcd(n, times)
     if not narrow or times == 1 or not x.is_contiguous(memory_format=torch.channels_last):
         return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
     y, mean, variance = _Wide.apply(x, weight, bias, times, eps)

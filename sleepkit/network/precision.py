@@ -1,4 +1,4 @@
-"""The type that activations have in training and search: float32, or bfloat16 with everything that is learnt in float32."""
+"""The type of activations in training and search: float32, or bfloat16 while all that is learnt stays float32."""
 
 import torch
 
