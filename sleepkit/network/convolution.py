@@ -19,7 +19,7 @@ def as_image(x):
 def convolve(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """A convolution over time of (batch, inputs, samples) or of such images, in their type; weight (outputs, inputs,
     taps)."""
-    weight = weight.to(x.dtype)
+    weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
     if x.dim() == 3:
         return F.conv1d(x, weight, bias, stride, padding, dilation, groups)
     if weight.shape[-1] == 1 and stride > 1:
@@ -30,13 +30,13 @@ def convolve(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         if 1 < groups == x.shape[1]:
             return _Depthwise.apply(x, weight.unsqueeze(2), padding, dilation)[..., ::stride]
         times = LANES // x.shape[1]
-        if times > 1 and bias is None and stride == 1 and weight.shape[-1] > 1 and x.shape[3] % times == 0:
-            return _side_by_side(x, weight, padding, dilation, times)
+        if times > 1 and stride == 1 and weight.shape[-1] > 1 and x.shape[3] % times == 0:
+            return _side_by_side(x, weight, bias, padding, dilation, times)
     weight = weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
     return F.conv2d(x, weight, bias, (1, stride), (0, padding), (1, dilation), groups)
 
 
-def _side_by_side(x, weight, padding, dilation, times):
+def _side_by_side(x, weight, bias, padding, dilation, times):
     """A convolution that keeps the length, of few channels: `times` samples are read as if they were channels.
 
     Outputs s of a block of samples read, at tap k, input r of the block m further: s + k * dilation - padding =
@@ -46,7 +46,8 @@ def _side_by_side(x, weight, padding, dilation, times):
     weight = (weight.reshape(-1, taps) @ places.to(weight.dtype).flatten(1)).view(outputs, inputs, times, times, -1)
     weight = weight.permute(2, 0, 3, 1, 4).reshape(times * outputs, times * inputs, 1, -1)
     blocks = x.permute(0, 2, 3, 1).reshape(batch, 1, samples // times, -1).permute(0, 3, 1, 2)
-    y = F.conv2d(blocks, weight.contiguous(memory_format=torch.channels_last), padding=(0, weight.shape[3] // 2))
+    weight, bias = weight.contiguous(memory_format=torch.channels_last), None if bias is None else bias.repeat(times)
+    y = F.conv2d(blocks, weight, bias, padding=(0, weight.shape[3] // 2))
     return y.permute(0, 2, 3, 1).reshape(batch, 1, samples, outputs).permute(0, 3, 1, 2)
 
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from sleepkit.network.batch_norm import BatchNorm
 from sleepkit.network.convolution import convolve
-from sleepkit.network.pooling import max_pool
+from sleepkit.network.pooling import average_pool, max_pool
 
 
 class Conv(nn.Conv1d):
@@ -58,10 +58,7 @@ class Pool(Operation):
     def forward(self, x):
         if x.dim() == 3:
             return self.forward(x.unsqueeze(2)).squeeze(2)
-        if self.kind == "MaxPool" and self.stride == 1:
-            return max_pool(x)
-        shape = (1, 3), (1, self.stride), (0, 1)
-        return F.max_pool2d(x, *shape) if self.kind == "MaxPool" else F.avg_pool2d(x, *shape, count_include_pad=False)
+        return max_pool(x, self.stride) if self.kind == "MaxPool" else average_pool(x, self.stride)
 
 
 class Zero(Operation):

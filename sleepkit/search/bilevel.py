@@ -17,6 +17,7 @@ from sleepkit.execution.outlook import FIRST, announce
 from sleepkit.execution.paths import progress
 from sleepkit.execution.record import told
 from sleepkit.genotype import OPERATION_NAMES, Genotype
+from sleepkit.network.precision import PRECISIONS
 from sleepkit.pruning.data import class_limits, prediction_errors, select_samples, variance_of_error
 from sleepkit.pruning.operations import discretise, temperature, weak_operations
 from sleepkit.results import COLUMNS
@@ -147,7 +148,7 @@ def _bilevel_pass(run, settings, epoch, bar):
     for step in range(steps):
         for half, optimiser in (("valid", run.adam), ("train", run.sgd)):
             rows = batches[half][step % len(batches[half])]
-            labels, logits = y[rows], net(x[rows].unsqueeze(1))
+            labels, logits = y[rows], net(x[rows].unsqueeze(1), PRECISIONS[settings.precision])
             loss = F.cross_entropy(logits, labels)
             objective = loss + settings.entropy_weight * net.entropy() if half == "valid" else loss
             where = f"search epoch {epoch + 1}, step {step + 1} of {steps} ({half} half): the loss"
@@ -190,7 +191,8 @@ def _evaluate(run, settings):
     """Loss and accuracy on the validation half."""
     run.net.eval()
     rows = torch.from_numpy(run.kept["valid"]).to(run.x.device)
-    logits = torch.cat([run.net(run.x[part].unsqueeze(1)) for part in rows.split(4 * settings.batch)])
+    activations = PRECISIONS[settings.precision]
+    logits = torch.cat([run.net(run.x[part].unsqueeze(1), activations) for part in rows.split(4 * settings.batch)])
     y = run.y[rows]
     return float(F.cross_entropy(logits, y)), int((logits.argmax(1) == y).sum()) / len(y)
 

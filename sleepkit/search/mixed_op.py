@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from sleepkit.genotype import OPERATION_NAMES
 from sleepkit.network.batch_norm import batch_norm
 from sleepkit.network.convolution import convolve
+from sleepkit.network.pooling import average_pool, max_pool
 from sleepkit.search.window_statistics import WindowStatistics
 
 # Offsets in samples of the kernel's columns.
@@ -112,9 +113,9 @@ class MixedOperations(nn.Module):
         """Pools and the identity, computed once, and their weighted sum on every edge."""
         outputs = {}
         if rows["avg_pool_3x3"]:
-            outputs["avg_pool_3x3"] = F.avg_pool2d(x, (1, 3), (1, self.stride), (0, 1), count_include_pad=False)
+            outputs["avg_pool_3x3"] = average_pool(x, self.stride)
         if rows["max_pool_3x3"]:
-            outputs["max_pool_3x3"] = F.max_pool2d(x, (1, 3), (1, self.stride), (0, 1))
+            outputs["max_pool_3x3"] = max_pool(x, self.stride)
         if rows["skip_connect"] and self.stride == 1:
             outputs["skip_connect"] = x
         shape = (self.edges, len(x), -(-x.shape[3] // self.stride), x.shape[1])
@@ -122,7 +123,7 @@ class MixedOperations(nn.Module):
             return list(x.new_zeros(shape).permute(0, 1, 3, 2).unsqueeze(3))
         # The weight of a pruned operation is 0. As a product of matrices, nothing is read or written twice.
         stacked = torch.stack([output[:, :, 0].transpose(1, 2) for output in outputs.values()])
-        mixed = torch.stack([weights[name] for name in outputs], 1) @ stacked.flatten(1)
+        mixed = torch.stack([weights[name] for name in outputs], 1).to(x.dtype) @ stacked.flatten(1)
         return list(mixed.reshape(shape).transpose(2, 3).unsqueeze(3).unbind())
 
     def _add_linear(self, terms, rectified, rows, weights, statistics):

@@ -89,10 +89,11 @@ class SuperNet(nn.Module):
     def weight_parameters(self):
         return [parameter for name, parameter in self.named_parameters() if not name.startswith("alpha.")]
 
-    def forward(self, x):
+    def forward(self, x, activations=None):
+        """activations : type of what the cells compute, as for SleepNet."""
         weights = {kind: self.operation_weights(kind) for kind in KINDS}
         alive = {kind: self.alive(kind).tolist() for kind in KINDS}
-        before_last = last = self.stem(as_image(x))
+        before_last = last = self.stem(as_image(x)).to(activations or x.dtype)
         for cell in self.cells:
             before_last, last = last, cell(before_last, last, weights[cell.kind], alive[cell.kind])
-        return self.classifier(last.mean(dim=(2, 3)))
+        return self.classifier(last.mean(dim=(2, 3), dtype=self.classifier.weight.dtype))

@@ -58,12 +58,13 @@ def _sums(x, reach):
     both = torch.cat([lags[1:].flip(0).transpose(1, 2), lags])
     at = torch.arange(offsets, device=x.device)
     squares = both[at - at[:, None] + 2 * reach].permute(0, 2, 1, 3)
-    total = x.sum((0, 2, 3)).expand(offsets, c)
+    total = x.sum((0, 2, 3), dtype=lags.dtype).expand(offsets, c)
     if not reach:
         return total, squares
     # A window at offset a > 0 never reads the first a samples, one at offset a < 0 never the last a.
-    first = F.pad(x[..., :reach], (0, max(reach - x.shape[3], 0)))[:, :, 0].transpose(1, 2)
-    last = F.pad(x[..., -reach:].flip(3), (0, max(reach - x.shape[3], 0)))[:, :, 0].transpose(1, 2)
+    missing = 0, max(reach - x.shape[3], 0)
+    first = F.pad(x[..., :reach].to(lags.dtype), missing)[:, :, 0].transpose(1, 2)
+    last = F.pad(x[..., -reach:].to(lags.dtype).flip(3), missing)[:, :, 0].transpose(1, 2)
     late, early = (_missed(end.reshape(len(x), -1), reach, c) for end in (last, first))
     late_sum, early_sum = (end.sum(0).cumsum(0) for end in (last, first))
     total = total - torch.cat([late_sum.flip(0), total.new_zeros(1, c), early_sum])
@@ -81,14 +82,16 @@ def _missed(end, reach, c):
 
 
 class _Lags(torch.autograd.Function):
-    """Sums over batch and time of x(t) x(t + lag)': (batch, c, 1, samples) -> (reach + 1, c, c).
+    """Sums over batch and time of x(t) x(t + lag)': (batch, c, 1, samples) -> (reach + 1, c, c), at least in float32.
 
-    It is the gradient of a convolution's kernel, for which there are fast routines; its own gradient is a convolution.
+    It is the gradient of a convolution's kernel, for which there are fast routines; its own gradient is a convolution,
+    in the type of x.
     """
 
     @staticmethod
     def forward(context, x, reach):
         context.save_for_backward(x)
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         ahead = F.pad(x, (0, reach))
         shape = (x.shape[1], x.shape[1], 1, reach + 1)
         return torch.nn.grad.conv2d_weight(ahead, shape, x)[:, :, 0].permute(2, 0, 1)
@@ -98,5 +101,5 @@ class _Lags(torch.autograd.Function):
         (x,) = context.saved_tensors
         here = grad[:1] + grad[:1].transpose(1, 2)
         kernel = torch.cat([grad[1:].flip(0).transpose(1, 2), here, grad[1:]]).permute(1, 2, 0).unsqueeze(2)
-        kernel = kernel.contiguous(memory_format=torch.channels_last)
+        kernel = kernel.to(x.dtype).contiguous(memory_format=torch.channels_last)
         return F.conv2d(x, kernel, padding=(0, len(grad) - 1)), None
