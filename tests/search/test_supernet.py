@@ -148,7 +148,9 @@ def test_pruned_operations_are_not_computed(training):
             average += int(alive[rows, 1].any())
             largest += int(alive[rows, 2].any())
     assert counts["convolution"] == conv
-    assert (counts["avg_pool2d"], counts["max_pool2d_with_indices"]) == (average, largest)
+    # At stride 1 an average divides once in place, and a maximum takes two of two.
+    pools = counts["avg_pool2d"] + counts["div_"], counts["max_pool2d_with_indices"] + counts["maximum"] / 2
+    assert pools == (average, largest)
     whole = convolutions(SuperNet(**SMALL).train(training))
     assert whole["convolution"] > counts["convolution"]
 
