@@ -54,8 +54,8 @@ def run(channels=8, cells=7, samples=500, batch=128, repeats=9, device="cpu"):
     print(
         f"EDF-20's network, C = {channels}, L = {cells}, {samples} samples, batch {batch}, {device}, "
         f"{torch.get_num_threads()} threads.\nThe limit is this machine's product of matrices in the same precision; a "
-        f"sample's arithmetic, {6 * macs / 1e6:.0f} million\noperations, is 2 for each multiplication of the network as "
-        "the paper counts it, forwards, and twice that backwards"
+        f"sample's arithmetic, {6 * macs / 1e6:.0f} million\noperations, is 2 for each multiplication of the network "
+        "(count_macs) forwards, and twice that backwards"
     )
     print(table.round({"samples_per_s": 0, "ratio": 2, "limit_gflops": 0, "share_of_limit": 3, "loss": 6}).to_string())
     for precision in precisions():

@@ -99,7 +99,7 @@ def _start(epochs, settings, device):
     halves, rounds = split_halves(epochs.y, settings.split_seed), len(settings.rounds)
     return _Search(
         net=net,
-        sgd=torch.optim.SGD(net.weight_parameters(), settings.lr, momentum=0.9, weight_decay=3e-4),
+        sgd=torch.optim.SGD(net.weight_parameters(), settings.lr, momentum=0.9, weight_decay=3e-4, foreach=True),
         adam=torch.optim.Adam(net.arch_parameters(), settings.alpha_lr, betas=(0.5, 0.999), weight_decay=1e-3),
         x=torch.from_numpy(epochs.x).to(device),
         y=torch.from_numpy(epochs.y).to(device),

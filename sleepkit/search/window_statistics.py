@@ -65,7 +65,7 @@ def _sums(x, reach):
     missing = 0, max(reach - x.shape[3], 0)
     first = F.pad(x[..., :reach].to(lags.dtype), missing)[:, :, 0].transpose(1, 2)
     last = F.pad(x[..., -reach:].to(lags.dtype).flip(3), missing)[:, :, 0].transpose(1, 2)
-    late, early = (_missed(end.reshape(len(x), -1), reach, c) for end in (last, first))
+    late, early = _missed([last.flatten(1), first.flatten(1)], reach, c)
     late_sum, early_sum = (end.sum(0).cumsum(0) for end in (last, first))
     total = total - torch.cat([late_sum.flip(0), total.new_zeros(1, c), early_sum])
     early = F.pad(early, (0, 0, reach + 1, 0, 0, 0, reach + 1, 0))
@@ -73,11 +73,11 @@ def _sums(x, reach):
     return total, squares - early - late
 
 
-def _missed(end, reach, c):
-    """Sums of x x' at one end of the signal that windows at offsets a and b both miss, (reach, c, reach, c)."""
-    missed = products = (end.T @ end).reshape(reach, c, reach, c)
+def _missed(ends, reach, c):
+    """Sums of x x' at both ends of the signal that windows at offsets a and b both miss, (2, reach, c, reach, c)."""
+    missed = products = torch.stack([end.T @ end for end in ends]).reshape(2, reach, c, reach, c)
     for shift in range(1, reach):
-        missed = missed + F.pad(products[:-shift, :, :-shift], (0, 0, shift, 0, 0, 0, shift, 0))
+        missed = missed + F.pad(products[:, :-shift, :, :-shift], (0, 0, shift, 0, 0, 0, shift, 0))
     return missed
 
 
