@@ -5,7 +5,7 @@ import time
 import numpy as np
 import torch
 
-from sleepkit.network.precision import PRECISIONS, multiplies_bfloat16
+from sleepkit.execution.precision import PRECISIONS, multiplies_bfloat16
 
 SIZE, TIMES = 1024, 5
 LOSSES = {"float32": 1e-4, "bfloat16": 2e-2}  # by what share losses may differ; bfloat16 has 8 bits

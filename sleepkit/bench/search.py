@@ -20,8 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sleepkit.bench.limit import matrix_product, precisions, require_same
 from sleepkit.bench.plain import PlainSuperNet, same
+from sleepkit.execution.precision import PRECISIONS
 from sleepkit.experiments.startup import peak_memory
-from sleepkit.network.precision import PRECISIONS
 from sleepkit.search.supernet import KINDS, SuperNet
 
 PLAIN = ("plain, two more passes", "plain")

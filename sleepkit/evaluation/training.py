@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from sleepkit.execution.checkpoint import Deadline, load_checkpoint, save_checkpoint
 from sleepkit.execution.paths import progress
+from sleepkit.execution.precision import PRECISIONS, choose
 from sleepkit.execution.record import QUIET
 from sleepkit.metrics import confusion, scores
-from sleepkit.network.precision import PRECISIONS, choose
 
 CHOICES = {"schedule": ("constant", "cosine"), "select_by": ("acc", "mf1")}
 

@@ -15,9 +15,9 @@ from sleepkit.epochs import STAGES
 from sleepkit.execution.checkpoint import Deadline, fingerprint, load_checkpoint, save_checkpoint
 from sleepkit.execution.outlook import FIRST, announce
 from sleepkit.execution.paths import progress
+from sleepkit.execution.precision import PRECISIONS
 from sleepkit.execution.record import told
 from sleepkit.genotype import OPERATION_NAMES, Genotype
-from sleepkit.network.precision import PRECISIONS
 from sleepkit.pruning.data import class_limits, prediction_errors, select_samples, variance_of_error
 from sleepkit.pruning.operations import discretise, temperature, weak_operations
 from sleepkit.results import COLUMNS

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from sleepkit.genotype import OPERATION_NAMES
 from sleepkit.network.batch_norm import batch_norm
 from sleepkit.network.convolution import convolve
-from sleepkit.network.pooling import average_pool, max_pool
+from sleepkit.network.pooling import max_pool
 from sleepkit.search.window_statistics import WindowStatistics
 
 # Offsets in samples of the kernel's columns.
@@ -119,7 +119,7 @@ class MixedOperations(nn.Module):
         """Pools and the identity, computed once, and their weighted sum on every edge."""
         outputs = {}
         if rows["avg_pool_3x3"]:
-            outputs["avg_pool_3x3"] = average_pool(x, self.stride)
+            outputs["avg_pool_3x3"] = F.avg_pool2d(x, (1, 3), (1, self.stride), (0, 1), count_include_pad=False)
         if rows["max_pool_3x3"]:
             outputs["max_pool_3x3"] = max_pool(x, self.stride)
         if rows["skip_connect"] and self.stride == 1:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from sleepkit.execution.precision import choose
 from sleepkit.execution.record import QUIET
-from sleepkit.network.precision import choose
 from sleepkit.pruning.data import pruning_rounds
 
 

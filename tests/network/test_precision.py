@@ -5,12 +5,13 @@ import torch
 from torch.nn import functional as F
 
 from sleepkit.evaluation.training import TrainSettings, train_epoch
+from sleepkit.execution import precision
 from sleepkit.execution.record import told
 from sleepkit.genotype import OPERATION_NAMES
-from sleepkit.network import convolution, precision
+from sleepkit.network import convolution
 from sleepkit.network.convolution import as_image
 from sleepkit.network.operations import OPERATIONS
-from sleepkit.network.pooling import average_pool, max_pool
+from sleepkit.network.pooling import max_pool
 from sleepkit.network.sleepnet import SleepNet
 from sleepkit.paper.published import published_genotype
 from sleepkit.search.settings import SearchSettings
@@ -64,16 +65,11 @@ def test_an_operation_in_bfloat16(name, channels, stride):
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("samples", [1, 2, 3, 20])
-@pytest.mark.parametrize("ours", [max_pool, average_pool])
-def test_pools_equal_pytorchs(ours, samples, stride):
+def test_maxima_equal_pytorchs(samples, stride):
     """To the last bit, gradients too; of equal values the first gets the gradient."""
-
-    def theirs(x):
-        shape = (1, 3), (1, stride), (0, 1)
-        return F.max_pool2d(x, *shape) if ours is max_pool else F.avg_pool2d(x, *shape, count_include_pad=False)
-
     x = image(3, samples).detach().mul(2).round().requires_grad_()  # many are equal
-    for one, other in zip(results(lambda x: ours(x, stride), x), results(theirs, x), strict=True):
+    theirs = results(lambda x: F.max_pool2d(x, (1, 3), (1, stride), (0, 1)), x)
+    for one, other in zip(results(lambda x: max_pool(x, stride), x), theirs, strict=True):
         assert torch.equal(one, other)
 
 
@@ -83,16 +79,6 @@ def test_depthwise_equals_pytorchs(channels, taps, dilation):
     ours = results(lambda *inputs: convolution._Depthwise.apply(*inputs, padding, dilation), x, weight)
     geometry = 1, (0, padding), (1, dilation), channels
     for one, other in zip(ours, results(lambda *i: F.conv2d(*i, None, *geometry), x, weight), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
-
-
-@pytest.mark.parametrize(("taps", "dilation", "times"), [(5, 1, 2), (3, 1, 2), (5, 2, 4), (1, 1, 2)])
-def test_samples_side_by_side_equal_a_convolution(taps, dilation, times):
-    x, weight, bias = image(8, 24), signal(6, 8, taps).requires_grad_(), signal(6).requires_grad_()
-    padding = dilation * (taps // 2)
-    ours = results(lambda *i: convolution._side_by_side(*i, padding, dilation, times), x, weight, bias)
-    theirs = results(lambda x, w, b: F.conv2d(x, w.unsqueeze(2), b, 1, (0, padding), (1, dilation)), x, weight, bias)
-    for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
