@@ -106,10 +106,12 @@ def main():
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--lr", type=float, default=0.003)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--precision", default="float32", help="of activations: float32, bfloat16 or auto")
     arguments = parser.parse_args()
     data = EpochSet.load(arguments.nights)
     fold = SUBJECTWISE.folds(data)[arguments.fold]
     settings = {"schedule": "cosine", "epochs": arguments.epochs, "lr": arguments.lr, "seed": arguments.seed}
+    settings["precision"] = arguments.precision
     teachers = arguments.teacher or [arguments.start]
     plan = augmented_plan(data, fold, arguments.start, teachers, TrainSettings(**settings), arguments.output)
     print(cross_validate([plan])[0].networks[fold.number])
