@@ -128,9 +128,10 @@ class MixedOperations(nn.Module):
         if not outputs:
             return list(x.new_zeros(shape).permute(0, 1, 3, 2).unsqueeze(3))
         # The weight of a pruned operation is 0. As a product of matrices, nothing is read or written twice.
-        stacked = torch.stack([output[:, :, 0].transpose(1, 2) for output in outputs.values()])
+        stacked = torch.stack([output.squeeze(2).transpose(1, 2) for output in outputs.values()])
         mixed = torch.stack([weights[name] for name in outputs], 1).to(x.dtype) @ stacked.flatten(1)
-        return list(mixed.reshape(shape).transpose(2, 3).unsqueeze(3).unbind())
+        # Taken apart before the channels come first: so gradients have the layout of images as well.
+        return [edge.transpose(1, 2).unsqueeze(2) for edge in mixed.reshape(shape).unbind()]
 
     def _add_linear(self, terms, rectified, rows, weights, statistics):
         """Everything that is linear in the rectified source: one convolution per edge, whatever it is made of."""
