@@ -20,6 +20,7 @@ from sleepkit.execution import jobs
 from sleepkit.execution.checkpoint import Deadline, fingerprint
 from sleepkit.execution.outlook import FIRST, announce
 from sleepkit.execution.paths import written
+from sleepkit.execution.record import told
 from sleepkit.metrics import confusion, scores, softmax
 from sleepkit.network.saved import load_network, save_network
 from sleepkit.network.size import count_macs, count_parameters
@@ -62,7 +63,7 @@ class Plan:
         """Folder of the run, named by its key, facts, settings, data and folds, in any order."""
         in_order = sorted(self.folds, key=lambda fold: fold.number)
         sides = [side for fold in in_order for side in (fold.train, fold.valid, fold.test)]
-        facts = {"key": asdict(self.key), "facts": self.facts, "training": asdict(self.training)}
+        facts = {"key": asdict(self.key), "facts": self.facts, "training": told(self.training)}
         return Path(self.folder).absolute() / fingerprint(facts | {"data": self.data.content}, *sides)
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from sleepkit.execution.checkpoint import Deadline, load_checkpoint, save_checkpoint
 from sleepkit.execution.paths import progress
+from sleepkit.execution.precision import PRECISIONS, choose
+from sleepkit.execution.record import QUIET
 from sleepkit.metrics import confusion, scores
 
 CHOICES = {"schedule": ("constant", "cosine"), "select_by": ("acc", "mf1")}
@@ -28,8 +30,10 @@ class TrainSettings:
     patience: int = 15  # epochs without a better score on the validation epochs
     select_by: str = "mf1"  # score on the validation epochs that chooses the epoch: subjectwise mf1, epochwise acc
     seed: int = 42
+    precision: str = field(default="float32", metadata=QUIET)  # of activations in training: "bfloat16", or "auto"
 
     def __post_init__(self):
+        object.__setattr__(self, "precision", choose(self.precision))
         if not self.lr > 0:
             raise ValueError(f"lr={self.lr}: a learning rate is above 0")
         for name in ("batch", "epochs", "patience"):
@@ -104,14 +108,14 @@ def train_epoch(net, optimiser, x, y, settings, epoch, augment=None):
     """One pass over the training epochs, x (n, samples) and y (n,) or (n, 5) tensors; returns the mean loss."""
     # Order, dropout and augmentation depend on seed and epoch alone: a resumed fit repeats the uninterrupted one.
     torch.manual_seed(settings.seed * 10_007 + epoch)
-    batches = torch.randperm(len(y)).to(x.device).split(settings.batch)
+    batches, activations = torch.randperm(len(y)).to(x.device).split(settings.batch), PRECISIONS[settings.precision]
     exact = torch.float32 if x.device.type == "mps" else torch.float64  # which MPS has not
     total = torch.zeros((), dtype=exact, device=x.device)
     net.train()
     for step, rows in enumerate(batches):
         optimiser.param_groups[0]["lr"] = settings.rate((epoch + step / len(batches)) / settings.epochs)
         seen = x[rows] if augment is None else augment(x[rows])
-        loss = F.cross_entropy(net(seen.unsqueeze(1)), y[rows])
+        loss = F.cross_entropy(net(seen.unsqueeze(1), activations), y[rows])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

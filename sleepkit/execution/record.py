@@ -3,6 +3,7 @@ it read, with what it writes, so that two runs never mix in silence."""
 
 import hashlib
 import json
+from dataclasses import asdict, fields
 
 from sleepkit.execution import paths
 
@@ -10,7 +11,18 @@ from sleepkit.execution import paths
 BEFORE = {"prepare": (), "stage1_edf20": ("prepare",), "stage1_edf78": ("prepare",)}
 BEFORE |= {"stage2_prune": ("stage1_edf20", "stage1_edf78")}
 NAME = "made_with.json"
+QUIET = {"told": "where it is not the default"}
 CURE = 'name a profile of your own: `-p profile mine`, or profile = "mine" in the notebook'
+
+
+def told(settings):
+    """A dataclass of settings as a dict of what a run's name and files tell of them.
+
+    A field with the metadata QUIET is told only where it is not the default: names from before the field stay."""
+    quiet = [
+        one.name for one in fields(settings) if one.metadata == QUIET and getattr(settings, one.name) == one.default
+    ]
+    return {name: value for name, value in asdict(settings).items() if name not in quiet}
 
 
 def read(profile, notebook):

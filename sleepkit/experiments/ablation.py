@@ -5,13 +5,14 @@ A network is trained on the epochs of the fold that the data pruning of its sear
 
 import json
 from collections import namedtuple
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
 
 from sleepkit.evaluation.crossval import Plan, cross_validate, share, shared
 from sleepkit.execution import jobs
+from sleepkit.execution.record import told
 from sleepkit.experiments.settings import changed
 from sleepkit.experiments.stage1 import FoldSearch, left_by, search_fold
 from sleepkit.experiments.stage2 import finetuning, measured, pruned_network, subjectwise
@@ -46,7 +47,7 @@ def ablate(networks, ablation, pruning, run):
     parts = jobs.map(ablate_seed, todo, run.where, work / "jobs", gpus=run.gpus, label="ablation")
     frame = pd.DataFrame([row for part in parts for row in part], columns=COLUMNS["ablation.csv"])
     write_table(frame, folder / "ablation.csv")
-    facts = {"fold": first.folds[0].number, "search": asdict(todo[0].search), "train": asdict(first.training)}
+    facts = {"fold": first.folds[0].number, "search": told(todo[0].search), "train": told(first.training)}
     write_json(facts | {"finetune_epochs": pruning.finetune_epochs}, folder / "ablation.json")
     return frame
 

@@ -148,6 +148,7 @@ def main(argv=None):
             add("--epochs", type=int, default=8)
             add("--lr", type=float, default=0.003)
             add("--seed", type=int, default=1)
+            add("--precision", default="float32", help="of activations: float32, bfloat16 or auto")
         else:
             add("--network", action="append", required=True, help="saved network of that fold; may be given again")
             what = "added to the logits of W, N1, N2, N3 and REM"
@@ -160,9 +161,11 @@ def main(argv=None):
 
 def train(data, fold, arguments):
     """train one network of a fold with augmentation"""
-    settings = {"schedule": "cosine", "epochs": arguments.epochs, "lr": arguments.lr, "seed": arguments.seed}
+    settings = {name: getattr(arguments, name) for name in ("epochs", "lr", "seed", "precision")}
     teachers = arguments.teacher or [arguments.start]
-    plan = augmented_plan(data, fold, arguments.start, teachers, TrainSettings(**settings), arguments.output)
+    plan = augmented_plan(
+        data, fold, arguments.start, teachers, TrainSettings(schedule="cosine", **settings), arguments.output
+    )
     print(cross_validate([plan])[0].networks[fold.number])
 
 

@@ -53,7 +53,7 @@ def search_architecture(epochs, search, run):
     found = run_search(epochs, search, work, run.deadline(), run.device)
     with paths.written(folder / "genotype.json") as path:
         path.write_text(found.genotype.to_json() + "\n")
-    facts = {"profile": run.profile, "dataset": run.dataset, **asdict(search)}
+    facts = {"profile": run.profile, "dataset": run.dataset, **record.told(search)}
     facts |= {"seconds": epochs.x.shape[1] / epochs.fs, "samples": epochs.x.shape[1], "n_epochs": len(epochs)}
     facts |= {"n_subjects": len(np.unique(epochs.subject)), "n_nights": len(np.unique(epochs.night))}
     write_json(facts | {"device": run.device}, folder / "settings.json")
@@ -85,7 +85,7 @@ def train_networks(epochs, found, *, search, training, networks, run):
         how = replace(training, lr=networks.lr_of(cells), select_by=PROTOCOLS[name].select_by)
         plans.append(full_plan(key, data[name], folds[name], choices[origin], how, run.work(run.stage1)))
     done = cross_validate(plans, **run.places())
-    facts = {"search": asdict(search), "made_with": record.hash_of(run.profile, run.notebook)}
+    facts = {"search": record.told(search), "made_with": record.hash_of(run.profile, run.notebook)}
     list_networks(done, run.work(run.stage1), **facts)
     rows = write_scores(done, run.results(run.stage1))
     if not networks.nested:
@@ -111,7 +111,7 @@ def list_networks(networks, work, **facts):
     listed = []
     for network in networks:
         files = {number: str(path) for number, path in network.networks.items()}
-        named = {"key": asdict(network.key), "networks": files, "training": asdict(network.training)}
+        named = {"key": asdict(network.key), "networks": files, "training": record.told(network.training)}
         listed.append(named | {"data": network.data.content})
     folds = next((manifest(network.data, network.folds) for network in networks if network.protocol.by_subject), None)
     write_json(facts | {"folds": folds, "networks": listed}, work / "networks.json")
@@ -161,7 +161,7 @@ def nested_plans(epochs, folds, *, search, training, networks, run):
             "trained_on": len(left.train),
             "removed_operations": len(one.removed_operations),
         }
-    write_json({"search": asdict(search), "folds": report}, run.results(run.stage1) / "nested.json")
+    write_json({"search": record.told(search), "folds": report}, run.results(run.stage1) / "nested.json")
     return plans
 
 

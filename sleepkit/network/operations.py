@@ -6,6 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from sleepkit.network.batch_norm import BatchNorm
+from sleepkit.network.convolution import convolve
+from sleepkit.network.pooling import max_pool
 
 
 class Conv(nn.Conv1d):
@@ -18,24 +20,6 @@ class Conv(nn.Conv1d):
 
     def forward(self, x):
         return convolve(x, self.weight, None, *self.geometry, self.groups)
-
-
-def as_image(x):
-    """(batch, channels, samples) -> (batch, channels, 1, samples), the channels of a sample side by side in memory: so
-    PyTorch's convolutions take a third of the time (8 channels, one core)."""
-    return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-
-
-def convolve(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """A convolution over time of (batch, inputs, samples) or of such images; weight (outputs, inputs, taps)."""
-    if x.dim() == 3:
-        return F.conv1d(x, weight, bias, stride, padding, dilation, groups)
-    if weight.shape[-1] == 1 and stride > 1:
-        # PyTorch 2.13 on a CPU: the weights' gradient of this convolution of an image, with few channels and 3000
-        # samples, is wrong and written beyond its end. What it skips can be left out before.
-        x, stride = x[..., ::stride], 1
-    weight = weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-    return F.conv2d(x, weight, bias, (1, stride), (0, padding), (1, dilation), groups)
 
 
 class Operation(nn.Module):
@@ -74,8 +58,9 @@ class Pool(Operation):
     def forward(self, x):
         if x.dim() == 3:
             return self.forward(x.unsqueeze(2)).squeeze(2)
-        shape = (1, 3), (1, self.stride), (0, 1)
-        return F.max_pool2d(x, *shape) if self.kind == "MaxPool" else F.avg_pool2d(x, *shape, count_include_pad=False)
+        if self.kind == "MaxPool":
+            return max_pool(x, self.stride)
+        return F.avg_pool2d(x, (1, 3), (1, self.stride), (0, 1), count_include_pad=False)
 
 
 class Zero(Operation):

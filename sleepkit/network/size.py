@@ -14,10 +14,10 @@ def count_parameters(net):
 
 def count_macs(net, samples):
     """Multiply-accumulates for one epoch of `samples` samples (torch's flop counter / 2), DepthwisePointwise as two."""
-    net = copy.deepcopy(net).eval()
+    net = copy.deepcopy(net).to("meta").eval()  # where nothing is done another way to be faster
     for module in net.modules():
         if isinstance(module, DepthwisePointwise):
             module.pair = True
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net(torch.zeros(1, 1, samples, device=next(net.parameters()).device))
+        net(torch.zeros(1, 1, samples, device="meta"))
     return counter.get_total_flops() // 2

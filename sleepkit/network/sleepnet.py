@@ -7,7 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from sleepkit.network.batch_norm import BatchNorm
-from sleepkit.network.operations import OPERATIONS, Conv, Rectifying, ReluConvBn, as_image
+from sleepkit.network.convolution import as_image
+from sleepkit.network.operations import OPERATIONS, Conv, Rectifying, ReluConvBn
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,14 @@ class SleepNet(nn.Module):
         self.dropout = nn.Dropout(0.3)
         self.classifier = nn.Linear(inputs[1], n_classes)
 
-    def forward(self, x):
-        before_last = output = self.stem(as_image(x))  # its last step is a ReLU
+    def forward(self, x, activations=None):
+        """activations : type of what the cells compute, torch.bfloat16; None is that of x. The stem reads the signal as
+        it is, and the mean over time and the classifier are in the type of the weights."""
+        before_last = output = self.stem(as_image(x)).to(activations or x.dtype)  # its last step is a ReLU
         for cell in self.cells:
             last = F.relu(output)
             before_last, output = last, cell(before_last, last)
-        return self.classifier(self.dropout(output.mean(dim=(2, 3))))
+        return self.classifier(self.dropout(output.mean(dim=(2, 3), dtype=self.classifier.weight.dtype)))
 
 
 def new_network(genotype, channels, cells, fold):

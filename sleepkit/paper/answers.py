@@ -5,6 +5,7 @@ from dataclasses import MISSING, fields
 import pandas as pd
 
 from sleepkit.evaluation.protocols import SUBJECTWISE
+from sleepkit.execution.record import told
 from sleepkit.metrics import scores
 from sleepkit.paper.published import PREPARED_COUNTS, published, published_confusion
 from sleepkit.results import find, gather
@@ -23,7 +24,8 @@ def settings_table(*settings, paper=None):
     paper : dict setting -> value in the paper where that is not the default."""
     rows = {}
     for one in settings:
-        for field in fields(one):
+        shown = told(one)
+        for field in (field for field in fields(one) if field.name in shown):
             default = "–" if field.default is MISSING else field.default
             rows[f"{type(one).__name__}: {field.name}"] = {"paper": default, "this run": getattr(one, field.name)}
     for name, value in (paper or {}).items():

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from sleepkit.epochs import STAGES
 from sleepkit.execution.checkpoint import Deadline, fingerprint, load_checkpoint, save_checkpoint
 from sleepkit.execution.outlook import FIRST, announce
 from sleepkit.execution.paths import progress
+from sleepkit.execution.precision import PRECISIONS
+from sleepkit.execution.record import told
 from sleepkit.genotype import OPERATION_NAMES, Genotype
 from sleepkit.pruning.data import class_limits, prediction_errors, select_samples, variance_of_error
 from sleepkit.pruning.operations import discretise, temperature, weak_operations
@@ -82,7 +84,7 @@ def run_search(epochs, settings, folder, deadline=Deadline(), device="cpu"):
 
 def search_key(epochs, settings):
     """Name of a search: its settings and its data."""
-    return fingerprint(asdict(settings) | {"data": epochs.content})
+    return fingerprint(told(settings) | {"data": epochs.content})
 
 
 def split_halves(y, seed):
@@ -97,7 +99,7 @@ def _start(epochs, settings, device):
     halves, rounds = split_halves(epochs.y, settings.split_seed), len(settings.rounds)
     return _Search(
         net=net,
-        sgd=torch.optim.SGD(net.weight_parameters(), settings.lr, momentum=0.9, weight_decay=3e-4),
+        sgd=torch.optim.SGD(net.weight_parameters(), settings.lr, momentum=0.9, weight_decay=3e-4, foreach=True),
         adam=torch.optim.Adam(net.arch_parameters(), settings.alpha_lr, betas=(0.5, 0.999), weight_decay=1e-3),
         x=torch.from_numpy(epochs.x).to(device),
         y=torch.from_numpy(epochs.y).to(device),
@@ -146,7 +148,7 @@ def _bilevel_pass(run, settings, epoch, bar):
     for step in range(steps):
         for half, optimiser in (("valid", run.adam), ("train", run.sgd)):
             rows = batches[half][step % len(batches[half])]
-            labels, logits = y[rows], net(x[rows].unsqueeze(1))
+            labels, logits = y[rows], net(x[rows].unsqueeze(1), PRECISIONS[settings.precision])
             loss = F.cross_entropy(logits, labels)
             objective = loss + settings.entropy_weight * net.entropy() if half == "valid" else loss
             where = f"search epoch {epoch + 1}, step {step + 1} of {steps} ({half} half): the loss"
@@ -189,7 +191,8 @@ def _evaluate(run, settings):
     """Loss and accuracy on the validation half."""
     run.net.eval()
     rows = torch.from_numpy(run.kept["valid"]).to(run.x.device)
-    logits = torch.cat([run.net(run.x[part].unsqueeze(1)) for part in rows.split(4 * settings.batch)])
+    activations = PRECISIONS[settings.precision]
+    logits = torch.cat([run.net(run.x[part].unsqueeze(1), activations) for part in rows.split(4 * settings.batch)])
     y = run.y[rows]
     return float(F.cross_entropy(logits, y)), int((logits.argmax(1) == y).sum()) / len(y)
 

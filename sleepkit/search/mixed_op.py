@@ -8,13 +8,16 @@ The plain way computes every operation of every edge, normalises it and adds it 
 Only the second halves of the separable convolutions are computed and normalised one by one.
 """
 
+from functools import cache
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from sleepkit.genotype import OPERATION_NAMES
 from sleepkit.network.batch_norm import batch_norm
-from sleepkit.network.operations import convolve
+from sleepkit.network.convolution import convolve
+from sleepkit.network.pooling import max_pool
 from sleepkit.search.window_statistics import WindowStatistics
 
 # Offsets in samples of the kernel's columns.
@@ -60,8 +63,9 @@ class Convolutions(nn.Module):
     def kernels(self, rows):
         """Dense kernels of some edges: (rows, channels, channels, taps)."""
         if hasattr(self, "pointwise"):
-            return self.pointwise[rows].unsqueeze(-1) * self.depthwise[rows].unsqueeze(1)
-        return self.dense[rows] * self.halves if hasattr(self, "halves") else self.dense[rows]
+            return _of(self.pointwise, rows).unsqueeze(-1) * _of(self.depthwise, rows).unsqueeze(1)
+        dense = _of(self.dense, rows)
+        return dense * self.halves if hasattr(self, "halves") else dense
 
     def normalised(self, rows, statistics):
         """Kernels (rows, channels, channels, taps) and biases (rows, channels) that include BatchNorm.
@@ -70,15 +74,18 @@ class Convolutions(nn.Module):
         """
         kernels = self.kernels(rows)
         if statistics is None:
-            mean, variance = self.running_mean[rows], self.running_var[rows]
+            mean, variance = _of(self.running_mean, rows), _of(self.running_var, rows)
         else:
             mean, variance = statistics.of_outputs(kernels, self.taps)
             with torch.no_grad():
                 unbiased = variance * (statistics.count / max(statistics.count - 1, 1))
-                self.running_mean[rows] = torch.lerp(self.running_mean[rows], mean, MOMENTUM)
-                self.running_var[rows] = torch.lerp(self.running_var[rows], unbiased, MOMENTUM)
-        scale = self.gain[rows] * torch.rsqrt(variance + EPS)
-        return kernels * scale[..., None, None], self.shift[rows] - mean * scale
+                for running, now in ((self.running_mean, mean), (self.running_var, unbiased)):
+                    if len(rows) == len(running):
+                        running.lerp_(now, MOMENTUM)
+                    else:
+                        running[rows] = torch.lerp(running[rows], now, MOMENTUM)
+        scale = _of(self.gain, rows) * torch.rsqrt(variance + EPS)
+        return kernels * scale[..., None, None], _of(self.shift, rows) - mean * scale
 
 
 class MixedOperations(nn.Module):
@@ -114,16 +121,17 @@ class MixedOperations(nn.Module):
         if rows["avg_pool_3x3"]:
             outputs["avg_pool_3x3"] = F.avg_pool2d(x, (1, 3), (1, self.stride), (0, 1), count_include_pad=False)
         if rows["max_pool_3x3"]:
-            outputs["max_pool_3x3"] = F.max_pool2d(x, (1, 3), (1, self.stride), (0, 1))
+            outputs["max_pool_3x3"] = max_pool(x, self.stride)
         if rows["skip_connect"] and self.stride == 1:
             outputs["skip_connect"] = x
         shape = (self.edges, len(x), -(-x.shape[3] // self.stride), x.shape[1])
         if not outputs:
             return list(x.new_zeros(shape).permute(0, 1, 3, 2).unsqueeze(3))
         # The weight of a pruned operation is 0. As a product of matrices, nothing is read or written twice.
-        stacked = torch.stack([output[:, :, 0].transpose(1, 2) for output in outputs.values()])
-        mixed = torch.stack([weights[name] for name in outputs], 1) @ stacked.flatten(1)
-        return list(mixed.reshape(shape).transpose(2, 3).unsqueeze(3).unbind())
+        stacked = torch.stack([output.squeeze(2).transpose(1, 2) for output in outputs.values()])
+        mixed = torch.stack([weights[name] for name in outputs], 1).to(x.dtype) @ stacked.flatten(1)
+        # Taken apart before the channels come first: so gradients have the layout of images as well.
+        return [edge.transpose(1, 2).unsqueeze(2) for edge in mixed.reshape(shape).unbind()]
 
     def _add_linear(self, terms, rectified, rows, weights, statistics):
         """Everything that is linear in the rectified source: one convolution per edge, whatever it is made of."""
@@ -133,21 +141,17 @@ class MixedOperations(nn.Module):
         widest = max(max(TAPS[name]) for name in used)
         kernels = biases = 0
         for name in used:
-            chosen = self._chosen(rows[name])
-            kernel, bias = self.linear[name].normalised(chosen, statistics)
-            weight = weights[name][chosen]
+            kernel, bias = self.linear[name].normalised(rows[name], statistics)
+            weight = _of(weights[name], rows[name])
             kernel = _spread(kernel * weight[:, None, None, None], TAPS[name], widest)
             kernels = kernels + self._scattered(kernel, rows[name])
             biases = biases + self._scattered(bias * weight[:, None], rows[name])
+        kernels = _in_memory(kernels, rectified.dtype)
         for edge, (kernel, bias) in enumerate(zip(kernels.unbind(), biases.unbind(), strict=True)):
             reach = max((max(TAPS[name]) for name in used if edge in rows[name]), default=None)
             if reach is not None:
                 kernel = kernel[..., widest - reach : widest + reach + 1]
                 terms[edge] = terms[edge] + convolve(rectified, kernel, bias, self.stride, kernel.shape[2] // 2)
-
-    def _chosen(self, rows):
-        # All edges as a slice: indexing by a list copies, and its gradient is slow.
-        return slice(None) if len(rows) == self.edges else rows
 
     def _scattered(self, values, rows):
         """Values of some edges, zeros on the others: (rows, ...) -> (edges, ...)."""
@@ -160,11 +164,12 @@ class MixedOperations(nn.Module):
         for name, first in self.first.items():
             if not rows[name]:
                 continue
-            second, chosen = self.second[name], self._chosen(rows[name])
-            weight = weights[name][chosen].unsqueeze(1)
+            second, chosen = self.second[name], rows[name]
+            weight = _of(weights[name], chosen).unsqueeze(1)
             kernels, biases = first.normalised(chosen, statistics)
-            gains, shifts = second.gain[chosen] * weight, second.shift[chosen] * weight
-            parts = (part.unbind() for part in (kernels, biases, second.kernels(chosen), gains, shifts))
+            gains, shifts = _of(second.gain, chosen) * weight, _of(second.shift, chosen) * weight
+            kernels, again = (_in_memory(part, rectified.dtype) for part in (kernels, second.kernels(chosen)))
+            parts = (part.unbind() for part in (kernels, biases, again, gains, shifts))
             for edge, kernel, bias, again, gain, shift in zip(rows[name], *parts, strict=True):
                 middle = F.relu_(convolve(rectified, kernel, bias, self.stride, kernel.shape[2] // 2))
                 output = convolve(middle, again, padding=again.shape[2] // 2)
@@ -173,13 +178,28 @@ class MixedOperations(nn.Module):
                 terms[edge] = terms[edge] + output
 
 
+def _of(values, rows):
+    """The rows of a tensor, which is itself where they are all of them: indexing copies, and its gradient is slow."""
+    return values if len(values) == len(rows) else values[rows]
+
+
 def _spread(kernel, taps, reach):
     """Kernels with a column for every offset from -reach to reach: (..., taps) -> (..., 2 * reach + 1)."""
     if len(taps) == 2 * reach + 1:
         return kernel
-    places = torch.zeros(len(taps), 2 * reach + 1, dtype=kernel.dtype, device=kernel.device)
+    return kernel @ _places(taps, reach, kernel.dtype, kernel.device)
+
+
+@cache
+def _places(taps, reach, dtype, device):
+    places = torch.zeros(len(taps), 2 * reach + 1, dtype=dtype, device=device)
     places[range(len(taps)), [tap + reach for tap in taps]] = 1
-    return kernel @ places
+    return places
+
+
+def _in_memory(kernels, dtype):
+    """The same kernels (edges, outputs, inputs, taps) as convolutions of images read them: cast and copied once."""
+    return kernels.to(dtype).transpose(-1, -2).contiguous().transpose(-1, -2)
 
 
 def _uniform(inputs, *shape):

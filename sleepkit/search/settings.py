@@ -1,7 +1,9 @@
 """Settings of a search."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from sleepkit.execution.precision import choose
+from sleepkit.execution.record import QUIET
 from sleepkit.pruning.data import pruning_rounds
 
 
@@ -24,8 +26,10 @@ class SearchSettings:
     operation_pruning: bool = True
     split_seed: int = 47
     seed: int = 42
+    precision: str = field(default="float32", metadata=QUIET)  # of activations: "bfloat16", or "auto"
 
     def __post_init__(self):
+        object.__setattr__(self, "precision", choose(self.precision))
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: a search needs at least 1")

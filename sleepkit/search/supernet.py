@@ -5,7 +5,8 @@ from torch import nn
 
 from sleepkit.genotype import OPERATION_NAMES, edges
 from sleepkit.network.batch_norm import BatchNorm
-from sleepkit.network.operations import Conv, FactorizedReduce, ReluConvBn, as_image
+from sleepkit.network.convolution import as_image
+from sleepkit.network.operations import Conv, FactorizedReduce, ReluConvBn
 from sleepkit.network.sleepnet import cell_stride, is_reduction
 from sleepkit.search.mixed_op import MixedOperations
 
@@ -88,10 +89,11 @@ class SuperNet(nn.Module):
     def weight_parameters(self):
         return [parameter for name, parameter in self.named_parameters() if not name.startswith("alpha.")]
 
-    def forward(self, x):
+    def forward(self, x, activations=None):
+        """activations : type of what the cells compute, as for SleepNet."""
         weights = {kind: self.operation_weights(kind) for kind in KINDS}
         alive = {kind: self.alive(kind).tolist() for kind in KINDS}
-        before_last = last = self.stem(as_image(x))
+        before_last = last = self.stem(as_image(x)).to(activations or x.dtype)
         for cell in self.cells:
             before_last, last = last, cell(before_last, last, weights[cell.kind], alive[cell.kind])
-        return self.classifier(last.mean(dim=(2, 3)))
+        return self.classifier(last.mean(dim=(2, 3), dtype=self.classifier.weight.dtype))

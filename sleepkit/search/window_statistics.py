@@ -8,6 +8,7 @@ ends of the signal it depends on the lag in time alone, so a few lags suffice.
 from dataclasses import dataclass
 
 import torch
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -51,20 +52,16 @@ class WindowStatistics:
 def _sums(x, reach):
     """Sums over the windows of x, (offsets, c), and of x x', (offsets, c, offsets, c), offsets -reach ... reach."""
     c, offsets = x.shape[1], 2 * reach + 1
-    reach_of_lags = min(2 * reach, x.shape[3] - 1)
-    lags = _Lags.apply(x, reach_of_lags)
-    lags = F.pad(lags, (0, 0, 0, 0, 0, 2 * reach - reach_of_lags))
+    lags, total, first, last = _Sums.apply(x, reach)
     # squares[a, :, b, :] is the lag b - a: laid out along the diagonals of the square of offsets.
     both = torch.cat([lags[1:].flip(0).transpose(1, 2), lags])
     at = torch.arange(offsets, device=x.device)
     squares = both[at - at[:, None] + 2 * reach].permute(0, 2, 1, 3)
-    total = x.sum((0, 2, 3)).expand(offsets, c)
+    total = total.expand(offsets, c)
     if not reach:
         return total, squares
     # A window at offset a > 0 never reads the first a samples, one at offset a < 0 never the last a.
-    first = F.pad(x[..., :reach], (0, max(reach - x.shape[3], 0)))[:, :, 0].transpose(1, 2)
-    last = F.pad(x[..., -reach:].flip(3), (0, max(reach - x.shape[3], 0)))[:, :, 0].transpose(1, 2)
-    late, early = (_missed(end.reshape(len(x), -1), reach, c) for end in (last, first))
+    late, early = _missed([last.flatten(1), first.flatten(1)], reach, c)
     late_sum, early_sum = (end.sum(0).cumsum(0) for end in (last, first))
     total = total - torch.cat([late_sum.flip(0), total.new_zeros(1, c), early_sum])
     early = F.pad(early, (0, 0, reach + 1, 0, 0, 0, reach + 1, 0))
@@ -72,31 +69,45 @@ def _sums(x, reach):
     return total, squares - early - late
 
 
-def _missed(end, reach, c):
-    """Sums of x x' at one end of the signal that windows at offsets a and b both miss, (reach, c, reach, c)."""
-    missed = products = (end.T @ end).reshape(reach, c, reach, c)
+def _missed(ends, reach, c):
+    """Sums of x x' at both ends of the signal that windows at offsets a and b both miss, (2, reach, c, reach, c)."""
+    missed = products = torch.stack([end.T @ end for end in ends]).reshape(2, reach, c, reach, c)
     for shift in range(1, reach):
-        missed = missed + F.pad(products[:-shift, :, :-shift], (0, 0, shift, 0, 0, 0, shift, 0))
+        missed = missed + F.pad(products[:, :-shift, :, :-shift], (0, 0, shift, 0, 0, 0, shift, 0))
     return missed
 
 
-class _Lags(torch.autograd.Function):
-    """Sums over batch and time of x(t) x(t + lag)': (batch, c, 1, samples) -> (reach + 1, c, c).
+class _Sums(torch.autograd.Function):
+    """Sums of x (batch, c, 1, samples) over batch and time, and its ends, at least in float32: of x(t) x(t + lag)',
+    (2 * reach + 1, c, c), of x(t), (c,), and the first and the last `reach` samples, the last in reverse, (batch,
+    reach, c), zeros beyond.
 
-    It is the gradient of a convolution's kernel, for which there are fast routines; its own gradient is a convolution.
+    The lags are the gradient of a convolution's kernel, for which there are fast routines; their own gradient is a
+    convolution, in the type of x.
     """
 
     @staticmethod
     def forward(context, x, reach):
         context.save_for_backward(x)
-        ahead = F.pad(x, (0, reach))
-        shape = (x.shape[1], x.shape[1], 1, reach + 1)
-        return torch.nn.grad.conv2d_weight(ahead, shape, x)[:, :, 0].permute(2, 0, 1)
+        context.reach, samples = reach, x.shape[3]
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        beyond = min(2 * reach, samples - 1)
+        shape = (x.shape[1], x.shape[1], 1, beyond + 1)
+        lags = torch.nn.grad.conv2d_weight(F.pad(x, (0, beyond)), shape, x)[:, :, 0].permute(2, 0, 1)
+        lags = F.pad(lags, (0, 0, 0, 0, 0, 2 * reach - beyond))
+        ends = x[..., :reach], x[..., max(samples - reach, 0) :].flip(3)
+        ends = (F.pad(end, (0, max(reach - samples, 0))).squeeze(2).transpose(1, 2) for end in ends)
+        return lags, x.sum((0, 2, 3)), *ends
 
     @staticmethod
-    def backward(context, grad):
-        (x,) = context.saved_tensors
-        here = grad[:1] + grad[:1].transpose(1, 2)
-        kernel = torch.cat([grad[1:].flip(0).transpose(1, 2), here, grad[1:]]).permute(1, 2, 0).unsqueeze(2)
-        kernel = kernel.contiguous(memory_format=torch.channels_last)
-        return F.conv2d(x, kernel, padding=(0, len(grad) - 1)), None
+    @once_differentiable
+    def backward(context, of_lags, of_total, of_first, of_last):
+        (x,), reach = context.saved_tensors, min(context.reach, context.saved_tensors[0].shape[3])
+        here = of_lags[:1] + of_lags[:1].transpose(1, 2)
+        kernel = torch.cat([of_lags[1:].flip(0).transpose(1, 2), here, of_lags[1:]]).permute(1, 2, 0).unsqueeze(2)
+        kernel = kernel.to(x.dtype).contiguous(memory_format=torch.channels_last)
+        of_x = F.conv2d(x, kernel, of_total.to(x.dtype), padding=(0, len(of_lags) - 1))
+        of_first, of_last = (of_end[:, :reach].transpose(1, 2).unsqueeze(2) for of_end in (of_first, of_last))
+        of_x[..., :reach] += of_first
+        of_x[..., x.shape[3] - reach :] += of_last.flip(3)
+        return of_x, None

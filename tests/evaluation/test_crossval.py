@@ -44,7 +44,7 @@ from sleepkit.results import NetworkKey
 
 SETTINGS = TrainSettings(lr=0.01, batch=32, epochs=2)
 OTHER_SETTINGS = {"lr": 0.02, "schedule": "cosine", "batch": 16, "epochs": 3, "patience": 3, "select_by": "acc"}
-OTHER_SETTINGS |= {"seed": 43}
+OTHER_SETTINGS |= {"seed": 43, "precision": "bfloat16"}
 KEY = NetworkKey("subjectwise", "edf20", "published", channels=2, cells=3, seed=42)
 
 # Method section 4: AttnSleep's ten pairs.

@@ -81,7 +81,7 @@ def test_every_setting_of_a_search_is_part_of_its_name():
     """Otherwise a search would be taken for one with other settings that is finished already."""
     epochs, names = toy_epochs(), {search.search_key(toy_epochs(), TOY)}
     for name, value in asdict(TOY).items():
-        other = not value if isinstance(value, bool) else value + 1
+        other = "bfloat16" if name == "precision" else not value if isinstance(value, bool) else value + 1
         names.add(search.search_key(epochs, replace(TOY, **{name: other})))
     assert len(names) == len(asdict(TOY)) + 1
 
@@ -96,7 +96,7 @@ def test_the_defaults_are_the_papers():
         "split_seed": 47,
         "seed": 42,
     }
-    paper |= {"data_pruning": True, "operation_pruning": True}
+    paper |= {"data_pruning": True, "operation_pruning": True, "precision": "float32"}
     assert asdict(SearchSettings()) == paper
 
 

@@ -148,7 +148,8 @@ def test_pruned_operations_are_not_computed(training):
             average += int(alive[rows, 1].any())
             largest += int(alive[rows, 2].any())
     assert counts["convolution"] == conv
-    assert (counts["avg_pool2d"], counts["max_pool2d_with_indices"]) == (average, largest)
+    maxima = counts["max_pool2d_with_indices"] + counts["maximum"] / 2  # at stride 1 twice the larger of two
+    assert (counts["avg_pool2d"], maxima) == (average, largest)
     whole = convolutions(SuperNet(**SMALL).train(training))
     assert whole["convolution"] > counts["convolution"]
 

@@ -1,0 +1,55 @@
+"""Convolutions over time of images one sample high, in the way that a processor computes them fastest."""
+
+import torch
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
+
+LANES = 16  # channels that one of the processor's vectors holds
+
+
+def as_image(x):
+    """(batch, channels, samples) -> (batch, channels, 1, samples), the channels of a sample side by side in memory: so
+    PyTorch's convolutions take a third of the time (8 channels, one core)."""
+    return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+
+
+def convolve(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """A convolution over time of (batch, inputs, samples) or of such images, in their type; weight (outputs, inputs,
+    taps)."""
+    weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
+    if x.dim() == 3:
+        return F.conv1d(x, weight, bias, stride, padding, dilation, groups)
+    if weight.shape[-1] == 1 and stride > 1:
+        # PyTorch 2.13 on a CPU: the weights' gradient of this convolution of an image, with few channels and 3000
+        # samples, is wrong and written beyond its end. What it skips can be left out before.
+        x, stride = x[..., ::stride], 1
+    depthwise = 1 < groups == x.shape[1] and (weight.shape[-1], stride, dilation) != (3, 1, 1)
+    if depthwise and x.device.type == "cpu":
+        return _Depthwise.apply(x, weight.unsqueeze(2), padding, dilation)[..., ::stride]
+    weight = weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+    return F.conv2d(x, weight, bias, (1, stride), (0, padding), (1, dilation), groups)
+
+
+class _Depthwise(torch.autograd.Function):
+    """A depthwise convolution whose gradients come from routines that are fast: of x from a depthwise convolution, of
+    the weight from dense ones of a vector's channels. PyTorch 2.13's own take as long at 5 taps and 1.6 to 20 times as
+    long at a stride or a dilation of 2, in bfloat16 3 to 50 times, but for 3 taps side by side."""
+
+    @staticmethod
+    def forward(ctx, x, weight, padding, dilation):
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = 1, (0, padding), (1, dilation)
+        return F.conv2d(x, weight, None, *ctx.geometry, len(weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        (x, weight), (_, (_, padding), dilation) = ctx.saved_tensors, ctx.geometry
+        (channels, *_, taps), gradient = weight.shape, gradient.contiguous(memory_format=torch.channels_last)
+        padding = 0, dilation[1] * (taps - 1) - padding
+        of_x = F.conv2d(gradient, weight.flip(3), None, 1, padding, dilation, channels)
+        groups = channels // LANES if channels % LANES == 0 else 1
+        dense = conv2d_weight(x, (channels, channels // groups, 1, taps), gradient, *ctx.geometry, groups)
+        of_weight = dense.view(groups, channels // groups, channels // groups, taps).diagonal(dim1=1, dim2=2)
+        return of_x, of_weight.transpose(1, 2).reshape(weight.shape), None, None

@@ -1,0 +1,42 @@
+"""The largest of a sample and its two neighbours. At stride 1 and 8 channels PyTorch 2.13's own takes ten times as long
+forwards on a CPU, to the same result, and keeps eight bytes for every output."""
+
+import torch
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+
+def max_pool(x, stride=1):
+    """Of images (batch, channels, 1, samples); what lies beyond the ends does not count, of equals the first gets the
+    gradient."""
+    return F.max_pool2d(x, (1, 3), (1, stride), (0, 1)) if stride > 1 else _MaxPool.apply(x)
+
+
+class _MaxPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        y = x.clone(memory_format=torch.channels_last)
+        torch.maximum(y[..., 1:], x[..., :-1], out=y[..., 1:])
+        torch.maximum(y[..., :-1], x[..., 1:], out=y[..., :-1])
+        ctx.save_for_backward(x, y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        x, y = ctx.saved_tensors
+        # What goes to the sample before, then of the rest to the sample itself, and what is left to the one after.
+        before = _where_zero(gradient[..., 1:], x[..., :-1] - y[..., 1:])
+        rest = gradient.clone(memory_format=torch.channels_last)
+        rest[..., 1:] -= before
+        of_x = _where_zero(rest, x - y)
+        rest -= of_x
+        of_x[..., 1:] += rest[..., :-1]
+        of_x[..., :-1] += before
+        return of_x
+
+
+def _where_zero(values, differences):
+    """Values where differences, none of which are above 0, are 0; elsewhere 0: as the gradient of a ReLU, which is
+    several times as fast as a mask."""
+    return torch.ops.aten.threshold_backward(values, differences, -torch.finfo(differences.dtype).tiny)
