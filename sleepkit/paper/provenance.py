@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sleepkit.evaluation.protocols import SUBJECTWISE
-from sleepkit.execution import record
+from sleepkit.execution import paths, record
 from sleepkit.results import NETWORK, find, gather, of_stage_2, parts_of
 
 
@@ -87,10 +87,14 @@ def _data(profile, item, run, networks, own):
 
 
 def _runs(profile, item):
-    """Settings of the searches that the profile has run, by data set, of those that an item shows."""
+    """Settings of the searches that the profile has run, by data set, of those that an item shows. Where it shows
+    networks, theirs must be trained: an interrupted run has a search alone, as has one that still goes on."""
     if find(profile, "preparation.json") is None:
         return {}
-    runs = {dataset: find(profile, f"stage1_{dataset}/settings.json") for dataset in item.datasets}
+    needed = "settings.json" if item.networks == "none" else "crossval.csv"
+    folders = {dataset: f"stage1_{dataset}" for dataset in item.datasets}
+    ended = {name: folder for name, folder in folders.items() if (paths.results(profile) / folder / needed).exists()}
+    runs = {dataset: find(profile, f"{folder}/settings.json") for dataset, folder in ended.items()}
     return {dataset: run for dataset, run in runs.items() if run is not None}
 
 

@@ -52,6 +52,24 @@ def test_the_search_alone_names_no_folds(toy):
         assert provenance("toy", key) == f"{HEAD}; search seed 42."
 
 
+@pytest.mark.parametrize("trained", ["neither", "the other"])
+def test_a_search_whose_networks_are_still_in_training_shows_none(toy, trained):
+    """As where the notebooks of both data sets run side by side, or one was interrupted."""
+    searched, other = toy.with_name("stage1_edf20"), toy.with_name("stage1_edf78")
+    other.mkdir()
+    (other / "settings.json").write_text(json.dumps(SETTINGS | {"dataset": "edf78", "n_subjects": 5}))
+    rows = pd.read_csv(searched / "crossval.csv").replace({"genotype": {"edf20": "edf78"}}, regex=True)
+    (searched / "crossval.csv").unlink()
+    if trained == "the other":
+        results.write_table(rows, other / "crossval.csv")
+    for entry in ITEMS:
+        foot = lines.provenance("toy", entry)
+        if entry.networks != "none" and "edf20" in entry.datasets:
+            assert "4 subjects" not in foot, entry.key
+    assert "4 subjects" in provenance("toy", "fig06"), "which shows the search"
+    assert ("5 subjects" in provenance("toy", "fig11")) == (trained == "the other")
+
+
 def test_all_networks_are_named_with_their_protocols_seeds_and_label(toy):
     for key in ("fig14", "tab03", "tab10"):  # all of them are of stage 1
         assert provenance("toy", key) == (
