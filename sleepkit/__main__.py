@@ -179,7 +179,7 @@ def run(arguments):
         from sleepkit.experiments.device import choose
 
         arguments.device = choose(arguments.device)
-    told = {name: value for name, value in _of(arguments, *notebooks.TOLD).items() if value is not None}
+    told = {name: value for name, value in _of(arguments, *notebooks.OPTIONS).items() if value is not None}
     with environment({f"SLEEPKIT_{name.upper()}": str(value) for name, value in told.items()}):
         for name in notebooks.NAMES if arguments.notebook == "all" else [arguments.notebook]:
             if arguments.if_stale and not notebooks.is_stale(name, arguments.profile or "demo"):

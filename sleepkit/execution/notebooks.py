@@ -21,7 +21,7 @@ from sleepkit.execution.paths import PACKAGE, ROOT, figures, plain, results, run
 NAMES = ("prepare", "stage1_edf20", "stage1_edf78", "stage2_prune", "figures")  # in the order of their work
 FOLDER = ROOT / "notebooks"
 KERNEL = {"name": "python3", "language": "python", "display_name": "Python 3"}
-TOLD = ("device", "where", "max_minutes")  # what a run is told by options of the command, or variables SLEEPKIT_...
+OPTIONS = ("device", "where", "max_minutes")  # what a run is told by options of the command, or variables SLEEPKIT_...
 KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", dict: "a mapping", list: "a list"}
 
 
@@ -157,7 +157,7 @@ def check_parameters(name, chosen, defaults):
     problems = []
     for key, value in chosen.items():
         if key not in defaults:
-            instead = f"; the option is --{key.replace('_', '-')}" if key in TOLD else _near(key, defaults)
+            instead = f"; the option is --{key.replace('_', '-')}" if key in OPTIONS else _near(key, defaults)
             problems.append(f"{name} has no parameter {key!r}{instead} (it has {', '.join(defaults)})")
         elif (default := defaults[key]) is not None and _kind(value) != _kind(default):
             words = f"{name}: {key} = {value!r} is {_kind(value)}, but its default {default!r} is {_kind(default)}"

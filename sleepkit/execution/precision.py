@@ -6,7 +6,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def choose(precision):
-    """ "float32" or "bfloat16"; "auto" is bfloat16 where the GPU, or else the processor, multiplies it natively.
+    """The precision itself, and for "auto" bfloat16 where the GPU, or else the processor, multiplies it natively.
 
     ValueError for another name."""
     if precision == "auto":

@@ -161,11 +161,10 @@ def main(argv=None):
 
 def train(data, fold, arguments):
     """train one network of a fold with augmentation"""
-    settings = {name: getattr(arguments, name) for name in ("epochs", "lr", "seed", "precision")}
+    given = {name: getattr(arguments, name) for name in ("epochs", "lr", "seed", "precision")}
+    settings = TrainSettings(schedule="cosine", **given)
     teachers = arguments.teacher or [arguments.start]
-    plan = augmented_plan(
-        data, fold, arguments.start, teachers, TrainSettings(schedule="cosine", **settings), arguments.output
-    )
+    plan = augmented_plan(data, fold, arguments.start, teachers, settings, arguments.output)
     print(cross_validate([plan])[0].networks[fold.number])
 
 
@@ -175,16 +174,8 @@ def release(data, fold, arguments):
     paths = sorted(Path(arguments.development).glob("[!.]*.npz")) if arguments.development else []
     nights = [read_night(path, about["fs"], about["samples"]) for path in paths]
     facts = release_averaged(arguments.network, arguments.output, data, fold, nights, arguments.shift)
-    print(
-        json.dumps(
-            {
-                name: facts[name]
-                for name in ("parameters", "cross_validation", "development_nights", "trust")
-                if name in facts
-            },
-            indent=1,
-        )
-    )
+    shown = ("parameters", "context", "cross_validation", "development_nights", "trust")
+    print(json.dumps({name: facts[name] for name in shown if name in facts}, indent=1))
 
 
 if __name__ == "__main__":

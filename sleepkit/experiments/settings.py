@@ -31,8 +31,8 @@ class Run:
     device : where the networks are computed, "auto" or what else `sleepkit.experiments.device.choose` takes
     where : where folds run, "inline", "local" or "slurm" (sleepkit.execution.jobs)
     max_minutes : that each computing call may take, then TimeOver, and the next call goes on; 0 sets no limit
-    What is not given is what the variables SLEEPKIT_DEVICE, SLEEPKIT_WHERE and SLEEPKIT_MAX_MINUTES say, which
-    `sleepkit run --device, --where, --max-minutes` set: a notebook's results do not depend on these."""
+    The last three come from the variables SLEEPKIT_DEVICE, SLEEPKIT_WHERE and SLEEPKIT_MAX_MINUTES where they are not
+    given; `sleepkit run --device, --where, --max-minutes` sets these. Results do not depend on them."""
 
     profile: str
     dataset: str = "edf20"
