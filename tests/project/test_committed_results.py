@@ -33,23 +33,21 @@ PLAIN = {
 
 @pytest.fixture(scope="module")
 def known():
-    """Night, stage and fold of every epoch, by id: those of the first network's predictions."""
+    """Night, stage and fold of every epoch, by id: those of the first network's predictions; the folds; and their
+    contexts with every epoch at full weight, from the stages of the training subjects."""
     kept = results.read(PROFILE, "stage1_edf20/predictions.npz")
-    sides = results.read(PROFILE, "stage1_edf20/folds.json")
-    return kept, {int(number): side for number, side in sides.items()}
+    sides = {int(number): side for number, side in results.read(PROFILE, "stage1_edf20/folds.json").items()}
+    night, position = np.unique(kept["night"], return_inverse=True)
+    subject, contexts = np.array([parse_night(name)[0] for name in night])[position], {}
+    for number, side in sides.items():
+        rows = np.isin(subject, side["train"])
+        contexts[number] = fit_context(kept["y"][rows], kept["night"][rows])
+    return kept, sides, contexts
 
 
 @pytest.fixture(scope="module")
 def nights():
     return results.gather(PROFILE, "confusion_by_night.csv")
-
-
-def training(known, number):
-    """Context of a fold with every epoch at full weight: from the stages of its training subjects."""
-    kept, sides = known
-    subject = np.array([parse_night(night)[0] for night in kept["night"]])
-    rows = np.isin(subject, sides[number]["train"])
-    return fit_context(kept["y"][rows], kept["night"][rows])
 
 
 def read(file, known):
@@ -60,7 +58,7 @@ def read(file, known):
     np.testing.assert_array_equal(saved["fold"], known[0]["fold"])
     contexts = {}
     for number, weight, other, rarity in saved["powers"].astype(float).round(4).tolist():
-        plain = training(known, int(number))
+        plain = known[2][int(number)]
         full = Context(plain.transition, plain.prior, weight)
         contexts[int(number)] = full, Context(plain.transition, plain.prior, other, rarity)
     return NetworkKey.parse(json.loads(str(saved["network"]))), saved["prob"].astype(np.float32), contexts
@@ -132,7 +130,7 @@ def test_the_plain_context_of_the_method(name, known):
     kept, total = known[0], 0
     for number in range(10):
         rows = kept["fold"] == number
-        staged = smooth_nights(prob[rows], kept["night"][rows], training(known, number)).argmax(1)
+        staged = smooth_nights(prob[rows], kept["night"][rows], known[2][number]).argmax(1)
         total = total + confusion(kept["y"][rows], staged)
     found = scores(total)
     assert [100 * found[score] for score in ("acc", "mf1", "kappa")] == pytest.approx(PLAIN[name], abs=0.05)
