@@ -34,7 +34,7 @@
 profile = "demo"
 source = ""                        # folder of recordings; empty simulates them; "data" is the folder SLEEPKIT_DATA
 channel = "EEG Fpz-Cz"             # the paper's one channel
-seconds = 5.0                      # kept of every 30-s epoch (paper: 30; the demo keeps the first 5 to be quick)
+seconds = 3.0                      # kept of every 30-s epoch (paper: 30; the demo keeps the first 3 to be quick)
 wake_margin_minutes = 30.0         # wake kept on either side of the night
 subjects = [0, 1, 2, 3, 20, 21]    # to simulate; a source of recordings is prepared whole
 hours = 0.9                        # length of a simulated recording

@@ -53,10 +53,23 @@ def test_stage2():
     assert_crossval_agrees_with_confusion("stage2_prune")
     assert_crossval_agrees_with_confusion("stage2_prune_edf78")
     assert read("stage2_prune_edf78", "crossval.csv").genotype.str.startswith("edf78").all()
-    assert len(read("stage2_prune", "ablation.csv")) == 11
+    table_8 = read("stage2_prune", "ablation.csv").set_index("variant")
+    whole = table_8.trained_on == table_8.trained_on["DARTS"]
+    assert len(table_8) == 11 and sorted(table_8.index[whole]) == ["+ DOP", "DARTS", "random architecture"]
+    left = table_8.trained_on[~whole]
+    assert left.nunique() <= 2 and left.max() < table_8.trained_on["DARTS"], "what the searches with data pruning left"
     searched = json.loads((paths.results("demo") / "stage2_prune" / "ablation.json").read_text())["search"]
     sizes = searched["channels"], searched["epochs"], searched["batch"]
     assert sizes == (4, 2, 64), "stage 1's search but for ablation_search"
+
+
+def test_cost_has_a_row_per_network_runtime_and_length():
+    cost = read("stage2_prune", "cost.csv")
+    rows = cost[["network", "samples", "runtime"]].itertuples(index=False, name=None)
+    lengths = sorted(cost.samples.unique())
+    assert list(rows) == [(n, s, r) for n in ("full", "pruned") for s in lengths for r in ("pytorch", "onnx", "int8")]
+    by_network = cost.groupby("network")[["params", "macs"]].max()
+    assert (by_network.loc["pruned"] < by_network.loc["full"]).all()
 
 
 def test_figures():

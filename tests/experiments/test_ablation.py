@@ -21,6 +21,7 @@ def test_searches_of_table_8_that_find_the_same_architecture_share_its_training(
     assert len(trainings) == 1 + len(others) == 8
 
 
+@pytest.mark.slow  # their numbers: test_runs; which epochs data pruning leaves: test_nested
 def test_networks_of_table_8_are_trained_on_what_data_pruning_left(made, monkeypatch):
     """Those of a search without it, and that of a drawn architecture, on the whole fold."""
     epochs, whole, trained_on, left = made.epochs, made.networks[0].folds[0], [], {}
