@@ -2,6 +2,7 @@
 
 import io
 import re
+from pathlib import Path
 
 from PIL import Image
 
@@ -10,16 +11,19 @@ DECIMALS = 2  # of a place in an SVG, points
 
 
 def light_png(picture, name=None):
-    """((width, height) in pixels, bytes) of a PNG (path, or open file with a `name`), its colours reduced to a palette;
-    ValueError when it is not a PNG."""
+    """((width, height) in pixels, bytes) of a PNG (path, or open file with a `name`), its colours reduced to a palette,
+    as it is where it has one; ValueError when it is not a PNG."""
     try:
-        with Image.open(picture, formats=["PNG"]) as image:
+        content = Path(picture).read_bytes() if isinstance(picture, str | Path) else picture.read()
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            image.load()
+            if image.mode == "P":
+                return image.size, content
             light, dots = image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE), image.info.get("dpi")
     except (OSError, SyntaxError) as error:  # a SyntaxError is Pillow's word for a damaged PNG
         raise ValueError(f"{name or picture}: not a PNG picture that can be read ({error}); draw it again") from error
-    content = io.BytesIO()
-    light.save(content, "PNG", optimize=True, dpi=dots)
-    return light.size, content.getvalue()
+    light.save(small := io.BytesIO(), "PNG", optimize=True, dpi=dots)
+    return light.size, small.getvalue()
 
 
 def light_svg(text):

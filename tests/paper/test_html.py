@@ -1,6 +1,7 @@
 """The static site, built from the golden notebooks: by its own HTML, and as a headless Chromium shows it."""
 
 import base64
+import functools
 import io
 import shutil
 from html.parser import HTMLParser
@@ -49,6 +50,11 @@ class Page(HTMLParser):
         return [attributes for tag, attributes in self.tags if tag == name]
 
 
+@functools.cache
+def read(path):
+    return Page(path)
+
+
 def targets(page):
     """Addresses on this site that a page links to, and all that it loads."""
     found = [(tag, attributes[key]) for tag, attributes in page.tags for key in ("href", "src") if key in attributes]
@@ -58,11 +64,11 @@ def targets(page):
 def unresolved(path):
     """Addresses in a page that lead nowhere, or out of the site."""
     wrong = []
-    for address in targets(Page(path)):
+    for address in targets(read(path)):
         parts = urlsplit(address)
         file = path.parent / unquote(parts.path) if parts.path else path
         inside = not parts.scheme and not parts.netloc and file.parent == path.parent and file.is_file()
-        known = inside and (not parts.fragment or unquote(parts.fragment) in Page(file).ids)
+        known = inside and (not parts.fragment or unquote(parts.fragment) in read(file).ids)
         if not known and address != "data:,":
             wrong.append(address)
     return wrong
@@ -108,7 +114,7 @@ def test_there_is_a_page_for_every_notebook_and_table(site):
     shown = ("index", "results", *NAMES, "figures_first5s-cpu")
     assert tables and {path.stem for path in site.glob("*.html")} == {*shown, *tables}
     for path in site.glob("*.html"):
-        page = Page(path)
+        page = read(path)
         assert {f"{name}.html" for name in shown} <= set(targets(page))
         assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
         current = [a["href"] for a in page.all("a") if "aria-current" in a]
@@ -118,7 +124,7 @@ def test_there_is_a_page_for_every_notebook_and_table(site):
 def test_every_link_resolves_and_every_file_is_linked(site):
     wrong = {path.name: unresolved(path) for path in site.glob("*.html")}
     assert not any(wrong.values()), wrong
-    linked = {address for path in site.glob("*.html") for address in targets(Page(path))}
+    linked = {address for path in site.glob("*.html") for address in targets(read(path))}
     assert {path.name for path in site.iterdir()} - linked == set()
     assert {path.name for path in FIGURES.glob("fig*.*")} <= linked
 
@@ -134,7 +140,7 @@ def test_every_picture_has_size_and_text_of_its_own(site):
         notebook = nbformat.read(GOLDEN / f"{name}.ipynb", as_version=4)
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
         drawn = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
-        shown = Page(site / f"{name}.html").all("img")
+        shown = read(site / f"{name}.html").all("img")
         assert len(shown) == len(drawn) > 0
         for attributes, picture in zip(shown, drawn, strict=True):
             with Image.open(site / attributes["src"]) as ours, Image.open(io.BytesIO(base64.b64decode(picture))) as its:
@@ -146,12 +152,12 @@ def test_every_picture_has_size_and_text_of_its_own(site):
 
 def test_nothing_needs_a_script_and_formulas_are_set(site):
     for path in site.glob("*.html"):
-        page = Page(path)
+        page = read(path)
         assert not page.all("script") and not page.all("iframe")
         assert "$" not in page.prose and "\\" not in page.prose
     for name in ("stage1_edf20", "stage1_edf78", "stage2_prune"):
         source = "".join(cell.source for cell in nbformat.read(GOLDEN / f"{name}.ipynb", as_version=4).cells)
-        assert len(Page(site / f"{name}.html").all("math")) > 2 and "$" in source
+        assert len(read(site / f"{name}.html").all("math")) > 2 and "$" in source
 
 
 def test_a_site_is_light(site):
@@ -164,14 +170,14 @@ def test_every_code_cell_and_table_is_there(site):
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         kinds = ("text/html", "text/markdown")
         frames = sum(any(kind in out.get("data", {}) for kind in kinds) for cell in code for out in cell.outputs)
-        page = Page(site / f"{name}.html")
+        page = read(site / f"{name}.html")
         classes = [attributes.get("class") or "" for attributes in page.all("div")]
         assert sum("code_cell" in value for value in classes) == len(code)
         assert len(page.all("table")) >= frames > 0
 
 
 def test_the_start_page_answers_names_the_paper_and_tells_claims_and_simulated_nights(site):
-    page, text = Page(site / "index.html"), (site / "index.html").read_text()
+    page, text = read(site / "index.html"), (site / "index.html").read_text()
     assert "EEG-Based Sleep Stage Classification via Differentiable Architecture Search" in page.prose
     answers = [line for line in REPORT.read_text().splitlines() if line.startswith("- ")]
     for answer in answers:
@@ -307,7 +313,7 @@ def test_chromium_has_nothing_to_complain_of(browser, site, width):
     pages = sorted(site.glob("*.html"))
     seen = {path.name: complaints(browser, path, width) for path in pages}
     assert not any(found for found, _ in seen.values()), seen
-    assert sum(number for _, number in seen.values()) >= sum(len(Page(path).all("img")) for path in pages) > 10
+    assert sum(number for _, number in seen.values()) >= sum(len(read(path).all("img")) for path in pages) > 10
 
 
 def test_chromium_follows_the_links(browser, site):
