@@ -80,12 +80,18 @@ class Convolutions(nn.Module):
             with torch.no_grad():
                 unbiased = variance * (statistics.count / max(statistics.count - 1, 1))
                 for running, now in ((self.running_mean, mean), (self.running_var, unbiased)):
-                    if len(rows) == len(running):
-                        running.lerp_(now, MOMENTUM)
-                    else:
-                        running[rows] = torch.lerp(running[rows], now, MOMENTUM)
+                    running[rows] = torch.lerp(running[rows], now, MOMENTUM)
         scale = _of(self.gain, rows) * torch.rsqrt(variance + EPS)
         return kernels * scale[..., None, None], _of(self.shift, rows) - mean * scale
+
+    def normalise(self, outputs, rows, weight):
+        """BatchNorm of what the kernels made, (batch, rows * channels, 1, samples), times the weight of each row."""
+        running = [buffer[rows].flatten() for buffer in (self.running_mean, self.running_var)]
+        gain, shift = ((_of(part, rows) * weight).flatten() for part in (self.gain, self.shift))
+        outputs = batch_norm(outputs, *running, gain, shift, self.training, MOMENTUM, EPS)
+        for buffer, now in zip((self.running_mean, self.running_var), running, strict=True):
+            buffer[rows] = now.view(len(rows), -1)
+        return outputs
 
 
 class MixedOperations(nn.Module):
@@ -146,12 +152,9 @@ class MixedOperations(nn.Module):
             kernel = _spread(kernel * weight[:, None, None, None], TAPS[name], widest)
             kernels = kernels + self._scattered(kernel, rows[name])
             biases = biases + self._scattered(bias * weight[:, None], rows[name])
-        kernels = _in_memory(kernels, rectified.dtype)
-        for edge, (kernel, bias) in enumerate(zip(kernels.unbind(), biases.unbind(), strict=True)):
-            reach = max((max(TAPS[name]) for name in used if edge in rows[name]), default=None)
-            if reach is not None:
-                kernel = kernel[..., widest - reach : widest + reach + 1]
-                terms[edge] = terms[edge] + convolve(rectified, kernel, bias, self.stride, kernel.shape[2] // 2)
+        chosen = [edge for edge in range(self.edges) if any(edge in rows[name] for name in used)]
+        kernels, biases = (_of(part, chosen).flatten(0, 1) for part in (kernels, biases))
+        self._add(terms, chosen, convolve(rectified, kernels, biases, self.stride, widest))
 
     def _scattered(self, values, rows):
         """Values of some edges, zeros on the others: (rows, ...) -> (edges, ...)."""
@@ -166,16 +169,17 @@ class MixedOperations(nn.Module):
                 continue
             second, chosen = self.second[name], rows[name]
             weight = _of(weights[name], chosen).unsqueeze(1)
-            kernels, biases = first.normalised(chosen, statistics)
-            gains, shifts = _of(second.gain, chosen) * weight, _of(second.shift, chosen) * weight
-            kernels, again = (_in_memory(part, rectified.dtype) for part in (kernels, second.kernels(chosen)))
-            parts = (part.unbind() for part in (kernels, biases, again, gains, shifts))
-            for edge, kernel, bias, again, gain, shift in zip(rows[name], *parts, strict=True):
-                middle = F.relu_(convolve(rectified, kernel, bias, self.stride, kernel.shape[2] // 2))
-                output = convolve(middle, again, padding=again.shape[2] // 2)
-                running = second.running_mean[edge], second.running_var[edge]
-                output = batch_norm(output, *running, gain, shift, self.training, MOMENTUM, EPS)
-                terms[edge] = terms[edge] + output
+            kernels, biases = (part.flatten(0, 1) for part in first.normalised(chosen, statistics))
+            middle = F.relu_(convolve(rectified, kernels, biases, self.stride, kernels.shape[2] // 2))
+            kernels = second.kernels(chosen).flatten(0, 1)
+            output = convolve(middle, kernels, padding=kernels.shape[2] // 2, groups=len(chosen))
+            output = second.normalise(output, chosen, weight)
+            self._add(terms, chosen, output)
+
+    def _add(self, terms, chosen, values):
+        """Add values of some edges, side by side as channels, to their terms."""
+        for edge, part in zip(chosen, values.split(values.shape[1] // len(chosen), 1), strict=True):
+            terms[edge] = terms[edge] + part
 
 
 def _of(values, rows):
@@ -195,11 +199,6 @@ def _places(taps, reach, dtype, device):
     places = torch.zeros(len(taps), 2 * reach + 1, dtype=dtype, device=device)
     places[range(len(taps)), [tap + reach for tap in taps]] = 1
     return places
-
-
-def _in_memory(kernels, dtype):
-    """The same kernels (edges, outputs, inputs, taps) as convolutions of images read them: cast and copied once."""
-    return kernels.to(dtype).transpose(-1, -2).contiguous().transpose(-1, -2)
 
 
 def _uniform(inputs, *shape):
