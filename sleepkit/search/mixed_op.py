@@ -30,6 +30,7 @@ TAPS = {
     "conv_1x1": range(0, 1),
     "conv_3x3": range(-1, 2),
 }
+COLUMNS, FARTHEST = range(-2, 3), TAPS["dil_conv_1x5"]  # of the kernels that are normalised together
 LINEAR = ("skip_connect", "dil_conv_1x3", "dil_conv_1x5", "conv_1x1", "conv_3x3")
 SEPARABLE = ("sep_conv_1x3", "sep_conv_1x5")
 EPS, MOMENTUM = 1e-5, 0.1  # of BatchNorm, PyTorch's defaults
@@ -44,7 +45,7 @@ class Convolutions(nn.Module):
 
     def __init__(self, name, edges, channels):
         super().__init__()
-        self.taps = TAPS[name]
+        self.taps, self.columns = TAPS[name], FARTHEST if TAPS[name] == FARTHEST else COLUMNS
         if name in ("conv_1x1", "conv_3x3"):
             self.dense = _uniform(channels * len(self.taps), edges, channels, channels, len(self.taps))
         elif name == "skip_connect":
@@ -67,25 +68,36 @@ class Convolutions(nn.Module):
         dense = _of(self.dense, rows)
         return dense * self.halves if hasattr(self, "halves") else dense
 
-    def normalised(self, rows, statistics):
-        """Kernels (rows, channels, channels, taps) and biases (rows, channels) that include BatchNorm.
+    def normalise(self, outputs, rows, weight):
+        """BatchNorm of what the kernels made, (batch, rows * channels, 1, samples), times the weight of each row."""
+        running = [buffer[rows].flatten() for buffer in (self.running_mean, self.running_var)]
+        gain, shift = ((_of(part, rows) * weight).flatten() for part in (self.gain, self.shift))
+        outputs = batch_norm(outputs, *running, gain, shift, self.training, MOMENTUM, EPS)
+        for buffer, now in zip((self.running_mean, self.running_var), running, strict=True):
+            buffer[rows] = now.view(len(rows), -1)
+        return outputs
 
-        statistics : WindowStatistics of the source in training, which also updates the running ones; None in evaluation
-        """
-        kernels = self.kernels(rows)
-        if statistics is None:
-            mean, variance = _of(self.running_mean, rows), _of(self.running_var, rows)
-        else:
-            mean, variance = statistics.of_outputs(kernels, self.taps)
-            with torch.no_grad():
-                unbiased = variance * (statistics.count / max(statistics.count - 1, 1))
-                for running, now in ((self.running_mean, mean), (self.running_var, unbiased)):
-                    if len(rows) == len(running):
-                        running.lerp_(now, MOMENTUM)
-                    else:
-                        running[rows] = torch.lerp(running[rows], now, MOMENTUM)
-        scale = _of(self.gain, rows) * torch.rsqrt(variance + EPS)
-        return kernels * scale[..., None, None], _of(self.shift, rows) - mean * scale
+
+def normalised(parts, rows, statistics):
+    """Kernels (all rows, channels, channels, columns) and biases (all rows, channels) that include BatchNorm.
+
+    parts : the Convolutions, all of the same columns;  rows : of each, those of the edges that have it
+    statistics : WindowStatistics of the source in training, which also updates the running ones; None in evaluation
+    """
+    columns, counts = parts[0].columns, list(map(len, rows))
+    kernels = [_spread(part.kernels(chosen), part.taps, columns) for part, chosen in zip(parts, rows, strict=True)]
+    kernels, gain, shift = torch.cat(kernels), _side_by_side(parts, rows, "gain"), _side_by_side(parts, rows, "shift")
+    if statistics is None:
+        mean, variance = (_side_by_side(parts, rows, name) for name in ("running_mean", "running_var"))
+    else:
+        mean, variance = statistics.of_outputs(kernels, columns)
+        unbiased = variance.detach() * (statistics.count / max(statistics.count - 1, 1))
+        now = mean.detach().split(counts), unbiased.split(counts)
+        for part, chosen, *values in zip(parts, rows, *now, strict=True):
+            for running, value in zip((part.running_mean, part.running_var), values, strict=True):
+                running[chosen] = torch.lerp(running[chosen], value, MOMENTUM)
+    scale = gain * torch.rsqrt(variance + EPS)
+    return (kernels * scale[..., None, None]).split(counts), (shift - mean * scale).split(counts)
 
 
 class MixedOperations(nn.Module):
@@ -106,13 +118,14 @@ class MixedOperations(nn.Module):
         alive = dict(zip(OPERATION_NAMES, zip(*alive, strict=True), strict=True))
         rows = {name: [edge for edge in range(self.edges) if alive[name][edge]] for name in OPERATION_NAMES}
         weights = dict(zip(OPERATION_NAMES, weights.unbind(1), strict=True))
-        rectified, statistics = F.relu(x), None
-        if self.training:
-            read = [max(map(abs, TAPS[name])) for name in (*self.linear, *self.first) if rows[name]]
-            statistics = WindowStatistics.of(rectified, max(read), self.stride) if read else None
-        terms = self._pooled(x, rows, weights)
-        self._add_linear(terms, rectified, rows, weights, statistics)
-        self._add_separable(terms, rectified, rows, weights, statistics)
+        terms, rectified = self._pooled(x, rows, weights), F.relu(x)
+        kernels, sums = self._normalised(rectified, rows), {}
+        outputs = *self._linear(rectified, kernels, rows, weights), *self._separable(rectified, kernels, rows, weights)
+        for edges, output in outputs:
+            sums[edges] = sums[edges] + output if edges in sums else output
+        for edges, output in sums.items():  # the same edges' outputs were added side by side, as channels of one image
+            for edge, part in zip(edges, output.split(x.shape[1], 1), strict=True):
+                terms[edge] = terms[edge] + part
         return terms
 
     def _pooled(self, x, rows, weights):
@@ -133,49 +146,51 @@ class MixedOperations(nn.Module):
         # Taken apart before the channels come first: so gradients have the layout of images as well.
         return [edge.transpose(1, 2).unsqueeze(2) for edge in mixed.reshape(shape).unbind()]
 
-    def _add_linear(self, terms, rectified, rows, weights, statistics):
-        """Everything that is linear in the rectified source: one convolution per edge, whatever it is made of."""
-        used = [name for name in self.linear if rows[name]]
-        if not used:
+    def _normalised(self, rectified, rows):
+        """All that reads the source: {name: kernels (rows, channels, channels, columns), biases (rows, channels)}."""
+        parts = {name: part for name, part in (*self.linear.items(), *self.first.items()) if rows[name]}
+        statistics, results = None, {}
+        if self.training and parts:
+            reach = max(max(part.columns) for part in parts.values())
+            statistics = WindowStatistics.of(rectified, reach, self.stride)
+        for columns in (COLUMNS, FARTHEST):
+            names = [name for name, part in parts.items() if part.columns == columns]
+            if names:
+                pairs = normalised([parts[name] for name in names], [rows[name] for name in names], statistics)
+                results |= dict(zip(names, zip(*pairs, strict=True), strict=True))
+        return results
+
+    def _linear(self, rectified, kernels, rows, weights):
+        """Yields edges and the sum of their linear operations, (batch, edges * channels, 1, samples): one convolution."""
+        names = [name for name in self.linear if rows[name]]
+        if not names:
             return
-        widest = max(max(TAPS[name]) for name in used)
-        kernels = biases = 0
-        for name in used:
-            kernel, bias = self.linear[name].normalised(rows[name], statistics)
-            weight = _of(weights[name], rows[name])
-            kernel = _spread(kernel * weight[:, None, None, None], TAPS[name], widest)
-            kernels = kernels + self._scattered(kernel, rows[name])
-            biases = biases + self._scattered(bias * weight[:, None], rows[name])
-        kernels = _in_memory(kernels, rectified.dtype)
-        for edge, (kernel, bias) in enumerate(zip(kernels.unbind(), biases.unbind(), strict=True)):
-            reach = max((max(TAPS[name]) for name in used if edge in rows[name]), default=None)
-            if reach is not None:
-                kernel = kernel[..., widest - reach : widest + reach + 1]
-                terms[edge] = terms[edge] + convolve(rectified, kernel, bias, self.stride, kernel.shape[2] // 2)
+        chosen = sorted(set().union(*(rows[name] for name in names)))
+        widest = range(-max(max(self.linear[name].columns) for name in names), 0)
+        widest = range(widest.start, 1 - widest.start)
+        places = torch.tensor([chosen.index(edge) for name in names for edge in rows[name]], device=rectified.device)
+        weight = torch.cat([_of(weights[name], rows[name]) for name in names])
+        every = torch.cat([_spread(kernels[name][0], self.linear[name].columns, widest) for name in names])
+        every, biases = (
+            every * weight[:, None, None, None],
+            torch.cat([kernels[name][1] for name in names]) * weight[:, None],
+        )
+        every, biases = (
+            part.new_zeros(len(chosen), *part.shape[1:]).index_add(0, places, part) for part in (every, biases)
+        )
+        yield tuple(chosen), convolve(rectified, every.flatten(0, 1), biases.flatten(), self.stride, len(widest) // 2)
 
-    def _scattered(self, values, rows):
-        """Values of some edges, zeros on the others: (rows, ...) -> (edges, ...)."""
-        if len(rows) == self.edges:
-            return values
-        zeros = values.new_zeros(self.edges, *values.shape[1:])
-        return zeros.index_copy(0, torch.tensor(rows, device=values.device), values)
-
-    def _add_separable(self, terms, rectified, rows, weights, statistics):
-        for name, first in self.first.items():
+    def _separable(self, rectified, kernels, rows, weights):
+        """Yields edges and the outputs of their separable convolutions, for each size of the kernel."""
+        for name, second in self.second.items():
             if not rows[name]:
                 continue
-            second, chosen = self.second[name], rows[name]
-            weight = _of(weights[name], chosen).unsqueeze(1)
-            kernels, biases = first.normalised(chosen, statistics)
-            gains, shifts = _of(second.gain, chosen) * weight, _of(second.shift, chosen) * weight
-            kernels, again = (_in_memory(part, rectified.dtype) for part in (kernels, second.kernels(chosen)))
-            parts = (part.unbind() for part in (kernels, biases, again, gains, shifts))
-            for edge, kernel, bias, again, gain, shift in zip(rows[name], *parts, strict=True):
-                middle = F.relu_(convolve(rectified, kernel, bias, self.stride, kernel.shape[2] // 2))
-                output = convolve(middle, again, padding=again.shape[2] // 2)
-                running = second.running_mean[edge], second.running_var[edge]
-                output = batch_norm(output, *running, gain, shift, self.training, MOMENTUM, EPS)
-                terms[edge] = terms[edge] + output
+            chosen, reach = rows[name], max(second.taps)
+            first, biases = (part.flatten(0, 1) for part in kernels[name])
+            first = first[..., COLUMNS.index(-reach) : COLUMNS.index(reach) + 1]
+            middle = F.relu_(convolve(rectified, first, biases, self.stride, reach))
+            output = convolve(middle, second.kernels(chosen).flatten(0, 1), padding=reach, groups=len(chosen))
+            yield tuple(chosen), second.normalise(output, chosen, _of(weights[name], chosen).unsqueeze(1))
 
 
 def _of(values, rows):
@@ -183,23 +198,20 @@ def _of(values, rows):
     return values if len(values) == len(rows) else values[rows]
 
 
-def _spread(kernel, taps, reach):
-    """Kernels with a column for every offset from -reach to reach: (..., taps) -> (..., 2 * reach + 1)."""
-    if len(taps) == 2 * reach + 1:
-        return kernel
-    return kernel @ _places(taps, reach, kernel.dtype, kernel.device)
+def _side_by_side(parts, rows, name):
+    return torch.cat([_of(getattr(part, name), chosen) for part, chosen in zip(parts, rows, strict=True)])
+
+
+def _spread(kernel, taps, columns):
+    """Kernels with a column for every offset in `columns`: (..., taps) -> (..., columns)."""
+    return kernel if taps == columns else kernel @ _places(taps, columns, kernel.dtype, kernel.device)
 
 
 @cache
-def _places(taps, reach, dtype, device):
-    places = torch.zeros(len(taps), 2 * reach + 1, dtype=dtype, device=device)
-    places[range(len(taps)), [tap + reach for tap in taps]] = 1
+def _places(taps, columns, dtype, device):
+    places = torch.zeros(len(taps), len(columns), dtype=dtype, device=device)
+    places[range(len(taps)), [columns.index(tap) for tap in taps]] = 1
     return places
-
-
-def _in_memory(kernels, dtype):
-    """The same kernels (edges, outputs, inputs, taps) as convolutions of images read them: cast and copied once."""
-    return kernels.to(dtype).transpose(-1, -2).contiguous().transpose(-1, -2)
 
 
 def _uniform(inputs, *shape):
