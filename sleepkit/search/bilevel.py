@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.model_selection import train_test_split
 from torch.nn import functional as F
 
 from sleepkit.epochs import STAGES
@@ -89,6 +88,8 @@ def search_key(epochs, settings):
 
 def split_halves(y, seed):
     """Positions of the training and the validation half, stratified by stage: (n,) -> two sorted (n / 2,) arrays."""
+    from sklearn.model_selection import train_test_split  # here: it takes as long to import as PyTorch
+
     halves = train_test_split(np.arange(len(y)), test_size=0.5, stratify=y, random_state=seed)
     return dict(zip(HALVES, map(np.sort, halves), strict=True))
 
