@@ -72,12 +72,11 @@ class Convolutions(nn.Module):
 
     def normalise(self, outputs, rows, weight):
         """BatchNorm of what the kernels made, (batch, rows * channels, 1, samples), times the weight of each row."""
-        buffers = self.running_mean, self.running_var
-        running = [buffer[rows].flatten() for buffer in buffers]
+        running = [getattr(self, name)[rows].flatten() for name in RUNNING]
         gain, shift = ((_of(part, rows) * weight).flatten() for part in (self.gain, self.shift))
         outputs = batch_norm(outputs, *running, gain, shift, self.training, MOMENTUM, EPS)
-        for buffer, now in zip(buffers, running, strict=True):
-            buffer[rows] = now.view(len(rows), -1)
+        for name, now in zip(RUNNING, running, strict=True):
+            getattr(self, name)[rows] = now.view(len(rows), -1)
         return outputs
 
 
@@ -97,11 +96,9 @@ def normalised(parts, statistics):
         unbiased = variance.detach() * (statistics.count / max(statistics.count - 1, 1))
         for name, values in zip(RUNNING, (mean.detach(), unbiased), strict=True):
             for (part, rows), now in zip(parts, values.split(counts), strict=True):
-                running = getattr(part, name)
-                running[rows] = torch.lerp(running[rows], now, MOMENTUM)
+                getattr(part, name)[rows] = torch.lerp(getattr(part, name)[rows], now, MOMENTUM)
     scale = gain * torch.rsqrt(variance + EPS)
-    kernels, biases = kernels * scale[..., None, None], shift - mean * scale
-    return zip(kernels.split(counts), biases.split(counts), strict=True)
+    return zip((kernels * scale[..., None, None]).split(counts), (shift - mean * scale).split(counts), strict=True)
 
 
 class MixedOperations(nn.Module):
@@ -152,17 +149,13 @@ class MixedOperations(nn.Module):
 
     def _normalised(self, rectified, rows):
         """All that reads the source: {name: kernels (rows, channels, channels, columns), biases (rows, channels)}."""
-        parts = {name: part for name, part in (*self.linear.items(), *self.first.items()) if rows[name]}
+        parts = {name: (part, rows[name]) for name, part in (*self.linear.items(), *self.first.items()) if rows[name]}
         statistics, results = None, {}
         if self.training and parts:
-            reach = max(max(part.columns) for part in parts.values())
-            statistics = WindowStatistics.of(rectified, reach, self.stride)
+            statistics = WindowStatistics.of(rectified, max(FAR if rows["dil_conv_1x5"] else NEAR), self.stride)
         for columns in (NEAR, FAR):
-            names = [name for name, part in parts.items() if part.columns == columns]
-            if names:
-                results |= zip(
-                    names, normalised([(parts[name], rows[name]) for name in names], statistics), strict=True
-                )
+            if names := [name for name, (part, _) in parts.items() if part.columns == columns]:
+                results |= zip(names, normalised([parts[name] for name in names], statistics), strict=True)
         return results
 
     def _linear(self, rectified, kernels, rows, weights):
@@ -172,10 +165,10 @@ class MixedOperations(nn.Module):
             return
         edges, columns = sorted(set().union(*map(rows.get, names))), ALL if rows["dil_conv_1x5"] else NEAR
         weight = torch.cat([_of(weights[name], rows[name]) for name in names])
-        places = [edges.index(edge) for name in names for edge in rows[name]], list(range(len(weight)))
-        # Each row of this matrix is an edge's weighted sum.
-        mix = weight.new_zeros(len(edges), len(weight))
-        mix = mix.index_put(tuple(torch.tensor(places, device=mix.device)), weight)
+        places = [edges.index(edge) for name in names for edge in rows[name]], range(len(weight))
+        mix = weight.new_zeros(len(edges), len(weight)).index_put(
+            tuple(torch.tensor(places, device=weight.device)), weight
+        )
         biases = mix @ torch.cat([kernels[name][1] for name in names])
         kernels = torch.cat([_spread(kernels[name][0], self.linear[name].columns, columns) for name in names])
         kernels = (mix @ kernels.flatten(1)).view(-1, *kernels.shape[2:])
@@ -206,9 +199,7 @@ def _spread(kernel, taps, columns):
 
 @cache
 def _places(taps, columns, dtype, device):
-    places = torch.zeros(len(taps), len(columns), dtype=dtype, device=device)
-    places[range(len(taps)), [columns.index(tap) for tap in taps]] = 1
-    return places
+    return torch.tensor([[float(tap == column) for column in columns] for tap in taps], dtype=dtype, device=device)
 
 
 def _uniform(inputs, *shape):
