@@ -121,15 +121,19 @@ def test_layout_of_the_full_network():
 
 
 def convolutions(net):
-    """How many convolutions and pools a forward pass runs, counted where PyTorch dispatches them."""
+    """How many convolutions and pools a forward pass runs, and channels its convolutions make, as PyTorch dispatches
+    them."""
 
     class Count(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             name = function.name().split("::")[1].split(".")[0]
             counts[name] = counts.get(name, 0) + 1
-            return function(*args, **(kwargs or {}))
+            result = function(*args, **(kwargs or {}))
+            if name == "convolution":
+                counts["channels"] += result.shape[1]
+            return result
 
-    counts = {}
+    counts = {"channels": 0}
     with Count(), torch.no_grad():
         net(torch.randn(2, 1, 32))
     return counts
@@ -137,21 +141,25 @@ def convolutions(net):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_pruned_operations_are_not_computed(training):
-    """Two convolutions per separable operation; one per edge of all that is linear; a pool once per source."""
+    """Per source two convolutions of a separable operation, one of all that is linear, and a pool once; in channels, of
+    those edges alone that have it."""
     net = prune_some(SuperNet(**SMALL)).train(training)
     counts, (conv, average, largest) = convolutions(net), (1 + 2 * len(net.cells), 0, 0)
+    channels = net.stem[0].out_channels
     for cell in net.cells:
-        alive = net.alive(cell.kind)
+        alive, width = net.alive(cell.kind), cell.preprocess1[1].out_channels
+        channels += 2 * width
         for source, rows in enumerate(cell.leaving):
             linear = [6, 7, 8, 9] + ([3] if cell.mixed[source].stride == 2 else [])
-            conv += int(alive[rows][:, linear].any(1).sum()) + 2 * int(alive[rows][:, [4, 5]].sum())
+            conv += int(alive[rows][:, linear].any()) + 2 * int(alive[rows][:, [4, 5]].any(0).sum())
+            channels += width * int(alive[rows][:, linear].any(1).sum() + 2 * alive[rows][:, [4, 5]].sum())
             average += int(alive[rows, 1].any())
             largest += int(alive[rows, 2].any())
-    assert counts["convolution"] == conv
+    assert (counts["convolution"], counts["channels"]) == (conv, channels)
     maxima = counts["max_pool2d_with_indices"] + counts["maximum"] / 2  # at stride 1 twice the larger of two
     assert (counts["avg_pool2d"], maxima) == (average, largest)
     whole = convolutions(SuperNet(**SMALL).train(training))
-    assert whole["convolution"] > counts["convolution"]
+    assert whole["channels"] > counts["channels"]
 
 
 def test_a_pruned_operation_changes_nothing():
