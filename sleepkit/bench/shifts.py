@@ -42,11 +42,12 @@ def run(folder, models=(), channel=None):
                 else:
                     whole[place] += [confusion(y, one.argmax(axis=1)) for one in (alone, smooth(alone, context))]
         recall = np.diagonal(rest, axis1=1, axis2=2) / np.maximum(rest.sum(axis=2), 1)
-        for shift, kappa, found in zip(SHIFTS, scores(whole)["kappa"], recall, strict=True):
+        kappas = scores(whole)["kappa"] if whole.any() else np.full((len(SHIFTS), 2), np.nan)
+        for shift, kappa, found in zip(SHIFTS, kappas, recall, strict=True):
             row = {"by": model.name, "N3": shift, "alone": kappa[0], "context": kappa[1]}
             rows.append(row | {f"recall {stage} of others": found[STAGES.index(stage)] for stage in ("W", "N3")})
     table = pd.DataFrame(rows)
-    print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))
     return table
 
 
