@@ -32,17 +32,17 @@ def spectra(x, fs):
 def training_spectra(x, y, night, fs):
     """What training windows' spectra are: x (n, samples) µV, y (n,) stages, night (n,) -> a dict that json can hold.
     by_stage : (5, bands) dB, medians of each stage;  sd : (bands,) dB, by how much nights differ from them
-    loudness : dB, of the quietest night and the loudest;  usual : its upper quartile;  fast : the most of all nights"""
+    loudness : dB, of the quietest night and the ends;  usual : its upper quartile;  fast : the most of all nights"""
     found = spectra(x, fs)
     by_stage = np.array([np.median(found[y == stage], axis=0) for stage in range(y.max() + 1)])
     known = {"by_stage": by_stage.round(2).tolist()}
     nights = [night == one for one in np.unique(night)]
     each = [by_stage[y[rows]] - found[rows] for rows in nights]
     loud = [loudness(found[rows], known, fs) for rows in nights]
-    lowest, usual, highest = np.quantile(loud, [0, 0.75, 1]).round(2).tolist()
+    ends = [min(loud) - 0.01, max(loud) + 0.01]  # so that rounding leaves no training night outside
     sd = np.std([np.median(one, axis=0) for one in each], axis=0).round(2).tolist()
-    known |= {"sd": sd, "loudness": [lowest, highest], "usual": usual}
-    return known | {"fast": round(max(fast(one, fs) for one in each), 2)}
+    known |= {"sd": sd, "loudness": np.round(ends, 2).tolist(), "usual": round(float(np.quantile(loud, 0.75)), 2)}
+    return known | {"fast": round(max(fast(one, fs) for one in each) + 0.01, 2)}
 
 
 def loudness(found, known, fs):
