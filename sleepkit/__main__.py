@@ -9,7 +9,7 @@ from sleepkit.execution import WorkFailed, paths
 from sleepkit.execution.extras import extras
 from sleepkit.execution.jobs import PLACES, environment
 
-OF_FOLDERS = ("foreign", "recorders")  # of the benches
+OF_FOLDERS = ("foreign", "recorders", "shifts")  # of the benches
 
 
 def main(argv=None):
@@ -123,10 +123,10 @@ def parser():
     add = command(bench, "measure against the customary way, what a network costs, or how it stages labelled nights")
     names = "prepare", "search", "train", "prune", "infer", "wearable", *OF_FOLDERS
     add("name", choices=names, help="what to measure")
-    what = "foreign: labelled recordings, prepared .npz or EDF with NAME-Hypnogram.edf; recorders: prepared Sleep-EDF"
+    what = "foreign: labelled recordings, prepared .npz or EDF with NAME-Hypnogram.edf; the others: prepared"
     add("folder", nargs="?", help=what)
-    add("--model", dest="models", action="append", help="foreign, recorders: a network; may be given several times")
-    add("--channel", help="foreign, recorders: as for score")
+    add("--model", dest="models", action="append", help="of folders: a network; may be given several times")
+    add("--channel", help="of folders: as for score")
     return top
 
 
@@ -260,7 +260,7 @@ def release(arguments):
 
 def bench(arguments):
     if (arguments.name in OF_FOLDERS) == (arguments.folder is None):
-        raise ValueError(f"bench {' and '.join(OF_FOLDERS)} want a folder of labelled nights; the others take none")
+        raise ValueError(f"bench {', '.join(OF_FOLDERS)} want a folder of labelled nights; the others take none")
     given = _of(arguments, "folder", "models", "channel") if arguments.folder else {}
     importlib.import_module(f"sleepkit.bench.{arguments.name}").run(**given)
 

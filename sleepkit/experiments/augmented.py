@@ -8,16 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import torch
 
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.evaluation.augmentation import other_recorder
-from sleepkit.evaluation.context import fit_context, fit_powers, smooth, smooth_nights
+from sleepkit.evaluation.context import fit_context, fit_powers, smooth
 from sleepkit.evaluation.crossval import Plan, cross_validate
 from sleepkit.evaluation.protocols import SUBJECTWISE, Normalisation
 from sleepkit.evaluation.training import TrainSettings
 from sleepkit.execution.paths import written
-from sleepkit.experiments.recorders import calibrate, votes
+from sleepkit.experiments.recorders import RECORDERS, Heard, calibrate, recorded_nights
 from sleepkit.experiments.release import SHIPPED_BLOCK, spoken
 from sleepkit.experiments.stage2 import soft_targets
 from sleepkit.metrics import confusion, scores
@@ -25,6 +24,7 @@ from sleepkit.network.saved import load_network
 from sleepkit.network.size import count_parameters
 from sleepkit.recordings.quality import signal_facts
 from sleepkit.results import NetworkKey
+from sleepkit.scoring.familiarity import fitted, night_votes
 from sleepkit.scoring.model import load_model
 from sleepkit.scoring.onnx_network import averaged_graph, network_graph
 from sleepkit.scoring.spectra import training_spectra
@@ -32,7 +32,7 @@ from sleepkit.scoring.staging import read_night
 
 PROFILE = "first5s-cpu"  # whose data and folds these are
 VARIANT = "augmented"
-WEIGHT = 4.0  # of a whole development night, and of its excerpts, among Sleep-EDF's under simulated recorders
+WEIGHT = 4.0  # of a development night, and of an excerpt of one, among Sleep-EDF's under simulated recorders
 EXCERPT = 60  # epochs
 NO_SHIFT = (0.0,) * len(STAGES)
 
@@ -54,78 +54,102 @@ def _begin(start, fold):
     return load_network(start)[0]
 
 
-def release_averaged(networks, path, data, fold, development=(), shift=NO_SHIFT):
+def release_averaged(networks, path, data, fold, development=(), familiar=NO_SHIFT, unfamiliar=None):
     """Write PATH.onnx, which averages the probabilities of saved networks of a fold, and PATH.json, what it is.
 
     networks : paths without ending;  development : labelled Nights of other laboratories, which calibrate its Trust
-    shift : (5,) added to the logits of every network: how much likelier a stage is than the training nights let it
-        seem;  returns the facts"""
+    familiar, unfamiliar : (5,) added to the logits, how much likelier a stage is than the networks see it, in nights
+        like the training's and in others (the same by default);  returns the facts"""
     nets, known = zip(*map(load_network, networks), strict=True)
-    for net in nets:
-        net.classifier.bias.data += torch.tensor(shift)
     train, unseen = data.subset(fold.train), data.subset(np.concatenate([fold.valid, fold.test]))
     facts = {name: known[0][name] for name in ("fs", "samples", "protocol")}
     facts |= {"averages": [Path(network).name for network in networks], "training": fold.subjects(data)}
     facts |= {"data": spoken(train, PROFILE, "edf20"), "parameters": sum(map(count_parameters, nets))}
-    facts |= {"shift": dict(zip(STAGES, shift, strict=True)), "training_signal": signal_facts(train.x)}
-    facts["spectrum"] = training_spectra(train.x, train.y, train.night, data.fs)
+    facts |= {"training_signal": signal_facts(train.x)}
+    facts |= {"spectrum": training_spectra(train.x, train.y, train.night, data.fs)}
+    facts["familiar"] = {"shift": dict(zip(STAGES, familiar, strict=True))}
+    facts["unfamiliar"] = {"shift": dict(zip(STAGES, unfamiliar or familiar, strict=True)), "weight": 1, "rarity": 1}
     scales = [Normalisation(**one["normalisation"]) for one in known]
     pairs = zip(nets, scales, strict=True)
-    parts = [network_graph(net, facts["samples"], scale, block=SHIPPED_BLOCK) for net, scale in pairs]
-
-    def write():
-        with written(f"{path}.onnx") as temporary:
-            onnx.save(averaged_graph(parts, facts), temporary)
-        with written(f"{path}.json") as temporary:
-            temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        return load_model(f"{path}.onnx")
-
-    context = fit_powers(fit_context(train.y, train.night), *votes(write(), data.subset(fold.valid)))
+    graphs = [network_graph(net, facts["samples"], scale, block=SHIPPED_BLOCK) for net, scale in pairs]
+    model = _written(path, graphs, facts)
+    theirs, others = recorded_nights(model, unseen), [_heard(model, night) for night in development]
+    valid = [night for night in theirs if night.name.split(",")[0] in set(data.night[fold.valid])]
+    context = _powers(model, fit_context(train.y, train.night), valid)
+    own = _powers(model, context, _whole(others)[0] or valid)
+    facts["unfamiliar"] |= {"weight": own.weight, "rarity": own.rarity}
     facts["context"] = {name: np.round(value, 8).tolist() for name, value in asdict(context).items()}
-    test = data.subset(fold.test)
-    facts["cross_validation"] = _tested(test, write().probabilities(test.x), context)
+    model = _written(path, graphs, facts)
+    test = [night for night in theirs if night not in valid and night.name.endswith(f", {next(iter(RECORDERS))}")]
+    facts["cross_validation"] = _tested(data.subset(fold.test), model, test)
     if development:
-        facts["development_nights"] = _developed(write(), development)
-    facts["trust"] = calibrate(write(), unseen, [part for night in development for part in _with_excerpts(night)])
-    write()
+        facts["development_nights"] = _developed(model, others)
+    parts = [_heard(model, part) for night in development for part in _half_hours(night)]
+    facts["trust"] = calibrate(model, [*theirs, *others, *parts])
+    _written(path, graphs, facts)
     return facts
 
 
-def _with_excerpts(night):
-    """A labelled Night and the half hours of it, each with its weight."""
-    parts = [(night, WEIGHT)]
+def _written(path, graphs, facts):
+    """The Model of PATH.onnx, which holds the graphs' mean and the facts; PATH.json holds the facts, too."""
+    with written(f"{path}.onnx") as temporary:
+        onnx.save(averaged_graph(graphs, facts), temporary)
+    with written(f"{path}.json") as temporary:
+        temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return load_model(f"{path}.onnx")
+
+
+def _heard(model, night):
+    """The Heard of a labelled Night, without the epochs that have no stage."""
+    known = night.scored & (night.labels >= 0)
+    votes = night_votes(model, night.x[known], night.good[known])
+    return Heard(night.channel, votes, night.labels[known], WEIGHT)
+
+
+def _half_hours(night):
+    """Every second half hour of a labelled Night of more than one."""
     for first in range(0, len(night.x) - EXCERPT + 1, 2 * EXCERPT):
         rows = slice(first, first + EXCERPT)
-        part = replace(night, x=night.x[rows], good=night.good[rows], labels=night.labels[rows])
-        parts.append((part, WEIGHT))
-    return parts if len(parts) > 1 else [(night, 1.0)]
+        yield replace(night, x=night.x[rows], good=night.good[rows], labels=night.labels[rows])
 
 
-def _tested(test, alone, context):
-    """Scores on a fold's test subjects, alone and with context; alone : (n, 5) probabilities."""
-    two = [alone, smooth_nights(alone, test.night, context)]
-    two = [scores(confusion(test.y, one.argmax(axis=1))) for one in two]
+def _whole(heard):
+    """Heard nights with all stages, and the others."""
+    whole = [night for night in heard if len(np.unique(night.y)) == len(STAGES)]
+    return whole, [night for night in heard if night not in whole]
+
+
+def _powers(model, context, heard):
+    """The context with the powers that are best on Heard nights."""
+    parts = [(fitted(model, night.votes)[0], night.y, np.full(len(night.y), k)) for k, night in enumerate(heard)]
+    return fit_powers(context, *map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _counted(model, heard):
+    """Confusions of Heard nights, each epoch alone and with context: (2, 5, 5)."""
+    total = np.zeros((2, len(STAGES), len(STAGES)), dtype=int)
+    for night in heard:
+        alone, context, _ = fitted(model, night.votes)
+        total += [confusion(night.y, one.argmax(axis=1)) for one in (alone, smooth(alone, context))]
+    return total
+
+
+def _tested(test, model, heard):
+    """Scores on a fold's test subjects, alone and with context; heard : of their nights as they are."""
+    two = [scores(one) for one in _counted(model, heard)]
     first, second = ({name: round(float(value), 5) for name, value in one.items()} for one in two)
     known = {"data": spoken(test, PROFILE, "edf20"), "protocol": SUBJECTWISE.name, "n": len(test)}
     known |= {"folds": 1, "seeds": 1, "architecture_has_seen_test_subjects": True}
     return known | first | {"context": second}
 
 
-def _developed(model, nights):
-    """Scores on labelled Nights of other laboratories: kappa of those with all stages, alone and with context, and the
+def _developed(model, heard):
+    """Scores on Heard nights of other laboratories: kappa of those with all stages, alone and with context, and the
     recall of every stage, each epoch alone, in the others."""
-    whole, rest = np.zeros((2, len(STAGES), len(STAGES)), dtype=int), np.zeros((len(STAGES), len(STAGES)), dtype=int)
-    for night in nights:
-        known = night.scored & (night.labels >= 0)
-        alone = model.vote(night.x[known], night.good[known])
-        ways = [alone, smooth(alone, model.context)]
-        first, second = (confusion(night.labels[known], one.argmax(axis=1)) for one in ways)
-        if first.any(axis=1).all():
-            whole += [first, second]
-        else:
-            rest += first
-    found = {"nights": len(nights), "epochs": int(whole[0].sum() + rest.sum())}
-    found |= dict(zip(("kappa", "kappa_with_context"), scores(whole)["kappa"].round(4).tolist(), strict=True))
+    whole, rest = _whole(heard)
+    counted, rest = _counted(model, whole), _counted(model, rest)[0]
+    found = {"nights": len(heard), "epochs": int(counted[0].sum() + rest.sum())}
+    found |= dict(zip(("kappa", "kappa_with_context"), scores(counted)["kappa"].round(4).tolist(), strict=True))
     seen = rest.any(axis=1)
     recall = (rest.diagonal()[seen] / rest.sum(axis=1)[seen]).round(4).tolist()
     return found | {"recall": dict(zip(np.array(STAGES)[seen].tolist(), recall, strict=True))}
@@ -151,8 +175,9 @@ def main(argv=None):
             add("--precision", default="float32", help="of activations: float32, bfloat16 or auto")
         else:
             add("--network", action="append", required=True, help="saved network of that fold; may be given again")
-            what = "added to the logits of W, N1, N2, N3 and REM"
-            add("--shift", type=float, nargs=len(STAGES), default=NO_SHIFT, help=what)
+            what = {"type": float, "nargs": len(STAGES), "metavar": ("W", "N1", "N2", "N3", "REM")}
+            add("--shift", default=NO_SHIFT, help="added to the logits of a night like the training nights", **what)
+            add("--unfamiliar", help="the same of a night with more fast activity than any of them", **what)
             add("--development", help="folder of labelled nights of other laboratories, prepared (.npz)")
     arguments = parser.parse_args(argv)
     data = EpochSet.load(arguments.nights)
@@ -173,8 +198,9 @@ def release(data, fold, arguments):
     about = load_network(arguments.network[0])[1]
     paths = sorted(Path(arguments.development).glob("[!.]*.npz")) if arguments.development else []
     nights = [read_night(path, about["fs"], about["samples"]) for path in paths]
-    facts = release_averaged(arguments.network, arguments.output, data, fold, nights, arguments.shift)
-    shown = ("parameters", "context", "cross_validation", "development_nights", "trust")
+    shifts = arguments.shift, arguments.unfamiliar
+    facts = release_averaged(arguments.network, arguments.output, data, fold, nights, *shifts)
+    shown = ("parameters", "context", "unfamiliar", "cross_validation", "development_nights", "trust")
     print(json.dumps({name: facts[name] for name in shown if name in facts}, indent=1))
 
 

@@ -4,10 +4,15 @@ Every recorder is a fixed chain of what amplifiers do: filters without phase on 
 gain, an offset, drift, line noise, another sampling rate, 12 bits.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.signal import resample_poly
 
 from sleepkit.evaluation.context import smooth
+from sleepkit.execution.paths import progress
+from sleepkit.recordings.resampling import without_offset
+from sleepkit.scoring.familiarity import Votes, fitted, night_votes
 from sleepkit.scoring.trust import measures
 
 # name -> low-pass, high-pass (Hz; None: none), gain, what is added, sampling rate (Hz), bits
@@ -57,39 +62,38 @@ def recorded(x, fs, low=None, high=None, gain=1, offset=0, drift=0, hum=0, mains
     return resample_poly(y, down, up, axis=1)[:, :samples].astype(np.float32)
 
 
-def votes(model, epochs):
-    """Probabilities, stages and names of nights, each as every one of RECORDERS has it: (n, 5), (n,), (n,)."""
-    found, names = [], []
-    for recorder, how in RECORDERS.items():
-        found.append(model.probabilities(recorded(epochs.x, epochs.fs, **how)))
-        names += [f"{night}, {recorder}" for night in epochs.night]
-    return np.concatenate(found), np.tile(epochs.y, len(RECORDERS)), np.array(names)
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """What a network says of a night with an expert's stages."""
+
+    name: str
+    votes: Votes
+    y: np.ndarray  # (n,) the expert's stages
+    weight: float = 1.0  # when nights are counted together
 
 
-def calibrate(model, epochs, others=(), below=0.75):
+def recorded_nights(model, epochs):
+    """Nights that did not train the model, each as every one of RECORDERS has it: a list of Heard."""
+    nights = [(night, epochs.subset(np.flatnonzero(epochs.night == night))) for night in np.unique(epochs.night)]
+    found = []
+    for name, how in progress(RECORDERS.items(), desc="recorders"):
+        for night, part in nights:
+            x = without_offset(recorded(part.x, part.fs, **how).ravel(), part.fs, part.x.shape[1])[0]
+            x = x.reshape(len(part), 1, -1)
+            found.append(Heard(f"{night}, {name}", night_votes(model, x, np.ones(x.shape[:2], dtype=bool)), part.y))
+    return found
+
+
+def calibrate(model, heard, below=0.75):
     """Weights with which `measures` tell a night's accuracy, by least squares: a dict that json can hold.
 
-    epochs : nights that did not train the model, each as every one of RECORDERS has it
-    others : pairs (a Night with its labels, its weight) of other laboratories
-    below : expected accuracy under which a night is doubted"""
-    found, hits, weight = [], [], []
-
-    def add(x, good, y, times=1.0):
-        alone = model.vote(x, good)
-        smoothed = smooth(alone, model.context)
-        found.append(measures(x, good, alone, smoothed, model.fs, model.facts["spectrum"]))
-        hits.append(np.mean(smoothed.argmax(axis=1) == y))
-        weight.append(times)
-
-    for night in np.unique(epochs.night):
-        rows = epochs.night == night
-        for how in RECORDERS.values():
-            x = recorded(epochs.x[rows], epochs.fs, **how)[:, None]
-            add(x, np.ones(x.shape[:2], dtype=bool), epochs.y[rows])
-    for night, times in others:
-        known = night.scored & (night.labels >= 0)
-        add(night.x[known], night.good[known], night.labels[known], times)
-    found, hits, root = np.array(found), np.array(hits), np.sqrt(weight)
+    heard : of nights that did not train the model;  below : expected accuracy under which a night is doubted"""
+    found, hits = [], []
+    for night in heard:
+        alone, context, _ = fitted(model, night.votes)
+        found.append(measures(night.votes.lacking, alone, model.facts["spectrum"]))
+        hits.append(np.mean(smooth(alone, context).argmax(axis=1) == night.y))
+    found, hits, root = np.array(found), np.array(hits), np.sqrt([night.weight for night in heard])
     weights = np.linalg.lstsq(found * root[:, None], hits * root, rcond=None)[0]
     error = float(np.abs(found @ weights - hits).mean())
     facts = {"weights": weights.round(4).tolist(), "doubted_below": below, "nights": len(hits)}

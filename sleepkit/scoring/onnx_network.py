@@ -58,10 +58,16 @@ def averaged_graph(models, facts):
         means.append(f"{number}_mean")
     nodes += [helper.make_node("Mean", means, ["mean"]), helper.make_node("Log", ["mean"], [OUTPUT])]
     ends = models[0].graph.input, models[0].graph.output
+    short = {tensor.name: f"{number:x}" for number, tensor in enumerate(constants)}
+    for tensor in constants:
+        tensor.name = short[tensor.name]
+    for node in nodes:
+        node.ClearField("name")
+        node.input[:] = [short.get(name, name) for name in node.input]
     made, opset = helper.make_graph(nodes, "sleepkit", *ends, constants, value_info=shapes), models[0].opset_import
     model = helper.make_model(made, opset_imports=opset, ir_version=IR_VERSION, producer_name="sleepkit")
     about = {"stages": STAGES, "input": json.loads(models[0].metadata_props[0].value)["input"]}
-    helper.set_model_props(model, {"facts": json.dumps(facts | about)})
+    helper.set_model_props(model, {"facts": json.dumps(facts | about, separators=(",", ":"))})
     onnx.checker.check_model(model, full_check=True)
     return model
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 LOWEST, HIGHEST, PER_OCTAVE = 0.5, 45.0, 3  # Hz, of the bands in which spectra are compared
+SLOW, FAST = (1.0, 8.0), (8.0, 25.0)  # Hz
 
 
 def bands(fs):
@@ -30,16 +31,45 @@ def spectra(x, fs):
 
 def training_spectra(x, y, night, fs):
     """What training windows' spectra are: x (n, samples) µV, y (n,) stages, night (n,) -> a dict that json can hold.
-    by_stage : (5, bands) dB, medians of each stage;  sd : (bands,) dB, by how much nights differ from them"""
+    by_stage : (5, bands) dB, medians of each stage;  sd : (bands,) dB, by how much nights differ from them
+    loudness : dB, of the quietest night and the ends;  usual : its upper quartile;  fast : the most of all nights"""
     found = spectra(x, fs)
     by_stage = np.array([np.median(found[y == stage], axis=0) for stage in range(y.max() + 1)])
-    each = [np.median(by_stage[y[night == one]] - found[night == one], axis=0) for one in np.unique(night)]
-    return {"by_stage": by_stage.round(2).tolist(), "sd": np.std(each, axis=0).round(2).tolist()}
+    known = {"by_stage": by_stage.round(2).tolist()}
+    nights = [night == one for one in np.unique(night)]
+    each = [by_stage[y[rows]] - found[rows] for rows in nights]
+    loud = [loudness(found[rows], known, fs) for rows in nights]
+    ends = [min(loud) - 0.01, max(loud) + 0.01]  # so that rounding leaves no training night outside
+    sd = np.std([np.median(one, axis=0) for one in each], axis=0).round(2).tolist()
+    known |= {"sd": sd, "loudness": np.round(ends, 2).tolist(), "usual": round(float(np.quantile(loud, 0.75)), 2)}
+    return known | {"fast": round(max(fast(one, fs) for one in each) + 0.01, 2)}
 
 
-def difference(x, probabilities, known, fs):
-    """What the spectrum of a night lacks, in dB, of that of training windows of the same stages: (bands,).
+def loudness(found, known, fs):
+    """By how many dB a night is louder than the training nights, from its `spectra` (n, bands).
 
-    x : (n, samples) µV;  probabilities : (n, 5) of the windows' stages;  known : of `training_spectra`
+    Each window is compared, from 1 to 8 Hz, with the stage whose spectrum has its shape, whatever its amplitude: so the
+    mix of stages counts little, and a factor of the signal is found exactly. The median over windows."""
+    apart = found[:, None, _within(SLOW, fs)] - np.array(known["by_stage"])[:, _within(SLOW, fs)]
+    louder = apart.mean(axis=2)
+    alike = ((apart - louder[:, :, None]) ** 2).sum(axis=2).argmin(axis=1)
+    return float(np.median(louder[np.arange(len(found)), alike]))
+
+
+def fast(lacking, fs):
+    """By how many dB a night has more power from 8 to 25 Hz than training nights: lacking (windows, bands)."""
+    return float(-np.median(lacking, axis=0)[_within(FAST, fs)].mean())
+
+
+def lacks(found, probabilities, known):
+    """What windows lack, in dB, of the spectrum of training windows of the same stages: (n, bands).
+
+    found : (n, bands) of `spectra`;  probabilities : (n, 5) of the windows' stages;  known : of `training_spectra`
     The stages are the network's own, so that a night of much wake is not taken for a recorder of much alpha."""
-    return np.median(probabilities @ np.array(known["by_stage"]) - spectra(x, fs), axis=0)
+    return probabilities @ np.array(known["by_stage"]) - found
+
+
+def _within(hertz, fs):
+    edges = bands(fs)
+    middles = np.sqrt(edges[1:] * edges[:-1])
+    return (middles > hertz[0]) & (middles < hertz[1])

@@ -15,6 +15,7 @@ from sleepkit.recordings import quality
 from sleepkit.recordings.channel import name_of, read_channel
 from sleepkit.recordings.hypnogram import read_hypnogram
 from sleepkit.recordings.resampling import brought_to, whole_epochs
+from sleepkit.scoring.familiarity import fitted, night_votes
 from sleepkit.scoring.model import Model, load_model
 from sleepkit.scoring.sleep_statistics import sleep_statistics, time_in_bed
 from sleepkit.scoring.trust import UNNAMED, Trust, about_channel, measures, trust
@@ -117,31 +118,30 @@ def score(
     model = model if isinstance(model, Model) else load_model(model)
     night = read_night(recording, model.fs, model.samples, channel)
     labels, compared = (night.labels, []) if hypnogram is None else _expert(recording, night, hypnogram, stages)
-    scored, n = night.scored, len(night.x)
-    notes = [*night.notes, *about_channel(night.channel), *_doubts(night, model), *compared]
-    smoothed = alone = model.vote(night.x, night.good)
-    if context and model.context is None:
+    scored, n, votes = night.scored, len(night.x), night_votes(model, night.x, night.good)
+    alone, its_context, seen = fitted(model, votes)
+    notes = [*night.notes, *about_channel(night.channel), *seen, *_doubts(night, model, votes.factor), *compared]
+    smoothed = alone
+    if context and its_context is None:
         notes.append("the model holds no context: stages are the network's alone")
     elif context and n:
         # An epoch that says nothing has what evidence is divided by as its probabilities: its neighbours decide.
-        nothing = model.context.prior**model.context.rarity
-        smoothed = smooth(np.where(scored[:, None], alone, nothing), model.context)
+        nothing = its_context.prior**its_context.rarity
+        smoothed = smooth(np.where(scored[:, None], alone, nothing), its_context)
     if not scored.all():
         notes.append(f"{(~scored).sum()} of {n} epochs are flat, clipped or not recorded: stage {UNSCORED}")
-    expected = _expected(night, model, alone, smoothed)
+    expected = _expected(votes.lacking, model, alone[scored])
     notes += [expected.words] if expected else []
     frames = (_frame(probabilities, scored) for probabilities in (smoothed, alone))
     in_bed = time_in_bed(n, night.start, lights_off, lights_on)
     return Scoring(name_of(recording), model, night, *frames, labels, tuple(notes), expected, in_bed)
 
 
-def _expected(night, model, alone, smoothed):
+def _expected(lacking, model, alone):
     """The Trust of a night; None where nothing is scored or the model's description lacks what that takes."""
-    scored, facts = night.scored, model.facts
-    if not scored.any() or not {"trust", "spectrum"} <= set(facts):
+    if not len(alone) or lacking is None or "trust" not in model.facts:
         return None
-    given = night.x[scored], night.good[scored], alone[scored], smoothed[scored]
-    return trust(measures(*given, model.fs, facts["spectrum"]), facts["trust"])
+    return trust(measures(lacking, alone, model.facts["spectrum"]), model.facts["trust"])
 
 
 def _expert(recording, night, hypnogram, stages):
@@ -161,11 +161,11 @@ def _frame(probabilities, scored):
     return frame
 
 
-def _doubts(night, model):
-    """Notes on a signal without a good epoch, or unlike what the model was trained on."""
+def _doubts(night, model, factor):
+    """Notes on a signal without a good epoch, or, multiplied by `factor`, unlike what the model was trained on."""
     if not len(x := night.x[night.good & night.scored[:, None]]):
         return ["no epoch can be scored: the channel is flat or clipped throughout"]
-    found, facts = quality.features(x), model.facts.get("training_signal")
+    found, facts = quality.features(x * np.float32(factor)), model.facts.get("training_signal")
     known = isinstance(facts, dict) and all(name in facts for name in quality.FEATURES)
     if known and (share := quality.unlike(found, facts).mean()) > STRANGE:
         what = "are unlike the training data in amplitude or spectrum"

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import replace
 from typing import BinaryIO, TextIO
 
 import numpy as np
@@ -10,6 +11,7 @@ from sleepkit.epochs import EPOCH_SECONDS, STAGES
 from sleepkit.evaluation.context import advance
 from sleepkit.recordings.quality import PLAUSIBLE, amplitude_problem, bad_seconds, epochs_scored, windows_scored
 from sleepkit.recordings.resampling import OFFSET
+from sleepkit.scoring.familiarity import fitted, night_votes
 from sleepkit.scoring.model import Model
 from sleepkit.scoring.staging import UNSCORED
 
@@ -29,13 +31,13 @@ def score_stream(
     returns (number of epochs, samples left over, mean and largest latency in ms)"""
     length = round(EPOCH_SECONDS * model.fs)
     smoothing = model.context if context else None
-    belief, n, total, largest, off, unscored = None, 0, 0.0, 0.0, 0, 0
+    belief, n, total, largest, off, unscored, past = None, 0, 0.0, 0.0, 0, 0, []
     print(*HEADER, sep=",", file=sink, flush=True)
     for x in _float32(source, length) if form == "float32" else _numbers(source, length):
         if len(x) < length:
             return n, len(x), total / max(n, 1), largest
         arrived = time.perf_counter()
-        alone, why = _network(x, model, form)
+        alone, why = _network(x, model, form, past)
         if smoothing is not None:
             belief = advance(belief, smoothing.prior if alone is None else alone, smoothing)
         stage, values = UNSCORED, [""] * len(STAGES)
@@ -55,9 +57,9 @@ def score_stream(
     return n, 0, total / max(n, 1), largest
 
 
-def _network(x, model, form):
+def _network(x, model, form, past):
     """(5,) probabilities of an epoch by the network alone, and ""; or None and why: its amplitude is not that of EEG,
-    or less than half of its windows can be scored."""
+    or less than half of its windows can be scored. past : what windows lacked so far (`familiarity.Votes`), extended"""
     finite = np.where(np.isfinite(x), x, np.nan)
     bad = bad_seconds(finite, model.fs)[:EPOCH_SECONDS]
     good = windows_scored(bad[None], len(x) // model.samples)
@@ -65,7 +67,11 @@ def _network(x, model, form):
     if form == "float32" and (kind := _other_type(x)):
         return None, f"as {kind} the samples would be EEG; this stream takes little-endian float32 in µV"
     if epochs_scored(good)[0] and not problem:
-        return model.vote(np.nan_to_num(finite).reshape(1, -1, model.samples), good)[0], ""
+        votes = night_votes(model, np.nan_to_num(finite).reshape(1, -1, model.samples), good)
+        if votes.lacking is not None:
+            past.append(votes.lacking)
+            votes = replace(votes, lacking=np.concatenate(past))
+        return fitted(model, votes)[0][0], ""
     return None, f"{problem}; this stream takes µV" if problem else "it is flat, clipped or not recorded"
 
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sleepkit.scoring.spectra import difference
-
 # Words of labels that name no EEG: eyes, muscles, heart, breathing, oxygen, movement.
 OTHER = r"eog|loc|roc|e[12]|emg|chin|subment\w*|leg|tib\w*|lat|rat|plm\w*|e[ck]g|hr|pulse|ppg|pleth\w*|resp\w*"
 OTHER += r"|air\w*|flow|nasal|oral|oronasal|thora\w*|chest|abdo\w*|sa?o2|spo2|snor\w*|mic\w*|temp\w*|body|pos\w*"
@@ -40,16 +38,14 @@ class Trust:
         return f"{share}, by the signal and by how sure the network is"
 
 
-def measures(x, good, alone, smoothed, fs, spectrum):
-    """What tells how well a night is staged, (4,): 1; how sure the network is on average; the share of epochs in which
-    context agrees with it; log of 1 + the distance of the spectrum from training nights', in their standard deviations.
+def measures(lacking, alone, spectrum):
+    """What tells how well a night is staged, (3,): 1; how sure the network is on average; log of 1 + the distance of
+    the spectrum from training nights', in their standard deviations.
 
-    x : (n, windows, samples) µV;  good : (n, windows) bool;  alone, smoothed : (n, 5) probabilities of scored epochs
+    lacking : (windows, bands) dB, of `familiarity.Votes`;  alone : (n, 5) probabilities of scored epochs, each alone
     spectrum : of `spectra.training_spectra`"""
-    stages = np.repeat(alone[:, None], x.shape[1], axis=1)[good]
-    apart = difference(x[good], stages, spectrum, fs) / np.array(spectrum["sd"])
-    agree = np.mean(alone.argmax(axis=1) == smoothed.argmax(axis=1))
-    return np.array([1, alone.max(axis=1).mean(), agree, np.log1p(np.sqrt(np.mean(apart**2)))])
+    apart = np.median(lacking, axis=0) / np.array(spectrum["sd"])
+    return np.array([1, alone.max(axis=1).mean(), np.log1p(np.sqrt(np.mean(apart**2)))])
 
 
 def trust(found, facts):

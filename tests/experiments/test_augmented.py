@@ -8,7 +8,6 @@ from recording_files import brain, save_tiny
 from toy import save_nights, toy
 
 from sleepkit.experiments import augmented
-from sleepkit.metrics import softmax
 from sleepkit.scoring import load_model, score
 
 
@@ -30,6 +29,7 @@ def test_a_fold_is_trained_and_released_as_score_takes_it(folder, capsys, recwar
     trained = capsys.readouterr().out.strip().splitlines()[-1]
     shift = [0.4, 0.1, 0, 0.8, -0.1]
     both = ["--network", start, "--network", trained, "--shift", *map(str, shift)]
+    both += ["--unfamiliar", "0.4", "0", "0", "1.5", "0"]
     augmented.main(["release", nights, str(target), *both, "--development", str(folder / "others")])
     said = json.loads(capsys.readouterr().out)
     assert said["cross_validation"]["n"] == 16 and said["trust"]["nights"] == 5 * 16 + 2, (
@@ -37,7 +37,9 @@ def test_a_fold_is_trained_and_released_as_score_takes_it(folder, capsys, recwar
     )
     model, parts = load_model(f"{target}.onnx"), [load_model(path) for path in (start, trained)]
     x = np.float32(brain(60, 100)).reshape(12, 500)
-    mean = np.mean([softmax(np.log(part.probabilities(x)) + shift) for part in parts], axis=0)
+    mean = np.mean([part.probabilities(x) for part in parts], axis=0)
+    assert list(model.facts["familiar"]["shift"].values()) == shift
+    assert list(model.facts["unfamiliar"]["shift"].values()) == [0.4, 0, 0, 1.5, 0]
     np.testing.assert_allclose(model.probabilities(x), mean, atol=1e-4)
     assert np.abs(parts[0].probabilities(x) - parts[1].probabilities(x)).max() > 1e-3
     found = score(folder / "others" / "a.npz", model)

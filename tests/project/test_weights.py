@@ -7,14 +7,12 @@ import sys
 import numpy as np
 import onnx
 import pytest
-import torch
 
 from sleepkit import results
 from sleepkit.epochs import STAGES, EpochSet, parse_night
 from sleepkit.evaluation.protocols import EDF20_PAIRS, Normalisation
 from sleepkit.execution.paths import WEIGHTS
 from sleepkit.experiments.release import SHIPPED_BLOCK
-from sleepkit.metrics import softmax
 from sleepkit.network.saved import load_network
 from sleepkit.network.size import count_parameters
 from sleepkit.paper.published import published_genotype
@@ -65,21 +63,18 @@ def test_sizes_are_the_papers_and_the_accuracy_is_the_cross_validated_one(name):
 
 
 def test_the_default_averages_two_networks_of_fold_0():
-    """In onnxruntime as in PyTorch, with its shift of the logits, and its description is the one beside it."""
+    """In onnxruntime as in PyTorch, and its description is the one beside it."""
     default = load_model()
-    shift = np.array(list(default.facts["shift"].values()))
     assert default.name == "fold0_L7_averaged.onnx" and default.context is not None
     x = np.random.default_rng(0).normal(0, 20, (40, 500)).astype(np.float32)
     parts = [load_model(WEIGHTS / name) for name in default.facts["averages"]]
-    expected = np.mean([softmax(np.log(part.probabilities(x)) + shift) for part in parts], axis=0)
+    expected = np.mean([part.probabilities(x) for part in parts], axis=0)
     np.testing.assert_allclose(default.probabilities(x), expected, atol=1e-5)
     described = json.loads((WEIGHTS / "fold0_L7_averaged.json").read_text(encoding="utf-8"))
     assert {name: default.facts[name] for name in described} == described
     assert described["parameters"] == sum(part.facts["parameters"] for part in parts) < 100_000
     assert described["training"]["test"] == sorted(EDF20_PAIRS[0])
     nets = [load_network(WEIGHTS / name) for name in default.facts["averages"]]
-    for net, _ in nets:
-        net.classifier.bias.data += torch.tensor(shift, dtype=torch.float32)
     graphs = [network_graph(net, 500, Normalisation(**about["normalisation"]), block=16) for net, about in nets]
     assert onnx.load(WEIGHTS / "fold0_L7_averaged.onnx").graph == averaged_graph(graphs, {}).graph
 

@@ -6,7 +6,7 @@ from edf_files import write_hypnogram
 from recording_files import brain, save_tiny, write_recording
 
 from sleepkit.__main__ import main
-from sleepkit.bench import foreign, recorders
+from sleepkit.bench import foreign, recorders, shifts
 from sleepkit.epochs import STAGES
 from sleepkit.experiments.recorders import RECORDERS, recorded
 from sleepkit.metrics import confusion, scores
@@ -85,3 +85,18 @@ def test_only_people_that_a_network_has_not_met_are_taken(tmp_path, saved):
     model = load_model(save_tiny(tmp_path / "tiny", training={"train": [3, 14], "valid": [5]}))
     with pytest.raises(ValueError, match="was trained on everybody in it"):
         recorders.unmet(tmp_path, model)
+
+
+def test_other_shifts_of_n3_trade_one_stage_for_others(folder, saved, tmp_path, monkeypatch):
+    kinds = {kind: {"shift": dict.fromkeys(STAGES, 0.0)} for kind in ("familiar", "unfamiliar")}
+    spectrum = {"by_stage": np.zeros((5, 19)).tolist(), "loudness": [-99, 99], "usual": 0, "fast": 99}
+    model = save_tiny(tmp_path / "tiny", **kinds, spectrum=spectrum)
+    x = np.float32(brain(600, 128)).reshape(20, 3840)
+    np.savez(tmp_path / "n3.npz", x=x, y=np.full(20, STAGES.index("N3"), np.int32), fs=128.0, ch_label="EEG C3-A2")
+    monkeypatch.setattr(shifts, "SHIFTS", (0, 30))
+    plain = score(tmp_path / "n3.npz", saved, context=False)
+    expected = [(plain.stages == STAGES.index("N3")).mean(), 1]
+    assert shifts.run(tmp_path, [model])["recall N3 of others"].tolist() == pytest.approx(expected)
+    assert shifts.run(folder, [model])["alone"][1] == 0, "all stages, and each epoch is called N3"
+    with pytest.raises(ValueError, match="holds no shifts"):
+        shifts.run(folder, [saved])
