@@ -94,6 +94,7 @@ def parser():
     for name in ("--lights-off", "--lights-on"):
         add(name, metavar="TIME", help="clock (22:30) or seconds; SE, SOL and WASO count between the two")
     add("--no-context", dest="context", action="store_false", help="each epoch for itself, by the network alone")
+    add("--no-adapt", dest="adapt", action="store_false", help="a night of unusual amplitude or spectrum as any other")
     what = "read µV at the model's rate from standard input, raw float32 (little endian) or one number a line, and "
     what += "print the stage of every 30 s as they are complete"
     add("--stream", nargs="?", const="float32", choices=("float32", "text"), help=what)
@@ -201,11 +202,12 @@ def score(arguments):
         return _stream(arguments)
     from sleepkit.scoring.report import score_files
 
-    settings = _of(arguments, "output", "model", "channel", "context", "hypnogram", "stages", "lights_off", "lights_on")
-    score_files(arguments.recording, **settings)
+    settings = "output", "model", "channel", "context", "hypnogram", "stages", "lights_off", "lights_on", "adapt"
+    score_files(arguments.recording, **_of(arguments, *settings))
 
 
 def _stream(arguments):
+    from sleepkit.scoring.familiarity import unadapted
     from sleepkit.scoring.model import describe, load_model
     from sleepkit.scoring.stream import score_stream
 
@@ -214,6 +216,7 @@ def _stream(arguments):
     if sys.stdin is None:
         raise ValueError("standard input is closed: pipe the samples into it")
     model, context = load_model(arguments.model), arguments.context
+    model = model if arguments.adapt else unadapted(model)
     print(*describe(model), sep="\n", file=sys.stderr)
     if context and model.context is None:
         print("the model holds no context: stages are the network's alone", file=sys.stderr)

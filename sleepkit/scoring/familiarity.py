@@ -20,6 +20,14 @@ class Votes:
     factor: float = 1.0  # by which the signal was multiplied
 
 
+def unadapted(model):
+    """The same model, to which every night is like the training nights."""
+    if "loudness" not in (known := model.facts.get("spectrum", {})):
+        return model
+    known = known | {"loudness": (-np.inf, np.inf), "fast": np.inf}
+    return replace(model, facts=model.facts | {"spectrum": known})
+
+
 def night_votes(model, x, good):
     """The Votes of a night: x (n, windows, samples) µV, good (n, windows) bool."""
     known, change = model.facts.get("spectrum", {}), 0.0

@@ -29,7 +29,7 @@ def score_files(source, output=None, model=None, channel=None, context=True, hyp
     """Score a recording, or every recording of a folder, and write the files of ENDINGS for each: night.csv, ...
     output : folder; None is that of the recording;  show : called with the summary of each night
     hypnogram : an expert's; with a folder, that of their hypnograms (NAME-Hypnogram.edf to NAME.edf)
-    about : stages, lights_off, lights_on, see `score`
+    about : stages, lights_off, lights_on, adapt, see `score`
     Raises NightsFailed after all nights of a folder were tried, naming those that failed."""
     source, model, failed = Path(source), load_model(model), []
     several = source.is_dir()

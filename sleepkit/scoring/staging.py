@@ -15,7 +15,7 @@ from sleepkit.recordings import quality
 from sleepkit.recordings.channel import name_of, read_channel
 from sleepkit.recordings.hypnogram import read_hypnogram
 from sleepkit.recordings.resampling import brought_to, whole_epochs
-from sleepkit.scoring.familiarity import fitted, night_votes
+from sleepkit.scoring.familiarity import fitted, night_votes, unadapted
 from sleepkit.scoring.model import Model, load_model
 from sleepkit.scoring.sleep_statistics import sleep_statistics, time_in_bed
 from sleepkit.scoring.trust import UNNAMED, Trust, about_channel, measures, trust
@@ -95,7 +95,7 @@ def edf_texts(stages):
     return [f"Sleep stage {'R' if stage == 'REM' else stage}" for stage in stages]
 
 
-def score(
+def score(  # long: its arguments are explained here
     recording: "str | Path | mne.io.BaseRaw | tuple[np.ndarray, float]",
     model: Model | str | Path | None = None,
     channel: str | None = None,
@@ -104,6 +104,7 @@ def score(
     stages: dict[str, str] | str | Path | None = None,
     lights_off: str | float | None = None,
     lights_on: str | float | None = None,
+    adapt: bool = True,
 ) -> Scoring:
     """Stages of a recording, one per 30 s: `score(recording).epochs` is the data frame.
 
@@ -114,8 +115,10 @@ def score(
     context : whether the probabilities are smoothed over the night; the network's own otherwise
     hypnogram : an expert's, to compare with: path of a file of any kind, mne.Annotations, or Raw with them
     stages : further names of stages in it: {their name: stage}, or the path of a yaml file of such lines
-    lights_off, lights_on : time in bed, for the statistics: clocks ("22:30"), or seconds after the first sample"""
+    lights_off, lights_on : time in bed, for the statistics: clocks ("22:30"), or seconds after the first sample
+    adapt : whether a night of unusual amplitude or fast activity is staged otherwise than one like the training's"""
     model = model if isinstance(model, Model) else load_model(model)
+    model = model if adapt else unadapted(model)
     night = read_night(recording, model.fs, model.samples, channel)
     labels, compared = (night.labels, []) if hypnogram is None else _expert(recording, night, hypnogram, stages)
     scored, n, votes = night.scored, len(night.x), night_votes(model, night.x, night.good)

@@ -181,8 +181,7 @@ class MixedOperations(nn.Module):
                 reach, (first, biases) = max(second.taps), (part.flatten(0, 1) for part in kernels[name])
                 first = first[..., NEAR.index(-reach) : NEAR.index(reach) + 1]
                 middle = F.relu_(convolve(rectified, first, biases, self.stride, reach))
-                # One core, forwards and backwards, groups against edges one by one: half the time at 4 channels, 0.7
-                # at 8, about the same from 16 on.
+                # One core, groups against single edges: half the time at 4 channels, 0.7 at 8, the same from 16 on.
                 output = convolve(middle, second.kernels(edges).flatten(0, 1), padding=reach, groups=len(edges))
                 yield tuple(edges), second.normalise(output, edges, _of(weights[name], edges).unsqueeze(1))
 

@@ -9,7 +9,7 @@ from recording_files import brain, save_tiny
 
 from sleepkit.epochs import STAGES
 from sleepkit.scoring import load_model, score, score_stream
-from sleepkit.scoring.familiarity import FEWEST, Votes, fitted, night_votes
+from sleepkit.scoring.familiarity import FEWEST, Votes, fitted, night_votes, unadapted
 from sleepkit.scoring.spectra import loudness, spectra, training_spectra
 
 FS, SHIFT = 100, {"W": 0.4, "N1": 0.0, "N2": 0.0, "N3": 1.5, "REM": 0.0}
@@ -62,6 +62,18 @@ def test_a_loud_or_quiet_night_gives_the_stages_of_the_night_as_it_should_be(mod
     assert votes.factor == 1 and "times as large" not in str(fitted(model, votes)[2])
     np.testing.assert_array_equal(votes.probabilities, model.vote(x, good))
     assert night_votes(model, 3 * x[1:], good[1:]).factor == 1, "less than two hours"
+
+
+def test_without_adaptation_every_night_is_like_the_training_nights(model):
+    x, _ = windows(FEWEST, seed=2)
+    x, good = 5 * x[:, None] * np.float32(-1) ** np.arange(500, dtype=np.float32), np.ones((FEWEST, 1), bool)
+    adapted, votes = night_votes(model, x, good), night_votes(plain := unadapted(model), x, good)
+    assert (adapted.factor, len(fitted(model, adapted)[2])) != (1, 0)
+    np.testing.assert_array_equal(votes.probabilities, model.vote(x, good))
+    probabilities, context, notes = fitted(plain, votes)
+    np.testing.assert_allclose(probabilities, votes.probabilities)
+    assert (votes.factor, notes, context) == (1, [], model.context)
+    assert unadapted(without := replace(model, facts={})) is without
 
 
 def test_a_night_of_much_fast_activity_gets_the_shift_and_context_of_unfamiliar_ones(model):
