@@ -17,7 +17,7 @@ from sleepkit.execution import notebooks, paths
 from sleepkit.execution.jobs import environment
 from sleepkit.execution.paths import written
 
-LARGEST = 490e3  # bytes of a notebook: its pictures are shown with as many dots and colours as leave it below
+LARGEST = 460e3  # bytes of a notebook: its pictures are shown with as many dots and colours as leave it below
 LOOKS = ((1.0, 256), (1.0, 64), (1.0, 16), (0.75, 16), (0.7, 16), (0.65, 16), (0.6, 16), (0.5, 16))  # share, colours
 
 
