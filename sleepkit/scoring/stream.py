@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import deque
 from dataclasses import replace
 from typing import BinaryIO, TextIO
 
@@ -11,7 +12,7 @@ from sleepkit.epochs import EPOCH_SECONDS, STAGES
 from sleepkit.evaluation.context import advance
 from sleepkit.recordings.quality import PLAUSIBLE, amplitude_problem, bad_seconds, epochs_scored, windows_scored
 from sleepkit.recordings.resampling import OFFSET
-from sleepkit.scoring.familiarity import fitted, night_votes
+from sleepkit.scoring.familiarity import FEWEST, fitted, night_votes
 from sleepkit.scoring.model import Model
 from sleepkit.scoring.staging import UNSCORED
 
@@ -31,7 +32,8 @@ def score_stream(
     returns (number of epochs, samples left over, mean and largest latency in ms)"""
     length = round(EPOCH_SECONDS * model.fs)
     smoothing = model.context if context else None
-    belief, n, total, largest, off, unscored, past = None, 0, 0.0, 0.0, 0, 0, []
+    belief, n, total, largest, off, unscored = None, 0, 0.0, 0.0, 0, 0
+    past = deque(maxlen=FEWEST)  # what the windows of the last two hours lacked, an entry per epoch
     print(*HEADER, sep=",", file=sink, flush=True)
     for x in _float32(source, length) if form == "float32" else _numbers(source, length):
         if len(x) < length:
@@ -59,7 +61,7 @@ def score_stream(
 
 def _network(x, model, form, past):
     """(5,) probabilities of an epoch by the network alone, and ""; or None and why: its amplitude is not that of EEG,
-    or less than half of its windows can be scored. past : what windows lacked so far (`familiarity.Votes`), extended"""
+    or less than half of its windows can be scored. past : what earlier windows lacked (see `Votes`), extended"""
     finite = np.where(np.isfinite(x), x, np.nan)
     bad = bad_seconds(finite, model.fs)[:EPOCH_SECONDS]
     good = windows_scored(bad[None], len(x) // model.samples)
