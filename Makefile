@@ -32,9 +32,9 @@ test: lint # and unit tests, the golden notebooks cell by cell
 lint: .venv/stamp
 	$(VENV) -m ruff check . && $(VENV) -m ruff format --check .
 test-units: .venv/stamp
-	$(VENV) -m pytest --ignore=tests/recordings --ignore=tests/search
-test-notebooks: .venv/stamp # and two rooms of the unit tests: two halves of about the same length
-	$(VENV) -m pytest --nbval notebooks tests/execution/test_runs.py tests/recordings tests/search
+	$(VENV) -m pytest --ignore=tests/recordings --ignore=tests/search --ignore=tests/pruning --ignore=tests/network
+test-notebooks: .venv/stamp # and four rooms of the unit tests: two halves of about the same length
+	$(VENV) -m pytest --nbval notebooks tests/execution/test_runs.py tests/recordings tests/search tests/pruning tests/network
 fuzz: .venv/stamp # 20,000 damaged recordings and hypnograms: a quarter of an hour
 	$(VENV) -m pytest -m slow -s tests/project/test_fuzz.py
 lab: .venv/stamp # the notebooks in the browser, with a kernel `sleepkit` in .venv for them and for VS Code
