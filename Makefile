@@ -1,5 +1,5 @@
-# PROFILE=name takes notebooks/profiles/name/*.yaml, PYTHON=python3.12 another interpreter for .venv. The stage-1 notebooks,
-# and the halves of the tests, run two at a time, but not on one GPU, nor with `make -j1`.
+# PROFILE=name takes notebooks/profiles/name/*.yaml, PYTHON=python3.12 another interpreter for .venv. Two at a time, but not on one GPU
+# nor with `make -j1`: the stage-1 notebooks, and the halves of the tests. ROOMS go with the notebooks: so both halves take as long.
 PROFILE  ?= demo
 PYTHON   ?= python3
 PROFILES := demo $(notdir $(wildcard notebooks/profiles/*))
@@ -8,6 +8,7 @@ START    := $(shell date +%s)
 VENV     := .venv/bin/python
 NOTEBOOK := @$(VENV) -m sleepkit run --profile $(PROFILE)
 SITE     := $(PROFILE:demo=first5s-cpu)
+ROOMS    := $(addprefix tests/,recordings search pruning network)
 
 ifeq ($(filter $(PROFILE),$(PROFILES)),)
 $(error there is no profile "$(PROFILE)"; there are: $(PROFILES). Each is a folder notebooks/profiles/NAME, demo the notebooks' own defaults)
@@ -18,8 +19,7 @@ endif
 
 .PHONY: reproduce test lint test-units test-notebooks lab golden figures html fuzz lock clean .venv
 reproduce: stale-figures # the five notebooks in their order, only those that are stale -> figures/$(PROFILE)/
-	@echo "figures/$(PROFILE)/index.md lists $$(ls figures/$(PROFILE) | grep -Eo '^(fig|tab)[0-9]+' | sort -u | wc -l) figures and tables;" \
-		"numbers are in results/$(PROFILE), executed notebooks in $(DONE)."; \
+	@echo "figures/$(PROFILE)/index.md lists $$(ls figures/$(PROFILE) | grep -Eo '^(fig|tab)[0-9]+' | sort -u | wc -l) figures and tables;" "numbers are in results/$(PROFILE), executed notebooks in $(DONE)."; \
 	echo "make reproduce took $$(( $$(date +%s) - $(START) )) s."
 stale-%: .venv/stamp
 	$(NOTEBOOK) --if-stale $*
@@ -32,9 +32,9 @@ test: lint # and unit tests, the golden notebooks cell by cell
 lint: .venv/stamp
 	$(VENV) -m ruff check . && $(VENV) -m ruff format --check .
 test-units: .venv/stamp
-	$(VENV) -m pytest --ignore=tests/recordings --ignore=tests/search --ignore=tests/pruning --ignore=tests/network
-test-notebooks: .venv/stamp # and four rooms of the unit tests: two halves of about the same length
-	$(VENV) -m pytest --nbval notebooks tests/execution/test_runs.py tests/recordings tests/search tests/pruning tests/network
+	$(VENV) -m pytest $(ROOMS:%=--ignore=%)
+test-notebooks: .venv/stamp
+	$(VENV) -m pytest --nbval notebooks tests/execution/test_runs.py $(ROOMS)
 fuzz: .venv/stamp # 20,000 damaged recordings and hypnograms: a quarter of an hour
 	$(VENV) -m pytest -m slow -s tests/project/test_fuzz.py
 lab: .venv/stamp # the notebooks in the browser, with a kernel `sleepkit` in .venv for them and for VS Code

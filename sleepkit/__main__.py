@@ -94,7 +94,7 @@ def parser():
     for name in ("--lights-off", "--lights-on"):
         add(name, metavar="TIME", help="clock (22:30) or seconds; SE, SOL and WASO count between the two")
     add("--no-context", dest="context", action="store_false", help="each epoch for itself, by the network alone")
-    add("--no-adapt", dest="adapt", action="store_false", help="a night of unusual amplitude or spectrum as any other")
+    add("--no-adapt", dest="adapt", action="store_false", help="stage a night of unusual amplitude like any other")
     what = "read µV at the model's rate from standard input, raw float32 (little endian) or one number a line, and "
     what += "print the stage of every 30 s as they are complete"
     add("--stream", nargs="?", const="float32", choices=("float32", "text"), help=what)

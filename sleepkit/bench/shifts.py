@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 
 from sleepkit.epochs import STAGES
-from sleepkit.evaluation.context import smooth
 from sleepkit.execution.paths import progress
-from sleepkit.metrics import confusion, scores
-from sleepkit.scoring.familiarity import fitted, night_votes
+from sleepkit.experiments.recorders import confusions, split_whole, votes_of
+from sleepkit.metrics import scores
 from sleepkit.scoring.model import load_model
 from sleepkit.scoring.staging import read_night
 
@@ -24,28 +23,22 @@ def run(folder, models=(), channel=None):
 
     folder : prepared `.npz` nights with their stages, whole epochs or the first seconds of them
     models, channel : as for `foreign`;  ValueError for a network that holds no shifts"""
-    rows, nights = [], sorted(Path(folder).glob("[!.]*.npz"))
-    if not nights:
+    rows, paths = [], sorted(Path(folder).glob("[!.]*.npz"))
+    if not paths:
         raise ValueError(f"{folder}: no prepared nights (.npz) in it")
     for model in [load_model(model) for model in models or [None]]:
         if not set(KINDS) <= set(model.facts):
             raise ValueError(f"{model.name}: holds no shifts; name a network of sleepkit.experiments.augmented release")
-        whole, rest = np.zeros((len(SHIFTS), 2, *2 * [len(STAGES)]), int), np.zeros((len(SHIFTS), 5, 5), int)
-        for path in progress(nights, desc="nights", unit="night"):
-            night = read_night(path, model.fs, model.samples, channel)
-            known = night.scored & (night.labels >= 0)
-            y, votes = night.labels[known], night_votes(model, night.x[known], night.good[known])
-            for place, shift in enumerate(SHIFTS):
-                alone, context, _ = fitted(_shifted(model, shift), votes)
-                if len(np.unique(y)) < len(STAGES):
-                    rest[place] += confusion(y, alone.argmax(axis=1))
-                else:
-                    whole[place] += [confusion(y, one.argmax(axis=1)) for one in (alone, smooth(alone, context))]
-        recall = np.diagonal(rest, axis1=1, axis2=2) / np.maximum(rest.sum(axis=2), 1)
-        kappas = scores(whole)["kappa"] if whole.any() else np.full((len(SHIFTS), 2), np.nan)
-        for shift, kappa, found in zip(SHIFTS, kappas, recall, strict=True):
+        read = (read_night(path, model.fs, model.samples, channel) for path in paths)
+        nights = [votes_of(model, night) for night in progress(read, total=len(paths), desc="nights")]
+        whole, rest = split_whole(nights)
+        for shift in SHIFTS:
+            shifted = _shifted(model, shift)
+            kappa = scores(confusions(shifted, whole))["kappa"] if whole else (np.nan, np.nan)
+            alone, _ = confusions(shifted, rest)
+            recall = alone.diagonal() / np.maximum(alone.sum(axis=1), 1)
             row = {"by": model.name, "N3": shift, "alone": kappa[0], "context": kappa[1]}
-            rows.append(row | {f"recall {stage} of others": found[STAGES.index(stage)] for stage in ("W", "N3")})
+            rows.append(row | {f"recall {stage} of others": recall[STAGES.index(stage)] for stage in ("W", "N3")})
     table = pd.DataFrame(rows)
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))
     return table

@@ -11,20 +11,20 @@ import onnx
 
 from sleepkit.epochs import STAGES, EpochSet
 from sleepkit.evaluation.augmentation import other_recorder
-from sleepkit.evaluation.context import fit_context, fit_powers, smooth
+from sleepkit.evaluation.context import fit_context, fit_powers
 from sleepkit.evaluation.crossval import Plan, cross_validate
 from sleepkit.evaluation.protocols import SUBJECTWISE, Normalisation
 from sleepkit.evaluation.training import TrainSettings
 from sleepkit.execution.paths import written
-from sleepkit.experiments.recorders import RECORDERS, Heard, calibrate, recorded_nights
+from sleepkit.experiments.recorders import RECORDERS, calibrate, confusions, recorded_nights, split_whole, votes_of
 from sleepkit.experiments.release import SHIPPED_BLOCK, spoken
 from sleepkit.experiments.stage2 import soft_targets
-from sleepkit.metrics import confusion, scores
+from sleepkit.metrics import scores
 from sleepkit.network.saved import load_network
 from sleepkit.network.size import count_parameters
 from sleepkit.recordings.quality import signal_facts
 from sleepkit.results import NetworkKey
-from sleepkit.scoring.familiarity import fitted, night_votes
+from sleepkit.scoring.familiarity import adapted
 from sleepkit.scoring.model import load_model
 from sleepkit.scoring.onnx_network import averaged_graph, network_graph
 from sleepkit.scoring.spectra import training_spectra
@@ -73,10 +73,10 @@ def release_averaged(networks, path, data, fold, development=(), familiar=NO_SHI
     pairs = zip(nets, scales, strict=True)
     graphs = [network_graph(net, facts["samples"], scale, block=SHIPPED_BLOCK) for net, scale in pairs]
     model = _written(path, graphs, facts)
-    theirs, others = recorded_nights(model, unseen), [_heard(model, night) for night in development]
+    theirs, others = recorded_nights(model, unseen), [votes_of(model, night, WEIGHT) for night in development]
     valid = [night for night in theirs if night.name.split(",")[0] in set(data.night[fold.valid])]
     context = _powers(model, fit_context(train.y, train.night), valid)
-    own = _powers(model, context, _whole(others)[0] or valid)
+    own = _powers(model, context, split_whole(others)[0] or valid)
     facts["unfamiliar"] |= {"weight": own.weight, "rarity": own.rarity}
     facts["context"] = {name: np.round(value, 8).tolist() for name, value in asdict(context).items()}
     model = _written(path, graphs, facts)
@@ -84,7 +84,7 @@ def release_averaged(networks, path, data, fold, development=(), familiar=NO_SHI
     facts["cross_validation"] = _tested(data.subset(fold.test), model, test)
     if development:
         facts["development_nights"] = _developed(model, others)
-    parts = [_heard(model, part) for night in development for part in _half_hours(night)]
+    parts = [votes_of(model, part, WEIGHT) for night in development for part in _half_hours(night)]
     facts["trust"] = calibrate(model, [*theirs, *others, *parts])
     _written(path, graphs, facts)
     return facts
@@ -99,13 +99,6 @@ def _written(path, graphs, facts):
     return load_model(f"{path}.onnx")
 
 
-def _heard(model, night):
-    """The Heard of a labelled Night, without the epochs that have no stage."""
-    known = night.scored & (night.labels >= 0)
-    votes = night_votes(model, night.x[known], night.good[known])
-    return Heard(night.channel, votes, night.labels[known], WEIGHT)
-
-
 def _half_hours(night):
     """Every second half hour of a labelled Night of more than one."""
     for first in range(0, len(night.x) - EXCERPT + 1, 2 * EXCERPT):
@@ -113,42 +106,27 @@ def _half_hours(night):
         yield replace(night, x=night.x[rows], good=night.good[rows], labels=night.labels[rows])
 
 
-def _whole(heard):
-    """Heard nights with all stages, and the others."""
-    whole = [night for night in heard if len(np.unique(night.y)) == len(STAGES)]
-    return whole, [night for night in heard if night not in whole]
-
-
-def _powers(model, context, heard):
-    """The context with the powers that are best on Heard nights."""
-    parts = [(fitted(model, night.votes)[0], night.y, np.full(len(night.y), k)) for k, night in enumerate(heard)]
+def _powers(model, context, nights):
+    """The context with the powers that are best on nights, a list of LabelledVotes."""
+    parts = [(adapted(model, night.votes)[0], night.y, np.full(len(night.y), k)) for k, night in enumerate(nights)]
     return fit_powers(context, *map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _counted(model, heard):
-    """Confusions of Heard nights, each epoch alone and with context: (2, 5, 5)."""
-    total = np.zeros((2, len(STAGES), len(STAGES)), dtype=int)
-    for night in heard:
-        alone, context, _ = fitted(model, night.votes)
-        total += [confusion(night.y, one.argmax(axis=1)) for one in (alone, smooth(alone, context))]
-    return total
-
-
-def _tested(test, model, heard):
-    """Scores on a fold's test subjects, alone and with context; heard : of their nights as they are."""
-    two = [scores(one) for one in _counted(model, heard)]
+def _tested(test, model, nights):
+    """Scores on a fold's test subjects, alone and with context; nights : their LabelledVotes."""
+    two = [scores(one) for one in confusions(model, nights)]
     first, second = ({name: round(float(value), 5) for name, value in one.items()} for one in two)
     known = {"data": spoken(test, PROFILE, "edf20"), "protocol": SUBJECTWISE.name, "n": len(test)}
     known |= {"folds": 1, "seeds": 1, "architecture_has_seen_test_subjects": True}
     return known | first | {"context": second}
 
 
-def _developed(model, heard):
-    """Scores on Heard nights of other laboratories: kappa of those with all stages, alone and with context, and the
+def _developed(model, nights):
+    """Scores on LabelledVotes of other laboratories: kappa of those with all stages, alone and with context, and the
     recall of every stage, each epoch alone, in the others."""
-    whole, rest = _whole(heard)
-    counted, rest = _counted(model, whole), _counted(model, rest)[0]
-    found = {"nights": len(heard), "epochs": int(counted[0].sum() + rest.sum())}
+    whole, rest = split_whole(nights)
+    counted, rest = confusions(model, whole), confusions(model, rest)[0]
+    found = {"nights": len(nights), "epochs": int(counted[0].sum() + rest.sum())}
     found |= dict(zip(("kappa", "kappa_with_context"), scores(counted)["kappa"].round(4).tolist(), strict=True))
     seen = rest.any(axis=1)
     recall = (rest.diagonal()[seen] / rest.sum(axis=1)[seen]).round(4).tolist()

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import resample_poly
 
+from sleepkit.epochs import STAGES
 from sleepkit.evaluation.context import smooth
 from sleepkit.execution.paths import progress
+from sleepkit.metrics import confusion
 from sleepkit.recordings.resampling import without_offset
-from sleepkit.scoring.familiarity import Votes, fitted, night_votes
+from sleepkit.scoring.familiarity import Votes, adapted, night_votes
 from sleepkit.scoring.trust import measures
 
 # name -> low-pass, high-pass (Hz; None: none), gain, what is added, sampling rate (Hz), bits
@@ -63,8 +65,8 @@ def recorded(x, fs, low=None, high=None, gain=1, offset=0, drift=0, hum=0, mains
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
-    """What a network says of a night with an expert's stages."""
+class LabelledVotes:
+    """What a network says of a night, with an expert's stages."""
 
     name: str
     votes: Votes
@@ -73,27 +75,50 @@ class Heard:
 
 
 def recorded_nights(model, epochs):
-    """Nights that did not train the model, each as every one of RECORDERS has it: a list of Heard."""
+    """Nights that did not train the model, each as every one of RECORDERS has it: a list of LabelledVotes."""
     nights = [(night, epochs.subset(np.flatnonzero(epochs.night == night))) for night in np.unique(epochs.night)]
     found = []
     for name, how in progress(RECORDERS.items(), desc="recorders"):
         for night, part in nights:
             x = without_offset(recorded(part.x, part.fs, **how).ravel(), part.fs, part.x.shape[1])[0]
             x = x.reshape(len(part), 1, -1)
-            found.append(Heard(f"{night}, {name}", night_votes(model, x, np.ones(x.shape[:2], dtype=bool)), part.y))
+            votes = night_votes(model, x, np.ones(x.shape[:2], dtype=bool))
+            found.append(LabelledVotes(f"{night}, {name}", votes, part.y))
     return found
 
 
-def calibrate(model, heard, below=0.75):
+def votes_of(model, night, weight=1.0):
+    """The LabelledVotes of a Night, without the epochs that have no stage."""
+    known = night.scored & (night.labels >= 0)
+    votes = night_votes(model, night.x[known], night.good[known])
+    return LabelledVotes(night.channel, votes, night.labels[known], weight)
+
+
+def split_whole(nights):
+    """Those LabelledVotes that have all stages, and the others: two lists."""
+    whole = [night for night in nights if len(np.unique(night.y)) == len(STAGES)]
+    return whole, [night for night in nights if night not in whole]
+
+
+def confusions(model, nights):
+    """Confusions of LabelledVotes, each epoch alone and with context: (2, 5, 5)."""
+    total = np.zeros((2, len(STAGES), len(STAGES)), dtype=int)
+    for night in nights:
+        alone, context, _ = adapted(model, night.votes)
+        total += [confusion(night.y, one.argmax(axis=1)) for one in (alone, smooth(alone, context))]
+    return total
+
+
+def calibrate(model, nights, below=0.75):
     """Weights with which `measures` tell a night's accuracy, by least squares: a dict that json can hold.
 
-    heard : of nights that did not train the model;  below : expected accuracy under which a night is doubted"""
+    nights : LabelledVotes of those that did not train the model;  below : expected accuracy of a doubted one"""
     found, hits = [], []
-    for night in heard:
-        alone, context, _ = fitted(model, night.votes)
-        found.append(measures(night.votes.lacking, alone, model.facts["spectrum"]))
+    for night in nights:
+        alone, context, _ = adapted(model, night.votes)
+        found.append(measures(night.votes.deficit, alone, model.facts["spectrum"]))
         hits.append(np.mean(smooth(alone, context).argmax(axis=1) == night.y))
-    found, hits, root = np.array(found), np.array(hits), np.sqrt([night.weight for night in heard])
+    found, hits, root = np.array(found), np.array(hits), np.sqrt([night.weight for night in nights])
     weights = np.linalg.lstsq(found * root[:, None], hits * root, rcond=None)[0]
     error = float(np.abs(found @ weights - hits).mean())
     facts = {"weights": weights.round(4).tolist(), "doubted_below": below, "nights": len(hits)}

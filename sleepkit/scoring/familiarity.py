@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sleepkit.epochs import STAGES
-from sleepkit.scoring.spectra import fast, lacks, loudness, spectra
+from sleepkit.scoring.spectra import fast_excess, loudness, spectra, spectral_deficit
 
 FEWEST = 240  # epochs: in less than two hours, loudness is that of the stages as much as of the recorder
 
@@ -16,7 +16,7 @@ class Votes:
     """What a network says of a night's epochs, each alone."""
 
     probabilities: np.ndarray  # (n, 5), 0 where no window is good
-    lacking: np.ndarray | None = None  # (windows, bands) dB, of `lacks`; None where the model does not know spectra
+    deficit: np.ndarray | None = None  # (windows, bands) dB, of `spectral_deficit`; None where spectra are not known
     factor: float = 1.0  # by which the signal was multiplied
 
 
@@ -40,10 +40,10 @@ def night_votes(model, x, good):
     factor = float(10 ** (change / 20))
     alone = model.vote(x if factor == 1 else x * np.float32(factor), good)
     stages = np.repeat(alone[:, None], good.shape[1], axis=1)[good]
-    return Votes(alone, lacks(found + change, stages, known), factor)
+    return Votes(alone, spectral_deficit(found + change, stages, known), factor)
 
 
-def fitted(model, votes):
+def adapted(model, votes):
     """(probabilities, context, notes) for the kind of night that it is: the logits shifted by what the model holds for
     familiar nights, or for unfamiliar ones, which have a context of their own, too; as they are where it holds none."""
     facts, alone, context, notes = model.facts, votes.probabilities, model.context, []
@@ -51,10 +51,10 @@ def fitted(model, votes):
         size = f"the signal is {1 / votes.factor:.2g} times as large as is usual in the training nights"
         than = "larger" if votes.factor < 1 else "smaller"
         notes.append(f"{size}, {than} than in any of them: it was brought to that before it was staged")
-    if "familiar" not in facts or votes.lacking is None:
+    if "familiar" not in facts or votes.deficit is None:
         return alone, context, notes
     kind = facts["familiar"]
-    if fast(votes.lacking, model.fs) > facts["spectrum"]["fast"]:
+    if fast_excess(votes.deficit, model.fs) > facts["spectrum"]["fast"]:
         kind = facts["unfamiliar"]
         notes.append("more power from 8 to 25 Hz than in any training night: N3 is called sooner")
         context = context and replace(context, weight=kind["weight"], rarity=kind["rarity"])

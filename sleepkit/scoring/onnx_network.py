@@ -58,6 +58,7 @@ def averaged_graph(models, facts):
         means.append(f"{number}_mean")
     nodes += [helper.make_node("Mean", means, ["mean"]), helper.make_node("Log", ["mean"], [OUTPUT])]
     ends = models[0].graph.input, models[0].graph.output
+    # Nobody reads the names of constants and nodes: short ones and none make the file 4 % smaller.
     short = {tensor.name: f"{number:x}" for number, tensor in enumerate(constants)}
     for tensor in constants:
         tensor.name = short[tensor.name]

@@ -32,7 +32,8 @@ def spectra(x, fs):
 def training_spectra(x, y, night, fs):
     """What training windows' spectra are: x (n, samples) µV, y (n,) stages, night (n,) -> a dict that json can hold.
     by_stage : (5, bands) dB, medians of each stage;  sd : (bands,) dB, by how much nights differ from them
-    loudness : dB, of the quietest night and the ends;  usual : its upper quartile;  fast : the most of all nights"""
+    loudness : dB, that of the quietest and of the loudest night;  usual : dB, its upper quartile over nights
+    fast : dB, the largest `fast_excess` of a night"""
     found = spectra(x, fs)
     by_stage = np.array([np.median(found[y == stage], axis=0) for stage in range(y.max() + 1)])
     known = {"by_stage": by_stage.round(2).tolist()}
@@ -42,7 +43,7 @@ def training_spectra(x, y, night, fs):
     ends = [min(loud) - 0.01, max(loud) + 0.01]  # so that rounding leaves no training night outside
     sd = np.std([np.median(one, axis=0) for one in each], axis=0).round(2).tolist()
     known |= {"sd": sd, "loudness": np.round(ends, 2).tolist(), "usual": round(float(np.quantile(loud, 0.75)), 2)}
-    return known | {"fast": round(max(fast(one, fs) for one in each) + 0.01, 2)}
+    return known | {"fast": round(max(fast_excess(one, fs) for one in each) + 0.01, 2)}
 
 
 def loudness(found, known, fs):
@@ -56,12 +57,12 @@ def loudness(found, known, fs):
     return float(np.median(louder[np.arange(len(found)), alike]))
 
 
-def fast(lacking, fs):
-    """By how many dB a night has more power from 8 to 25 Hz than training nights: lacking (windows, bands)."""
-    return float(-np.median(lacking, axis=0)[_within(FAST, fs)].mean())
+def fast_excess(deficit, fs):
+    """By how many dB a night has more power from 8 to 25 Hz than training nights: deficit (windows, bands)."""
+    return float(-np.median(deficit, axis=0)[_within(FAST, fs)].mean())
 
 
-def lacks(found, probabilities, known):
+def spectral_deficit(found, probabilities, known):
     """What windows lack, in dB, of the spectrum of training windows of the same stages: (n, bands).
 
     found : (n, bands) of `spectra`;  probabilities : (n, 5) of the windows' stages;  known : of `training_spectra`

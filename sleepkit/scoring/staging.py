@@ -15,7 +15,7 @@ from sleepkit.recordings import quality
 from sleepkit.recordings.channel import name_of, read_channel
 from sleepkit.recordings.hypnogram import read_hypnogram
 from sleepkit.recordings.resampling import brought_to, whole_epochs
-from sleepkit.scoring.familiarity import fitted, night_votes, unadapted
+from sleepkit.scoring.familiarity import adapted, night_votes, unadapted
 from sleepkit.scoring.model import Model, load_model
 from sleepkit.scoring.sleep_statistics import sleep_statistics, time_in_bed
 from sleepkit.scoring.trust import UNNAMED, Trust, about_channel, measures, trust
@@ -122,7 +122,7 @@ def score(  # long: its arguments are explained here
     night = read_night(recording, model.fs, model.samples, channel)
     labels, compared = (night.labels, []) if hypnogram is None else _expert(recording, night, hypnogram, stages)
     scored, n, votes = night.scored, len(night.x), night_votes(model, night.x, night.good)
-    alone, its_context, seen = fitted(model, votes)
+    alone, its_context, seen = adapted(model, votes)
     notes = [*night.notes, *about_channel(night.channel), *seen, *_doubts(night, model, votes.factor), *compared]
     smoothed = alone
     if context and its_context is None:
@@ -133,18 +133,18 @@ def score(  # long: its arguments are explained here
         smoothed = smooth(np.where(scored[:, None], alone, nothing), its_context)
     if not scored.all():
         notes.append(f"{(~scored).sum()} of {n} epochs are flat, clipped or not recorded: stage {UNSCORED}")
-    expected = _expected(votes.lacking, model, alone[scored])
+    expected = _expected(votes.deficit, model, alone[scored])
     notes += [expected.words] if expected else []
     frames = (_frame(probabilities, scored) for probabilities in (smoothed, alone))
     in_bed = time_in_bed(n, night.start, lights_off, lights_on)
     return Scoring(name_of(recording), model, night, *frames, labels, tuple(notes), expected, in_bed)
 
 
-def _expected(lacking, model, alone):
+def _expected(deficit, model, alone):
     """The Trust of a night; None where nothing is scored or the model's description lacks what that takes."""
-    if not len(alone) or lacking is None or "trust" not in model.facts:
+    if not len(alone) or deficit is None or "trust" not in model.facts:
         return None
-    return trust(measures(lacking, alone, model.facts["spectrum"]), model.facts["trust"])
+    return trust(measures(deficit, alone, model.facts["spectrum"]), model.facts["trust"])
 
 
 def _expert(recording, night, hypnogram, stages):

@@ -12,7 +12,7 @@ from sleepkit.epochs import EPOCH_SECONDS, STAGES
 from sleepkit.evaluation.context import advance
 from sleepkit.recordings.quality import PLAUSIBLE, amplitude_problem, bad_seconds, epochs_scored, windows_scored
 from sleepkit.recordings.resampling import OFFSET
-from sleepkit.scoring.familiarity import FEWEST, fitted, night_votes
+from sleepkit.scoring.familiarity import FEWEST, adapted, night_votes
 from sleepkit.scoring.model import Model
 from sleepkit.scoring.staging import UNSCORED
 
@@ -70,10 +70,10 @@ def _network(x, model, form, past):
         return None, f"as {kind} the samples would be EEG; this stream takes little-endian float32 in µV"
     if epochs_scored(good)[0] and not problem:
         votes = night_votes(model, np.nan_to_num(finite).reshape(1, -1, model.samples), good)
-        if votes.lacking is not None:
-            past.append(votes.lacking)
-            votes = replace(votes, lacking=np.concatenate(past))
-        return fitted(model, votes)[0][0], ""
+        if votes.deficit is not None:
+            past.append(votes.deficit)
+            votes = replace(votes, deficit=np.concatenate(past))
+        return adapted(model, votes)[0][0], ""
     return None, f"{problem}; this stream takes µV" if problem else "it is flat, clipped or not recorded"
 
 

@@ -38,13 +38,13 @@ class Trust:
         return f"{share}, by the signal and by how sure the network is"
 
 
-def measures(lacking, alone, spectrum):
+def measures(deficit, alone, spectrum):
     """What tells how well a night is staged, (3,): 1; how sure the network is on average; log of 1 + the distance of
     the spectrum from training nights', in their standard deviations.
 
-    lacking : (windows, bands) dB, of `familiarity.Votes`;  alone : (n, 5) probabilities of scored epochs, each alone
+    deficit : (windows, bands) dB, of `familiarity.Votes`;  alone : (n, 5) probabilities of scored epochs, each alone
     spectrum : of `spectra.training_spectra`"""
-    apart = np.median(lacking, axis=0) / np.array(spectrum["sd"])
+    apart = np.median(deficit, axis=0) / np.array(spectrum["sd"])
     return np.array([1, alone.max(axis=1).mean(), np.log1p(np.sqrt(np.mean(apart**2)))])
 
 

@@ -31,7 +31,7 @@ TAPS = {
     "conv_1x1": range(0, 1),
     "conv_3x3": range(-1, 2),
 }
-NEAR, FAR, ALL = range(-2, 3), range(-4, 5, 2), range(-4, 5)  # offsets that kernels are laid out on
+NEAR, FAR, ALL = range(-2, 3), range(-4, 5, 2), range(-4, 5)  # offsets in samples that kernels are laid out on
 LINEAR = ("skip_connect", "dil_conv_1x3", "dil_conv_1x5", "conv_1x1", "conv_3x3")
 SEPARABLE = ("sep_conv_1x3", "sep_conv_1x5")
 RUNNING = "running_mean", "running_var"

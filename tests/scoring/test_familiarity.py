@@ -8,8 +8,8 @@ import pytest
 from recording_files import brain, save_tiny
 
 from sleepkit.epochs import STAGES
-from sleepkit.scoring import load_model, score, score_stream
-from sleepkit.scoring.familiarity import FEWEST, Votes, fitted, night_votes, unadapted
+from sleepkit.scoring import load_model, score, score_stream, stream
+from sleepkit.scoring.familiarity import FEWEST, Votes, adapted, night_votes, unadapted
 from sleepkit.scoring.spectra import loudness, spectra, training_spectra
 
 FS, SHIFT = 100, {"W": 0.4, "N1": 0.0, "N2": 0.0, "N3": 1.5, "REM": 0.0}
@@ -56,10 +56,10 @@ def test_a_loud_or_quiet_night_gives_the_stages_of_the_night_as_it_should_be(mod
         votes = night_votes(model, x * np.float32(factor), good)
         assert votes.factor * factor == pytest.approx(usual, rel=0.01)
         np.testing.assert_allclose(votes.probabilities, expected, atol=1e-3)
-        note = fitted(model, votes)[2][0]
+        note = adapted(model, votes)[2][0]
         assert f"{1 / votes.factor:.2g} times as large" in note and ("larger" if factor > 1 else "smaller") in note
     votes = night_votes(model, x, good)
-    assert votes.factor == 1 and "times as large" not in str(fitted(model, votes)[2])
+    assert votes.factor == 1 and "times as large" not in str(adapted(model, votes)[2])
     np.testing.assert_array_equal(votes.probabilities, model.vote(x, good))
     assert night_votes(model, 3 * x[1:], good[1:]).factor == 1, "less than two hours"
 
@@ -67,23 +67,23 @@ def test_a_loud_or_quiet_night_gives_the_stages_of_the_night_as_it_should_be(mod
 def test_without_adaptation_every_night_is_like_the_training_nights(model):
     x, _ = windows(FEWEST, seed=2)
     x, good = 5 * x[:, None] * np.float32(-1) ** np.arange(500, dtype=np.float32), np.ones((FEWEST, 1), bool)
-    adapted, votes = night_votes(model, x, good), night_votes(plain := unadapted(model), x, good)
-    assert (adapted.factor, len(fitted(model, adapted)[2])) != (1, 0)
+    changed, votes = night_votes(model, x, good), night_votes(plain := unadapted(model), x, good)
+    assert (changed.factor, len(adapted(model, changed)[2])) != (1, 0)
     np.testing.assert_array_equal(votes.probabilities, model.vote(x, good))
-    probabilities, context, notes = fitted(plain, votes)
+    probabilities, context, notes = adapted(plain, votes)
     np.testing.assert_allclose(probabilities, votes.probabilities)
     assert (votes.factor, notes, context) == (1, [], model.context)
     assert unadapted(without := replace(model, facts={})) is without
 
 
 def test_a_night_of_much_fast_activity_gets_the_shift_and_context_of_unfamiliar_ones(model):
-    lacking = np.zeros((4, len(model.facts["spectrum"]["sd"])))
+    deficit = np.zeros((4, len(model.facts["spectrum"]["sd"])))
     alone = np.array([[0.2, 0.1, 0.4, 0.2, 0.1], [0, 0, 0, 0, 0]])
-    probabilities, context, notes = fitted(model, Votes(alone, lacking))
+    probabilities, context, notes = adapted(model, Votes(alone, deficit))
     np.testing.assert_allclose(probabilities, alone)
     assert (notes, context) == ([], model.context)
-    lacking -= model.facts["spectrum"]["fast"] + 0.1
-    probabilities, context, notes = fitted(model, Votes(alone, lacking))
+    deficit -= model.facts["spectrum"]["fast"] + 0.1
+    probabilities, context, notes = adapted(model, Votes(alone, deficit))
     odds = probabilities[0] / alone[0]
     np.testing.assert_allclose(odds / odds[2], np.exp(list(SHIFT.values())))
     assert not probabilities[1].any() and "8 to 25 Hz" in notes[0]
@@ -99,3 +99,20 @@ def test_score_and_stream_do_the_same_with_an_unfamiliar_night(model):
     score_stream(io.BytesIO(x.tobytes()), sink, model, context=False)
     rows = [line.split(",")[2:7] for line in sink.getvalue().splitlines()[1:]]
     np.testing.assert_allclose(np.array(rows, float), found.epochs[list(STAGES)], atol=2e-4)
+
+
+def test_a_stream_forgets_what_lies_longer_back_than_two_hours(model, monkeypatch):
+    """Fast activity at the start shifts the stages for as long as it fills most of the past."""
+    monkeypatch.setattr(stream, "FEWEST", 3)
+    x = windows(120)[0].ravel()  # twenty epochs
+    x[: 300 * FS] += np.random.default_rng(3).normal(0, 40, 300 * FS)
+    between = model.facts["spectrum"] | {"fast": 25.0}  # dB: with the noise 34, without it 15
+    model = replace(model, facts=model.facts | {"spectrum": between})
+    rows = []
+    for part in (x, x[300 * FS :]):
+        sink = io.StringIO()
+        score_stream(io.BytesIO(part.tobytes()), sink, model, context=False)
+        rows.append(np.array([line.split(",")[2:7] for line in sink.getvalue().splitlines()[1:]], float))
+    whole, rest = rows[0][10:], rows[1]
+    assert np.abs(whole[0] - rest[0]).max() > 1e-3, "still unfamiliar"
+    np.testing.assert_array_equal(whole[3:], rest[3:])

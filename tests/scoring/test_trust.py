@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sleepkit.scoring.spectra import lacks, spectra, training_spectra
+from sleepkit.scoring.spectra import spectra, spectral_deficit, training_spectra
 from sleepkit.scoring.trust import about_channel, measures, trust
 
 
@@ -36,9 +36,9 @@ def test_measures_are_what_they_say():
     known = training_spectra(x, y, np.arange(200) // 20, 100)
     known |= {"sd": [2.0] * len(known["sd"])}
     sure = np.eye(5)[y] * 0.75 + 0.05
-    one, certainty, apart = measures(lacks(spectra(x, 100), sure, known), sure, known)
+    one, certainty, apart = measures(spectral_deficit(spectra(x, 100), sure, known), sure, known)
     assert (one, certainty) == (1, pytest.approx(0.8)) and apart < 0.1
-    *_, apart = measures(lacks(spectra(10 * x, 100), sure, known), sure, known)
+    *_, apart = measures(spectral_deficit(spectra(10 * x, 100), sure, known), sure, known)
     assert np.expm1(apart) == pytest.approx(20 / 2, rel=0.03)
 
 
