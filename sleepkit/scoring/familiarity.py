@@ -50,13 +50,13 @@ def adapted(model, votes):
     if votes.factor != 1:
         size = f"the signal is {1 / votes.factor:.2g} times as large as is usual in the training nights"
         than = "larger" if votes.factor < 1 else "smaller"
-        notes.append(f"{size}, {than} than in any of them: it was brought to that before it was staged")
+        notes.append(f"{size}, {than} than in any of them: it was scaled to the usual size before staging")
     if "familiar" not in facts or votes.deficit is None:
         return alone, context, notes
     kind = facts["familiar"]
     if fast_excess(votes.deficit, model.fs) > facts["spectrum"]["fast"]:
         kind = facts["unfamiliar"]
-        notes.append("more power from 8 to 25 Hz than in any training night: N3 is called sooner")
+        notes.append("more power from 8 to 25 Hz than in any training night: N3 is called more readily")
         context = context and replace(context, weight=kind["weight"], rarity=kind["rarity"])
     alone = alone * np.exp([kind["shift"][stage] for stage in STAGES])
     return alone / np.maximum(alone.sum(axis=1, keepdims=True), 1e-300), context, notes
