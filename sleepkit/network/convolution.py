@@ -5,13 +5,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
+from sleepkit.network.images import every, side_by_side
+
 LANES = 16  # channels that one of the processor's vectors holds
-
-
-def as_image(x):
-    """(batch, channels, samples) -> (batch, channels, 1, samples), the channels of a sample side by side in memory: so
-    PyTorch's convolutions take a third of the time (8 channels, one core)."""
-    return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
 def convolve(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -23,12 +19,13 @@ def convolve(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     if weight.shape[-1] == 1 and stride > 1:
         # PyTorch 2.13 on a CPU: the weights' gradient of this convolution of an image, with few channels and 3000
         # samples, is wrong and written beyond its end. What it skips can be left out before.
-        x, stride = x[..., ::stride], 1
+        x, stride = every(stride, x), 1
     depthwise = 1 < groups == x.shape[1] and (weight.shape[-1], stride, dilation) != (3, 1, 1)
     if depthwise and x.device.type == "cpu":
-        return _Depthwise.apply(x, weight.unsqueeze(2), padding, dilation)[..., ::stride]
-    weight = weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-    return F.conv2d(x, weight, bias, (1, stride), (0, padding), (1, dilation), groups)
+        return every(stride, _Depthwise.apply(x, weight.unsqueeze(2), padding, dilation))
+    weight = side_by_side(weight.unsqueeze(2))
+    # Of one input channel PyTorch makes the other layout.
+    return side_by_side(F.conv2d(x, weight, bias, (1, stride), (0, padding), (1, dilation), groups))
 
 
 class _Depthwise(torch.autograd.Function):
@@ -46,7 +43,7 @@ class _Depthwise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient):
         (x, weight), (_, (_, padding), dilation) = ctx.saved_tensors, ctx.geometry
-        (channels, *_, taps), gradient = weight.shape, gradient.contiguous(memory_format=torch.channels_last)
+        (channels, *_, taps), gradient = weight.shape, side_by_side(gradient)
         padding = 0, dilation[1] * (taps - 1) - padding
         of_x = F.conv2d(gradient, weight.flip(3), None, 1, padding, dilation, channels)
         groups = channels // LANES if channels % LANES == 0 else 1

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from sleepkit.network.batch_norm import BatchNorm
 from sleepkit.network.convolution import convolve
-from sleepkit.network.pooling import max_pool
+from sleepkit.network.pooling import average_pool, max_pool
 
 
 class Conv(nn.Conv1d):
@@ -60,7 +60,7 @@ class Pool(Operation):
             return self.forward(x.unsqueeze(2)).squeeze(2)
         if self.kind == "MaxPool":
             return max_pool(x, self.stride)
-        return F.avg_pool2d(x, (1, 3), (1, self.stride), (0, 1), count_include_pad=False)
+        return average_pool(x, self.stride)
 
 
 class Zero(Operation):

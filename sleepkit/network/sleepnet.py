@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 from torch.nn import functional as F
 
 from sleepkit.network.batch_norm import BatchNorm
-from sleepkit.network.convolution import as_image
+from sleepkit.network.images import as_image, concatenate, mean_over_time
 from sleepkit.network.operations import OPERATIONS, Conv, Rectifying, ReluConvBn
 
 
@@ -61,7 +60,7 @@ class Cell(nn.Module):
         states, shared = [self.preprocess0.after_relu(before_last), self.preprocess1.after_relu(last)], {}
         for first, second in zip(self.edges[::2], self.edges[1::2], strict=True):
             states.append(self._result(*first, states, shared) + self._result(*second, states, shared))
-        return torch.cat(states[2:], dim=1)
+        return concatenate(states[2:])
 
     def _result(self, operation, source, states, shared):
         """What an operation makes of its source; ReLUs and pools of one source are computed once, and `shared`."""
@@ -105,7 +104,7 @@ class SleepNet(nn.Module):
         for cell in self.cells:
             last = F.relu(output)
             before_last, output = last, cell(before_last, last)
-        return self.classifier(self.dropout(output.mean(dim=(2, 3), dtype=self.classifier.weight.dtype)))
+        return self.classifier(self.dropout(mean_over_time(output, self.classifier.weight.dtype)))
 
 
 def new_network(genotype, channels, cells, fold):

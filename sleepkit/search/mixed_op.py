@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from sleepkit.genotype import OPERATION_NAMES
 from sleepkit.network.batch_norm import batch_norm
 from sleepkit.network.convolution import convolve
-from sleepkit.network.pooling import max_pool
+from sleepkit.network.images import split
+from sleepkit.network.pooling import average_pool, max_pool
 from sleepkit.search.window_statistics import WindowStatistics
 
 # Offsets in samples of the kernel's columns.
@@ -125,7 +126,7 @@ class MixedOperations(nn.Module):
         for edges, output in (*self._linear(*ready), *self._separable(*ready)):
             sums[edges] = sums[edges] + output if edges in sums else output
         for edges, output in sums.items():
-            for edge, part in zip(edges, output.split(x.shape[1], 1), strict=True):
+            for edge, part in zip(edges, split(output, x.shape[1]), strict=True):
                 terms[edge] = terms[edge] + part
         return terms
 
@@ -133,7 +134,7 @@ class MixedOperations(nn.Module):
         """Pools and the identity, computed once, and their weighted sum on every edge."""
         outputs = {}
         if rows["avg_pool_3x3"]:
-            outputs["avg_pool_3x3"] = F.avg_pool2d(x, (1, 3), (1, self.stride), (0, 1), count_include_pad=False)
+            outputs["avg_pool_3x3"] = average_pool(x, self.stride)
         if rows["max_pool_3x3"]:
             outputs["max_pool_3x3"] = max_pool(x, self.stride)
         if rows["skip_connect"] and self.stride == 1:
@@ -163,16 +164,21 @@ class MixedOperations(nn.Module):
         names = [name for name in self.linear if rows[name]]
         if not names:
             return
-        edges, columns = sorted(set().union(*map(rows.get, names))), ALL if rows["dil_conv_1x5"] else NEAR
+        far = rows["dil_conv_1x5"]  # edges that read further than the others
+        edges = [*far, *sorted(set().union(*map(rows.get, names)).difference(far))]
         weight = torch.cat([_of(weights[name], rows[name]) for name in names])
         places = [edges.index(edge) for name in names for edge in rows[name]], range(len(weight))
         mix = weight.new_zeros(len(edges), len(weight)).index_put(
             tuple(torch.tensor(places, device=weight.device)), weight
         )
         biases = mix @ torch.cat([kernels[name][1] for name in names])
-        kernels = torch.cat([_spread(kernels[name][0], self.linear[name].columns, columns) for name in names])
-        kernels = (mix @ kernels.flatten(1)).view(-1, *kernels.shape[2:])
-        yield tuple(edges), convolve(rectified, kernels, biases.flatten(), self.stride, max(columns))
+        kernels = torch.cat([_spread(kernels[name][0], self.linear[name].columns, ALL) for name in names])
+        kernels = (mix @ kernels.flatten(1)).view(len(edges), *kernels.shape[1:])
+        near = kernels[len(far) :, ..., ALL.index(NEAR[0]) : ALL.index(NEAR[-1]) + 1]
+        parts = (kernels[: len(far)], biases[: len(far)], ALL), (near, biases[len(far) :], NEAR)
+        for chosen, (some, bias, columns) in zip((far, edges[len(far) :]), parts, strict=True):
+            if chosen:
+                yield tuple(chosen), convolve(rectified, some.flatten(0, 1), bias.flatten(), self.stride, max(columns))
 
     def _separable(self, rectified, kernels, rows, weights):
         """Yields edges and the outputs of their separable convolutions, the same way, for each size of the kernel."""

@@ -5,7 +5,7 @@ from torch import nn
 
 from sleepkit.genotype import OPERATION_NAMES, edges
 from sleepkit.network.batch_norm import BatchNorm
-from sleepkit.network.convolution import as_image
+from sleepkit.network.images import as_image, concatenate, mean_over_time
 from sleepkit.network.operations import Conv, FactorizedReduce, ReluConvBn
 from sleepkit.network.sleepnet import cell_stride, is_reduction
 from sleepkit.search.mixed_op import MixedOperations
@@ -38,7 +38,7 @@ class SearchCell(nn.Module):
             for row, term in zip(rows, terms, strict=True):
                 node = self.edges[row][0]
                 waiting[node] = term if waiting[node] is None else waiting[node] + term
-        return torch.cat([*states[2:], waiting[-1]][-CONCATENATED:], dim=1)
+        return concatenate([*states[2:], waiting[-1]][-CONCATENATED:])
 
 
 class SuperNet(nn.Module):
@@ -96,4 +96,4 @@ class SuperNet(nn.Module):
         before_last = last = self.stem(as_image(x)).to(activations or x.dtype)
         for cell in self.cells:
             before_last, last = last, cell(before_last, last, weights[cell.kind], alive[cell.kind])
-        return self.classifier(last.mean(dim=(2, 3), dtype=self.classifier.weight.dtype))
+        return self.classifier(mean_over_time(last, self.classifier.weight.dtype))

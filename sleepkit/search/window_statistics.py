@@ -11,6 +11,8 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from sleepkit.network.images import side_by_side
+
 
 @dataclass(frozen=True)
 class WindowStatistics:
@@ -93,7 +95,8 @@ class _Sums(torch.autograd.Function):
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         beyond = min(2 * reach, samples - 1)
         shape = (x.shape[1], x.shape[1], 1, beyond + 1)
-        lags = torch.nn.grad.conv2d_weight(F.pad(x, (0, beyond)), shape, x)[:, :, 0].permute(2, 0, 1)
+        padded = side_by_side(F.pad(x, (0, beyond)))
+        lags = torch.nn.grad.conv2d_weight(padded, shape, x)[:, :, 0].permute(2, 0, 1)
         lags = F.pad(lags, (0, 0, 0, 0, 0, 2 * reach - beyond))
         ends = x[..., :reach], x[..., max(samples - reach, 0) :].flip(3)
         ends = (F.pad(end, (0, max(reach - samples, 0))).squeeze(2).transpose(1, 2) for end in ends)

@@ -7,7 +7,7 @@ import torch
 
 from sleepkit.network import batch_norm
 from sleepkit.network.batch_norm import BatchNorm
-from sleepkit.network.convolution import as_image
+from sleepkit.network.images import as_image
 
 SIZES = [(6, 8, 48), (5, 4, 32), (3, 1, 10), (2, 8, 7), (3, 5, 33), (64, 3, 25), (4, 16, 8)]  # batch, channels, samples
 

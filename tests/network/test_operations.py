@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from sleepkit.genotype import OPERATION_NAMES
-from sleepkit.network.convolution import as_image
 from sleepkit.network.convolution import convolve as convolve_over_time
+from sleepkit.network.images import as_image
 from sleepkit.network.operations import OPERATIONS, DepthwisePointwise, FactorizedReduce
 
 CHANNELS = 4

@@ -9,9 +9,9 @@ from sleepkit.execution import precision
 from sleepkit.execution.record import told
 from sleepkit.genotype import OPERATION_NAMES
 from sleepkit.network import convolution
-from sleepkit.network.convolution import as_image
+from sleepkit.network.images import as_image
 from sleepkit.network.operations import OPERATIONS
-from sleepkit.network.pooling import max_pool
+from sleepkit.network.pooling import average_pool, max_pool
 from sleepkit.network.sleepnet import SleepNet
 from sleepkit.paper.published import published_genotype
 from sleepkit.search.settings import SearchSettings
@@ -71,6 +71,18 @@ def test_maxima_equal_pytorchs(samples, stride):
     theirs = results(lambda x: F.max_pool2d(x, (1, 3), (1, stride), (0, 1)), x)
     for one, other in zip(results(lambda x: max_pool(x, stride), x), theirs, strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("samples", [1, 2, 3, 20])
+def test_means_equal_pytorchs(samples, stride):
+    """To the last bit in float32, which the packaged networks compute in; gradients but for their order of adding."""
+    x = image(3, samples)
+    padding = {"padding": (0, 1), "count_include_pad": False}
+    ours, theirs = (lambda x: average_pool(x, stride)), (lambda x: F.avg_pool2d(x, (1, 3), (1, stride), **padding))
+    assert torch.equal(ours(x.float()), theirs(x.float()))
+    for one, other in zip(results(ours, x), results(theirs, x), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("channels", "taps", "dilation"), [(32, 5, 1), (48, 5, 2), (20, 3, 2)])

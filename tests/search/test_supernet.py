@@ -141,8 +141,8 @@ def convolutions(net):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_pruned_operations_are_not_computed(training):
-    """Per source two convolutions of a separable operation, one of all that is linear, and a pool once; in channels, of
-    those edges alone that have it."""
+    """Per source two convolutions of a separable operation, one of all that is linear on edges with a wide dilated
+    convolution, one on the other edges, and a pool once; in channels, of those edges alone that have it."""
     net = prune_some(SuperNet(**SMALL)).train(training)
     counts, (conv, average, largest) = convolutions(net), (1 + 2 * len(net.cells), 0, 0)
     channels = net.stem[0].out_channels
@@ -151,13 +151,15 @@ def test_pruned_operations_are_not_computed(training):
         channels += 2 * width
         for source, rows in enumerate(cell.leaving):
             linear = [6, 7, 8, 9] + ([3] if cell.mixed[source].stride == 2 else [])
-            conv += int(alive[rows][:, linear].any()) + 2 * int(alive[rows][:, [4, 5]].any(0).sum())
-            channels += width * int(alive[rows][:, linear].any(1).sum() + 2 * alive[rows][:, [4, 5]].sum())
+            far, some = alive[rows][:, 7], alive[rows][:, linear].any(1)
+            conv += int(far.any()) + int((some & ~far).any()) + 2 * int(alive[rows][:, [4, 5]].any(0).sum())
+            channels += width * int(some.sum() + 2 * alive[rows][:, [4, 5]].sum())
             average += int(alive[rows, 1].any())
             largest += int(alive[rows, 2].any())
     assert (counts["convolution"], counts["channels"]) == (conv, channels)
     maxima = counts["max_pool2d_with_indices"] + counts["maximum"] / 2  # at stride 1 twice the larger of two
-    assert (counts["avg_pool2d"], maxima) == (average, largest)
+    means = counts["avg_pool2d"] + counts["div_"] / 2  # at stride 1 sums, divided at the ends and in between
+    assert (means, maxima) == (average, largest)
     whole = convolutions(SuperNet(**SMALL).train(training))
     assert whole["channels"] > counts["channels"]
 

@@ -1,0 +1,51 @@
+"""Signals as images one sample high, (batch, channels, 1, samples), the channels of a sample side by side in memory.
+
+So PyTorch's convolutions take a third of the time on a CPU (8 channels, one core). The gradients of PyTorch's own
+slices, means and concatenations lie in other ways, in which what reads them takes two to ten times as long; those of
+the functions here lie side by side as well.
+"""
+
+import torch
+from torch.autograd.function import once_differentiable
+
+
+def as_image(x):
+    """(batch, channels, samples) -> (batch, channels, 1, samples)."""
+    return side_by_side(x.unsqueeze(2))
+
+
+def side_by_side(x):
+    """The images themselves where they lie so, or else a copy."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def every(stride, x):
+    """Every `stride`-th sample of images, from the first on."""
+    return x if stride == 1 else side_by_side(x.permute(0, 2, 3, 1)[:, :, ::stride].permute(0, 3, 1, 2))
+
+
+def mean_over_time(x, dtype):
+    """Images -> (batch, channels) in this type."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2).mean(1, dtype=dtype)
+
+
+def split(x, channels):
+    """Images of so many channels each; PyTorch takes four times as long to add two of them where they are slices."""
+    return [side_by_side(part) for part in x.split(channels, 1)]
+
+
+def concatenate(images):
+    """The channels of all, in order, as one image."""
+    return _Concatenate.apply(*images)
+
+
+class _Concatenate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *images):
+        ctx.channels = [image.shape[1] for image in images]
+        return torch.cat(images, dim=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        return tuple(split(gradient, ctx.channels))

@@ -1,0 +1,59 @@
+"""Signals as images: how they and their gradients lie in memory, and that this changes no value."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sleepkit.network.images import as_image, concatenate, every, mean_over_time, side_by_side, split
+from sleepkit.network.sleepnet import SleepNet
+from sleepkit.paper.published import published_genotype
+from sleepkit.search.supernet import SuperNet
+
+SLOW_ELSEWHERE = "convolution_backward", "native_batch_norm_backward", "threshold_backward"
+
+
+def signal(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (lambda x: every(2, x), lambda x: x[..., ::2]),
+        (lambda x: mean_over_time(x, torch.float64), lambda x: x.mean((2, 3))),
+        (lambda x: torch.mul(*split(x, 2)), lambda x: x[:, :2] * x[:, 2:]),
+        (lambda x: concatenate([x, 2 * x]), lambda x: torch.cat([x, 2 * x], 1)),
+    ],
+)
+def test_values_and_gradients_are_pytorchs(ours, theirs):
+    for samples in (6, 7):
+        x, found = as_image(signal(3, 4, samples)).requires_grad_(), []
+        for function in (ours, theirs):
+            output = function(x)
+            found.append((output, *torch.autograd.grad(output.sin().sum(), x)))
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+        assert all(side_by_side(one) is one for one in found[0] if one.dim() == 4)
+
+
+@pytest.mark.parametrize("kind", ["network", "search"])
+def test_gradients_lie_side_by_side(kind):
+    """What takes two to ten times as long otherwise is handed images whose channels lie side by side."""
+    elsewhere, seen = [], []
+
+    class Look(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            name = function.name().split("::")[1]
+            # A gradient of a pool's part of the signal is a slice in any case.
+            images = [one for one in args[:2] if isinstance(one, torch.Tensor) and one.dim() == 4]
+            if name in SLOW_ELSEWHERE and all(one.shape[3] in (96, 48, 24) for one in images):
+                seen.append(name)
+                elsewhere.extend((name, one.shape, one.stride()) for one in images if side_by_side(one) is not one)
+            return function(*args, **(kwargs or {}))
+
+    torch.manual_seed(0)
+    net = SleepNet(published_genotype("edf20"), 8, 3) if kind == "network" else SuperNet(channels=8, cells=3, nodes=4)
+    with Look():
+        net(torch.randn(4, 1, 96)).square().sum().backward()
+    assert {*SLOW_ELSEWHERE} == {*seen}
+    assert not elsewhere
