@@ -52,7 +52,7 @@ def test_gradients_lie_side_by_side(kind):
             return function(*args, **(kwargs or {}))
 
     torch.manual_seed(0)
-    net = SleepNet(published_genotype("edf20"), 8, 3) if kind == "network" else SuperNet(channels=8, cells=3, nodes=4)
+    net = SleepNet(published_genotype("edf20"), 8, 5) if kind == "network" else SuperNet(channels=8, cells=3, nodes=4)
     with Look():
         net(torch.randn(4, 1, 96)).square().sum().backward()
     assert {*SLOW_ELSEWHERE} == {*seen}
