@@ -94,6 +94,19 @@ def test_depthwise_equals_pytorchs(channels, taps, dilation):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("samples", [2, 4, 30])
+@pytest.mark.parametrize("outputs", [3, 8])
+def test_a_narrow_convolution_in_pairs_equals_pytorchs(outputs, samples, monkeypatch):
+    x, weight, calls = image(8, samples), signal(outputs, 8, 5).requires_grad_(), []
+    pairs = convolution._in_pairs
+    monkeypatch.setattr(convolution, "_in_pairs", lambda *inputs: calls.append(inputs) or pairs(*inputs))
+    ours = results(lambda *inputs: convolution.convolve(*inputs, padding=2), x, weight)
+    theirs = results(lambda x, weight: F.conv1d(x.squeeze(2), weight, padding=2).unsqueeze(2), x, weight)
+    assert calls
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
 def network(dtype):
     torch.manual_seed(0)
     net = SleepNet(published_genotype("edf20"), 8, 3).to(dtype)
