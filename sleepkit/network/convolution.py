@@ -33,7 +33,7 @@ def convolve(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 def _in_pairs(x, weight):
-    """A convolution of 8 channels and 5 taps as one of 16 and 3: a pair of neighbouring samples is one sample, so that a
+    """A convolution of 8 channels and 5 taps as one of 16 and 3: a pair of neighbouring samples is one, so that a
     vector is full. One core, 500 samples: forwards nine tenths of the time, backwards half."""
     # The kernel of the second of a pair is that of the first, one sample later: (pair, outputs, inputs, 6 samples).
     weight = torch.stack([F.pad(weight, (0, 1)), F.pad(weight, (1, 0))])
