@@ -64,12 +64,11 @@ class Convolutions(nn.Module):
         self.register_buffer("running_mean", torch.zeros(edges, channels))
         self.register_buffer("running_var", torch.ones(edges, channels))
 
-    def kernels(self, rows):
-        """Dense kernels of some edges: (rows, channels, channels, taps)."""
+    def kernels(self, columns):
+        """Dense kernels of all edges, a column for every offset in `columns`: (edges, channels, channels, columns)."""
         if hasattr(self, "pointwise"):
-            return _of(self.pointwise, rows).unsqueeze(-1) * _of(self.depthwise, rows).unsqueeze(1)
-        dense = _of(self.dense, rows)
-        return dense * self.halves if hasattr(self, "halves") else dense
+            return self.pointwise.unsqueeze(-1) * _spread(self.depthwise, self.taps, columns).unsqueeze(1)
+        return _spread(self.dense * self.halves if hasattr(self, "halves") else self.dense, self.taps, columns)
 
     def normalise(self, outputs, rows, weight):
         """BatchNorm of what the kernels made, (batch, rows * channels, 1, samples), times the weight of each row."""
@@ -77,8 +76,16 @@ class Convolutions(nn.Module):
         gain, shift = ((_of(part, rows) * weight).flatten() for part in (self.gain, self.shift))
         outputs = batch_norm(outputs, *running, gain, shift, self.training, MOMENTUM, EPS)
         for name, now in zip(RUNNING, running, strict=True):
-            getattr(self, name)[rows] = now.view(len(rows), -1)
+            self.keep(name, rows, now)
         return outputs
+
+    def keep(self, name, rows, now):
+        """Running statistics of some edges, (rows * channels,) or (rows, channels)."""
+        running = getattr(self, name)
+        if len(rows) == len(running):
+            running.copy_(now.view(running.shape))
+        else:
+            running[rows] = now.view(len(rows), -1)
 
 
 def normalised(parts, statistics):
@@ -87,17 +94,20 @@ def normalised(parts, statistics):
     parts : pairs of Convolutions, all of the same columns, and the rows that are wanted
     statistics : WindowStatistics of the source in training, which also updates the running ones; None in evaluation
     """
-    counts, columns = [len(rows) for _, rows in parts], parts[0][0].columns
-    kernels = torch.cat([_spread(part.kernels(rows), part.taps, columns) for part, rows in parts])
+    layers, counts, columns = [part for part, _ in parts], [len(rows) for _, rows in parts], parts[0][0].columns
+    edges = len(layers[0].gain)
+    rows = [place * edges + row for place, (_, rows) in enumerate(parts) for row in rows]
+    rows = torch.tensor(rows, device=layers[0].gain.device)
+    kernels = _of(torch.cat([layer.kernels(columns) for layer in layers]), rows)
     gain, shift, mean, variance = (
-        torch.cat([_of(getattr(part, name), rows) for part, rows in parts]) for name in ("gain", "shift", *RUNNING)
+        _of(torch.cat([getattr(layer, name) for layer in layers]), rows) for name in ("gain", "shift", *RUNNING)
     )
     if statistics is not None:
-        mean, variance = statistics.of_outputs(kernels, columns)
+        before, (mean, variance) = (mean, variance), statistics.of_outputs(kernels, columns)
         unbiased = variance.detach() * (statistics.count / max(statistics.count - 1, 1))
-        for name, values in zip(RUNNING, (mean.detach(), unbiased), strict=True):
-            for (part, rows), now in zip(parts, values.split(counts), strict=True):
-                getattr(part, name)[rows] = torch.lerp(getattr(part, name)[rows], now, MOMENTUM)
+        for name, old, values in zip(RUNNING, before, (mean.detach(), unbiased), strict=True):
+            for (layer, some), now in zip(parts, torch.lerp(old, values, MOMENTUM).split(counts), strict=True):
+                layer.keep(name, some, now)
     scale = gain * torch.rsqrt(variance + EPS)
     return zip((kernels * scale[..., None, None]).split(counts), (shift - mean * scale).split(counts), strict=True)
 
@@ -161,7 +171,7 @@ class MixedOperations(nn.Module):
 
     def _linear(self, rectified, kernels, rows, weights):
         """Yields edges and the sum of their linear operations, (batch, edges * channels, 1, samples)."""
-        names = [name for name in self.linear if rows[name]]
+        names = sorted((name for name in self.linear if rows[name]), key=lambda name: name == "dil_conv_1x5")
         if not names:
             return
         far = rows["dil_conv_1x5"]  # edges that read further than the others
@@ -172,7 +182,10 @@ class MixedOperations(nn.Module):
             tuple(torch.tensor(places, device=weight.device)), weight
         )
         biases = mix @ torch.cat([kernels[name][1] for name in names])
-        kernels = torch.cat([_spread(kernels[name][0], self.linear[name].columns, ALL) for name in names])
+        near = [kernels[name][0] for name in names if name != "dil_conv_1x5"]
+        wide = [F.pad(torch.cat(near), (2, 2))] if near else []
+        wide += [_spread(kernels["dil_conv_1x5"][0], FAR, ALL)] if far else []
+        kernels = torch.cat(wide)
         kernels = (mix @ kernels.flatten(1)).view(len(edges), *kernels.shape[1:])
         near = kernels[len(far) :, ..., ALL.index(NEAR[0]) : ALL.index(NEAR[-1]) + 1]
         parts = (kernels[: len(far)], biases[: len(far)], ALL), (near, biases[len(far) :], NEAR)
@@ -188,7 +201,9 @@ class MixedOperations(nn.Module):
                 first = first[..., NEAR.index(-reach) : NEAR.index(reach) + 1]
                 middle = F.relu_(convolve(rectified, first, biases, self.stride, reach))
                 # One core, groups against single edges: half the time at 4 channels, 0.7 at 8, the same from 16 on.
-                output = convolve(middle, second.kernels(edges).flatten(0, 1), padding=reach, groups=len(edges))
+                output = convolve(
+                    middle, _of(second.kernels(second.taps), edges).flatten(0, 1), padding=reach, groups=len(edges)
+                )
                 yield tuple(edges), second.normalise(output, edges, _of(weights[name], edges).unsqueeze(1))
 
 
