@@ -9,10 +9,12 @@ The plain way computes every operation of every edge, normalises it and adds it 
   convolution, one in groups the second halves.
 """
 
+import itertools
 from functools import cache
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from sleepkit.genotype import OPERATION_NAMES
@@ -142,21 +144,18 @@ class MixedOperations(nn.Module):
 
     def _pooled(self, x, rows, weights):
         """Pools and the identity, computed once, and their weighted sum on every edge."""
-        outputs = {}
-        if rows["avg_pool_3x3"]:
-            outputs["avg_pool_3x3"] = average_pool(x, self.stride)
-        if rows["max_pool_3x3"]:
-            outputs["max_pool_3x3"] = max_pool(x, self.stride)
-        if rows["skip_connect"] and self.stride == 1:
-            outputs["skip_connect"] = x
-        shape = (self.edges, len(x), -(-x.shape[3] // self.stride), x.shape[1])
-        if not outputs:
-            return list(x.new_zeros(shape).permute(0, 1, 3, 2).unsqueeze(3))
-        # The weight of a pruned operation is 0. As a product of matrices, nothing is read or written twice.
-        stacked = torch.stack([output.squeeze(2).transpose(1, 2) for output in outputs.values()])
-        mixed = torch.stack([weights[name] for name in outputs], 1).to(x.dtype) @ stacked.flatten(1)
-        # Taken apart before the channels come first: so gradients have the layout of images as well.
-        return [edge.transpose(1, 2).unsqueeze(2) for edge in mixed.reshape(shape).unbind()]
+        pools = {"avg_pool_3x3": average_pool, "max_pool_3x3": max_pool}
+        if self.stride == 1:
+            pools["skip_connect"] = lambda x, stride: x
+        names = [name for name in pools if rows[name]]
+        if not names:
+            return [torch.zeros_like(x[..., :: self.stride])] * self.edges
+        sums = _Mixture.apply(
+            [[edge in rows[name] for name in names] for edge in range(self.edges)],
+            torch.stack([weights[name] for name in names], 1).to(x.dtype),
+            *(pools[name](x, self.stride) for name in names),
+        )
+        return list(sums)
 
     def _normalised(self, rectified, rows):
         """All that reads the source: {name: kernels (rows, channels, channels, columns), biases (rows, channels)}."""
@@ -205,6 +204,35 @@ class MixedOperations(nn.Module):
                     middle, _of(second.kernels(second.taps), edges).flatten(0, 1), padding=reach, groups=len(edges)
                 )
                 yield tuple(edges), second.normalise(output, edges, _of(weights[name], edges).unsqueeze(1))
+
+
+class _Mixture(torch.autograd.Function):
+    """Weighted sums of images, one for each row of `chosen`, of the images that it says; weights (sums, images)."""
+
+    @staticmethod
+    def forward(ctx, chosen, weights, *images):
+        ctx.chosen = chosen
+        ctx.save_for_backward(weights, *images)
+        return tuple(_weighted(row, images, some) for row, some in zip(weights, chosen, strict=True))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *gradients):
+        weights, *images = ctx.saved_tensors
+        of_images = map(_weighted, weights.T, itertools.repeat(gradients), zip(*ctx.chosen, strict=True))
+        of_weights = None
+        if ctx.needs_input_grad[1]:
+            rows = (torch.stack([one.permute(0, 2, 3, 1).flatten() for one in some]) for some in (gradients, images))
+            of_weights = next(rows) @ next(rows).T
+        return None, of_weights, *of_images
+
+
+def _weighted(weights, images, chosen):
+    total = None
+    for weight, image, some in zip(weights, images, chosen, strict=True):
+        if some:
+            total = image * weight if total is None else total.addcmul_(image, weight)
+    return torch.zeros_like(images[0]) if total is None else total
 
 
 def _of(values, rows):
