@@ -136,10 +136,10 @@ class MixedOperations(nn.Module):
         ready = rectified, self._normalised(rectified, rows), rows, weights
         # Outputs on the same edges are added while they are side by side, as channels of one image.
         for edges, output in (*self._linear(*ready), *self._separable(*ready)):
-            sums[edges] = sums[edges] + output if edges in sums else output
+            sums[edges] = sums[edges].add_(output) if edges in sums else output
         for edges, output in sums.items():
             for edge, part in zip(edges, split(output, x.shape[1]), strict=True):
-                terms[edge] = terms[edge] + part
+                terms[edge].add_(part)  # in place: nobody else reads it
         return terms
 
     def _pooled(self, x, rows, weights):
@@ -149,7 +149,7 @@ class MixedOperations(nn.Module):
             pools["skip_connect"] = lambda x, stride: x
         names = [name for name in pools if rows[name]]
         if not names:
-            return [torch.zeros_like(x[..., :: self.stride])] * self.edges
+            return [torch.zeros_like(x[..., :: self.stride]) for _ in range(self.edges)]
         sums = _Mixture.apply(
             [[edge in rows[name] for name in names] for edge in range(self.edges)],
             torch.stack([weights[name] for name in names], 1).to(x.dtype),

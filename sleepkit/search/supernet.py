@@ -37,7 +37,7 @@ class SearchCell(nn.Module):
             terms = mixed(states[source], weights[rows], [alive[row] for row in rows])
             for row, term in zip(rows, terms, strict=True):
                 node = self.edges[row][0]
-                waiting[node] = term if waiting[node] is None else waiting[node] + term
+                waiting[node] = term if waiting[node] is None else waiting[node].add_(term)
         return concatenate([*states[2:], waiting[-1]][-CONCATENATED:])
 
 
