@@ -45,7 +45,7 @@ class Plan:
     only: tuple = ()  # numbers of the folds to run; empty runs all
     # Of a fold's number, training x and y, and device: (n, 5) probabilities to train towards; None: towards the stages.
     targets: Callable | None = None
-    # Training windows (n, samples) in µV as another recorder would have them (see `augmentation`), tensors.
+    # Training windows (n, samples) in µV as another recorder would have them (experiments.augmentation), tensors.
     augment: Callable | None = None
 
     def __post_init__(self):

@@ -18,7 +18,8 @@ from sleepkit.evaluation.protocols import SUBJECTWISE, Fold, subject_folds
 from sleepkit.evaluation.training import TrainSettings
 from sleepkit.execution import paths
 from sleepkit.execution.checkpoint import fingerprint
-from sleepkit.metrics import confusion_differences, group_confusions, scores
+from sleepkit.experiments.differences import confusion_differences
+from sleepkit.metrics import group_confusions, scores
 from sleepkit.network.saved import load_network, save_network
 from sleepkit.recordings.quality import signal_facts
 from sleepkit.results import NetworkKey, write_table

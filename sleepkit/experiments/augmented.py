@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 
 from sleepkit.epochs import STAGES, EpochSet
-from sleepkit.evaluation.augmentation import other_recorder
 from sleepkit.evaluation.context import fit_context, fit_powers
 from sleepkit.evaluation.crossval import Plan, cross_validate
 from sleepkit.evaluation.protocols import SUBJECTWISE, Normalisation
 from sleepkit.evaluation.training import TrainSettings
 from sleepkit.execution.paths import written
+from sleepkit.experiments.augmentation import other_recorder
 from sleepkit.experiments.recorders import RECORDERS, calibrate, confusions, recorded_nights, split_whole, votes_of
 from sleepkit.experiments.release import SHIPPED_BLOCK, spoken
 from sleepkit.experiments.stage2 import soft_targets

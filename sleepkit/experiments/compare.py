@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 
 from sleepkit.epochs import parse_night
-from sleepkit.evaluation.calibration import expected_calibration_error, fit_temperature, reliability, temper
 from sleepkit.evaluation.crossval import fold_probabilities
 from sleepkit.evaluation.protocols import SUBJECTWISE
+from sleepkit.experiments.calibration import expected_calibration_error, fit_temperature, reliability, temper
 from sleepkit.experiments.cost import measure_cost, processor
+from sleepkit.experiments.differences import confusion_differences
 from sleepkit.experiments.stage2 import NONE_SUBJECTWISE, first_family, load_pruned
-from sleepkit.metrics import CELLS, confusion_differences
+from sleepkit.metrics import CELLS
 from sleepkit.paper.published import published
 from sleepkit.recordings.sleep_edf import DATASETS
 from sleepkit.results import COLUMNS, NETWORK, read, with_subjects, write_table

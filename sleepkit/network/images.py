@@ -39,6 +39,11 @@ def concatenate(images):
     return _Concatenate.apply(*images)
 
 
+def weighted_sums(weights, chosen, images):
+    """Sums of some of the images, in each row of `chosen` those that it says; weights, chosen (sums, images)."""
+    return _WeightedSums.apply(weights, chosen, *images)
+
+
 class _Concatenate(torch.autograd.Function):
     @staticmethod
     def forward(ctx, *images):
@@ -49,3 +54,29 @@ class _Concatenate(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient):
         return tuple(split(gradient, ctx.channels))
+
+
+class _WeightedSums(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, weights, chosen, *images):
+        ctx.chosen = chosen
+        ctx.save_for_backward(weights, *images)
+        return tuple(_sum(row, some, images) for row, some in zip(weights, chosen, strict=True))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *gradients):
+        (weights, *images), of_weights = ctx.saved_tensors, None
+        if ctx.needs_input_grad[0]:
+            sums, parts = (torch.stack([one.permute(0, 2, 3, 1).flatten() for one in of]) for of in (gradients, images))
+            of_weights = sums @ parts.T
+        transposed = zip(weights.T, zip(*ctx.chosen, strict=True), strict=True)
+        return of_weights, None, *(_sum(row, some, gradients) for row, some in transposed)
+
+
+def _sum(weights, chosen, images):
+    total = None
+    for weight, some, image in zip(weights, chosen, images, strict=True):
+        if some:
+            total = image * weight if total is None else total.addcmul_(image, weight)
+    return torch.zeros_like(images[0]) if total is None else total

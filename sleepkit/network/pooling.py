@@ -21,19 +21,19 @@ def max_pool(x, stride=1):
 class _AveragePool(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
-        y = x.clone(memory_format=torch.channels_last)
-        y[..., 1:] += x[..., :-1]
-        y[..., :-1] += x[..., 1:]
-        return _shares(y)
+        return _shares(_with_neighbours(x))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        shares = _shares(gradient.clone(memory_format=torch.channels_last))
-        of_x = shares.clone(memory_format=torch.channels_last)
-        of_x[..., 1:] += shares[..., :-1]
-        of_x[..., :-1] += shares[..., 1:]
-        return of_x
+        return _with_neighbours(_shares(gradient.clone(memory_format=torch.channels_last)))
+
+
+def _with_neighbours(x):
+    y = x.clone(memory_format=torch.channels_last)
+    y[..., 1:] += x[..., :-1]
+    y[..., :-1] += x[..., 1:]
+    return y
 
 
 def _shares(sums):

@@ -5,22 +5,20 @@ The plain way computes every operation of every edge, normalises it and adds it 
 - a depthwise and its pointwise convolution are one dense kernel, as nothing non-linear stands between them;
 - statistics of all convolutions of the source come from one covariance (see window_statistics), so BatchNorm is a scale
   and a shift of their kernels, and the weighted sum of an edge's linear operations is one kernel;
-- edges are channels: one convolution computes the linear operations of all of them, one the first halves of a separable
-  convolution, one in groups the second halves.
+- edges are channels: one convolution computes the linear operations of all of them, or two where some read further, one
+  the first halves of a separable convolution, one in groups the second halves.
 """
 
-import itertools
 from functools import cache
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from sleepkit.genotype import OPERATION_NAMES
 from sleepkit.network.batch_norm import batch_norm
 from sleepkit.network.convolution import convolve
-from sleepkit.network.images import split
+from sleepkit.network.images import split, weighted_sums
 from sleepkit.network.pooling import average_pool, max_pool
 from sleepkit.search.window_statistics import WindowStatistics
 
@@ -144,18 +142,13 @@ class MixedOperations(nn.Module):
 
     def _pooled(self, x, rows, weights):
         """Pools and the identity, computed once, and their weighted sum on every edge."""
-        pools = {"avg_pool_3x3": average_pool, "max_pool_3x3": max_pool}
-        if self.stride == 1:
-            pools["skip_connect"] = lambda x, stride: x
-        names = [name for name in pools if rows[name]]
+        names = [name for name in ("avg_pool_3x3", "max_pool_3x3", "skip_connect")[: 4 - self.stride] if rows[name]]
         if not names:
             return [torch.zeros_like(x[..., :: self.stride]) for _ in range(self.edges)]
-        sums = _Mixture.apply(
-            [[edge in rows[name] for name in names] for edge in range(self.edges)],
-            torch.stack([weights[name] for name in names], 1).to(x.dtype),
-            *(pools[name](x, self.stride) for name in names),
-        )
-        return list(sums)
+        chosen = [[edge in rows[name] for name in names] for edge in range(self.edges)]
+        weights = torch.stack([weights[name] for name in names], 1).to(x.dtype)
+        pools = {"avg_pool_3x3": average_pool, "max_pool_3x3": max_pool, "skip_connect": lambda x, stride: x}
+        return list(weighted_sums(weights, chosen, [pools[name](x, self.stride) for name in names]))
 
     def _normalised(self, rectified, rows):
         """All that reads the source: {name: kernels (rows, channels, channels, columns), biases (rows, channels)}."""
@@ -170,27 +163,23 @@ class MixedOperations(nn.Module):
 
     def _linear(self, rectified, kernels, rows, weights):
         """Yields edges and the sum of their linear operations, (batch, edges * channels, 1, samples)."""
-        names = sorted((name for name in self.linear if rows[name]), key=lambda name: name == "dil_conv_1x5")
-        if not names:
-            return
-        far = rows["dil_conv_1x5"]  # edges that read further than the others
+        names, far = [name for name in self.linear if rows[name]], rows["dil_conv_1x5"]
         edges = [*far, *sorted(set().union(*map(rows.get, names)).difference(far))]
+        if not edges:
+            return
+        places = torch.tensor([edges.index(edge) for name in names for edge in rows[name]], device=rectified.device)
         weight = torch.cat([_of(weights[name], rows[name]) for name in names])
-        places = [edges.index(edge) for name in names for edge in rows[name]], range(len(weight))
         mix = weight.new_zeros(len(edges), len(weight)).index_put(
-            tuple(torch.tensor(places, device=weight.device)), weight
+            (places, torch.arange(len(places)).to(places)), weight
         )
+        parts = [_spread(kernels[name][0], self.linear[name].columns, ALL).flatten(1) for name in names]
+        whole = (mix @ torch.cat(parts)).view(len(edges), *kernels[names[0]][0].shape[1:3], len(ALL))
         biases = mix @ torch.cat([kernels[name][1] for name in names])
-        near = [kernels[name][0] for name in names if name != "dil_conv_1x5"]
-        wide = [F.pad(torch.cat(near), (2, 2))] if near else []
-        wide += [_spread(kernels["dil_conv_1x5"][0], FAR, ALL)] if far else []
-        kernels = torch.cat(wide)
-        kernels = (mix @ kernels.flatten(1)).view(len(edges), *kernels.shape[1:])
-        near = kernels[len(far) :, ..., ALL.index(NEAR[0]) : ALL.index(NEAR[-1]) + 1]
-        parts = (kernels[: len(far)], biases[: len(far)], ALL), (near, biases[len(far) :], NEAR)
-        for chosen, (some, bias, columns) in zip((far, edges[len(far) :]), parts, strict=True):
-            if chosen:
-                yield tuple(chosen), convolve(rectified, some.flatten(0, 1), bias.flatten(), self.stride, max(columns))
+        for some, columns in ((slice(len(far)), ALL), (slice(len(far), None), NEAR)):
+            if edges[some]:
+                part = whole[some, ..., ALL.index(columns[0]) : ALL.index(columns[-1]) + 1].flatten(0, 1)
+                output = convolve(rectified, part, biases[some].flatten(), self.stride, max(columns))
+                yield tuple(edges[some]), output
 
     def _separable(self, rectified, kernels, rows, weights):
         """Yields edges and the outputs of their separable convolutions, the same way, for each size of the kernel."""
@@ -200,39 +189,9 @@ class MixedOperations(nn.Module):
                 first = first[..., NEAR.index(-reach) : NEAR.index(reach) + 1]
                 middle = F.relu_(convolve(rectified, first, biases, self.stride, reach))
                 # One core, groups against single edges: half the time at 4 channels, 0.7 at 8, the same from 16 on.
-                output = convolve(
-                    middle, _of(second.kernels(second.taps), edges).flatten(0, 1), padding=reach, groups=len(edges)
-                )
+                kernel = _of(second.kernels(second.taps), edges).flatten(0, 1)
+                output = convolve(middle, kernel, padding=reach, groups=len(edges))
                 yield tuple(edges), second.normalise(output, edges, _of(weights[name], edges).unsqueeze(1))
-
-
-class _Mixture(torch.autograd.Function):
-    """Weighted sums of images, one for each row of `chosen`, of the images that it says; weights (sums, images)."""
-
-    @staticmethod
-    def forward(ctx, chosen, weights, *images):
-        ctx.chosen = chosen
-        ctx.save_for_backward(weights, *images)
-        return tuple(_weighted(row, images, some) for row, some in zip(weights, chosen, strict=True))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *gradients):
-        weights, *images = ctx.saved_tensors
-        of_images = map(_weighted, weights.T, itertools.repeat(gradients), zip(*ctx.chosen, strict=True))
-        of_weights = None
-        if ctx.needs_input_grad[1]:
-            rows = (torch.stack([one.permute(0, 2, 3, 1).flatten() for one in some]) for some in (gradients, images))
-            of_weights = next(rows) @ next(rows).T
-        return None, of_weights, *of_images
-
-
-def _weighted(weights, images, chosen):
-    total = None
-    for weight, image, some in zip(weights, images, chosen, strict=True):
-        if some:
-            total = image * weight if total is None else total.addcmul_(image, weight)
-    return torch.zeros_like(images[0]) if total is None else total
 
 
 def _of(values, rows):
@@ -242,7 +201,11 @@ def _of(values, rows):
 
 def _spread(kernel, taps, columns):
     """Kernels with a column for every offset in `columns`: (..., taps) -> (..., columns)."""
-    return kernel if taps == columns else kernel @ _places(taps, columns, kernel.dtype, kernel.device)
+    if taps == columns:
+        return kernel
+    if taps.step == columns.step:
+        return F.pad(kernel, (columns.index(taps[0]), len(columns) - 1 - columns.index(taps[-1])))
+    return kernel @ _places(taps, columns, kernel.dtype, kernel.device)
 
 
 @cache

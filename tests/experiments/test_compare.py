@@ -10,12 +10,12 @@ from sklearn.metrics import accuracy_score
 
 from sleepkit import results
 from sleepkit.epochs import STAGES
-from sleepkit.evaluation.calibration import expected_calibration_error, fit_temperature, temper
 from sleepkit.evaluation.context import fit_context, smooth
 from sleepkit.evaluation.crossval import CrossValidated, fold_probabilities
 from sleepkit.evaluation.scores import Scored
 from sleepkit.execution import paths
 from sleepkit.experiments import compare
+from sleepkit.experiments.calibration import expected_calibration_error, fit_temperature, temper
 from sleepkit.experiments.compare import calibrate, paired_differences, peer_confusions
 from sleepkit.experiments.settings import Pruning, Run
 from sleepkit.experiments.stage2 import load_pruned, pruning_plan

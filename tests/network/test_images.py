@@ -4,12 +4,16 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sleepkit.network.images import as_image, concatenate, every, mean_over_time, side_by_side, split
+from sleepkit.network.images import as_image, concatenate, every, mean_over_time, side_by_side, split, weighted_sums
 from sleepkit.network.sleepnet import SleepNet
 from sleepkit.paper.published import published_genotype
 from sleepkit.search.supernet import SuperNet
 
 SLOW_ELSEWHERE = "convolution_backward", "native_batch_norm_backward", "threshold_backward"
+
+
+CHOSEN = [[True, False], [False, False], [True, True]]
+WEIGHTS = torch.tensor([[3.0, 7.0], [7.0, 7.0], [-1.0, 5.0]], dtype=torch.float64)
 
 
 def signal(*shape):
@@ -23,6 +27,7 @@ def signal(*shape):
         (lambda x: mean_over_time(x, torch.float64), lambda x: x.mean((2, 3))),
         (lambda x: torch.mul(*split(x, 2)), lambda x: x[:, :2] * x[:, 2:]),
         (lambda x: concatenate([x, 2 * x]), lambda x: torch.cat([x, 2 * x], 1)),
+        (lambda x: sum(weighted_sums(WEIGHTS, CHOSEN, [x, x.sin()])), lambda x: 2 * x + 5 * x.sin()),
     ],
 )
 def test_values_and_gradients_are_pytorchs(ours, theirs):
@@ -34,6 +39,17 @@ def test_values_and_gradients_are_pytorchs(ours, theirs):
         for one, other in zip(*found, strict=True):
             torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
         assert all(side_by_side(one) is one for one in found[0] if one.dim() == 4)
+
+
+def test_gradients_of_weights_of_sums():
+    one, two = as_image(signal(2, 3, 5)), as_image(signal(2, 3, 5) + 1)
+    ours, theirs = WEIGHTS.clone().requires_grad_(), WEIGHTS.clone().requires_grad_()
+    sums = weighted_sums(ours, CHOSEN, [one, two]), [theirs[0, 0] * one, theirs[2, 0] * one + theirs[2, 1] * two]
+    found, expected = (
+        torch.autograd.grad(some[0].sin().sum() + some[-1].cos().sum(), weights)[0]
+        for some, weights in zip(sums, (ours, theirs), strict=True)
+    )
+    torch.testing.assert_close(found[torch.tensor(CHOSEN)], expected[torch.tensor(CHOSEN)], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["network", "search"])

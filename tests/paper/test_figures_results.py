@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from figure_checks import NOTE, assert_readable
 
-from sleepkit.evaluation.calibration import expected_calibration_error, fit_temperature, reliability, temper
+from sleepkit.experiments.calibration import expected_calibration_error, fit_temperature, reliability, temper
 from sleepkit.network.size import count_macs
 from sleepkit.network.sleepnet import SleepNet
 from sleepkit.paper.figures import (

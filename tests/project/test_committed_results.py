@@ -12,7 +12,8 @@ from sleepkit.evaluation.context import Context, fit_context, smooth_nights
 from sleepkit.evaluation.scores import in_context
 from sleepkit.execution import paths
 from sleepkit.experiments.compare import PEER_SAMPLES, peer_confusions
-from sleepkit.metrics import CELLS, confusion, confusion_differences, group_confusions, per_class, scores
+from sleepkit.experiments.differences import confusion_differences
+from sleepkit.metrics import CELLS, confusion, group_confusions, per_class, scores
 from sleepkit.results import NETWORK, SCORES, NetworkKey
 
 PROFILE = "first5s-cpu"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sleepkit.evaluation.calibration import expected_calibration_error, fit_temperature, reliability, temper
+from sleepkit.experiments.calibration import expected_calibration_error, fit_temperature, reliability, temper
 
 
 def case(seed, n=2000, sharp=1.0):
