@@ -7,11 +7,12 @@ import pytest
 import torch
 from toy import TINY, toy
 
-from sleepkit.evaluation import augmentation, training
+from sleepkit.evaluation import training
 from sleepkit.evaluation.crossval import Plan, cross_validate, fold_probabilities
 from sleepkit.evaluation.protocols import SUBJECTWISE, subject_folds
 from sleepkit.evaluation.training import TrainSettings, predict_logits
 from sleepkit.execution.checkpoint import TimeOver
+from sleepkit.experiments import augmentation
 from sleepkit.experiments.augmentation import OCTAVES, SHARES, other_recorder
 from sleepkit.metrics import softmax
 from sleepkit.network.saved import load_network
