@@ -26,7 +26,7 @@ from sleepkit.recordings.quality import signal_facts
 from sleepkit.results import NetworkKey
 from sleepkit.scoring.familiarity import adapted
 from sleepkit.scoring.model import load_model
-from sleepkit.scoring.onnx_network import averaged_graph, network_graph
+from sleepkit.scoring.onnx_graph import averaged_graph, network_graph
 from sleepkit.scoring.spectra import training_spectra
 from sleepkit.scoring.staging import read_night
 

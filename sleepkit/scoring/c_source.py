@@ -13,7 +13,7 @@ from sleepkit.execution.paths import written
 from sleepkit.recordings.quality import AT_RAIL, FLAT, PLAUSIBLE
 from sleepkit.scoring.c_integers import SHIFT, Scale, calibrate, in_integers, quantise_weights, scales
 from sleepkit.scoring.c_plan import plan_network
-from sleepkit.scoring.onnx_network import network_graph
+from sleepkit.scoring.onnx_graph import network_graph
 
 RUNTIME = Path(__file__).with_name("c_runtime.c")
 NUMBERS = 8  # in a line

@@ -14,7 +14,7 @@ from sleepkit.evaluation.training import predict_logits
 from sleepkit.execution.paths import written
 from sleepkit.network.saved import load_network
 from sleepkit.results import checks
-from sleepkit.scoring.onnx_network import OPSET, network_graph, shorten_names
+from sleepkit.scoring.onnx_graph import OPSET, network_graph, shorten_names
 from sleepkit.scoring.onnx_session import BATCH, open_session, run_session
 
 TOLERANCE = 1e-5  # of the logits in onnxruntime against PyTorch, relative to the largest where that is above 1

@@ -440,7 +440,7 @@ def test_table_12_is_of_the_networks_and_the_plans_of_today():
     from sleepkit.evaluation.protocols import Normalisation
     from sleepkit.network.saved import load_network
     from sleepkit.scoring.c_plan import plan_network
-    from sleepkit.scoring.onnx_network import network_graph
+    from sleepkit.scoring.onnx_graph import network_graph
 
     costs = pd.read_csv(paths.WEIGHTS / "wearable.csv")
     assert set(costs.network) == {"full", "pruned", "distilled"} and len(costs) == 12

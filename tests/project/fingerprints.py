@@ -21,7 +21,7 @@ from sleepkit.evaluation.protocols import Normalisation
 from sleepkit.evaluation.training import predict_logits
 from sleepkit.execution.paths import ROOT, WEIGHTS, results, runs
 from sleepkit.network.saved import load_network
-from sleepkit.scoring.onnx_network import network_graph
+from sleepkit.scoring.onnx_graph import network_graph
 
 TIMED = {"history.csv": ["seconds"], "cost.csv": ["median_ms", "p95_ms", "peak_mb", "startup_s", "epochs_per_s"]}
 PROFILES = ("smoke", "demo", "first5s-cpu", "first5s-mini", "paper")

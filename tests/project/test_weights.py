@@ -18,7 +18,7 @@ from sleepkit.network.size import count_parameters
 from sleepkit.paper.published import published_genotype
 from sleepkit.results import NETWORK, SCORES
 from sleepkit.scoring import load_model, score
-from sleepkit.scoring.onnx_network import averaged_graph, network_graph
+from sleepkit.scoring.onnx_graph import averaged_graph, network_graph
 
 PROFILE = "first5s-cpu"
 NAMES = [name + way for way in ("", "_pruned", "_distilled") for name in ("edf20_first5s_L7", "fold0_L7")]

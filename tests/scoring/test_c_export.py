@@ -33,7 +33,7 @@ from sleepkit.scoring.c_integers import HIGH, LOW, SHIFT, calibrate, in_integers
 from sleepkit.scoring.c_source import write_c
 from sleepkit.scoring.model import load_model
 from sleepkit.scoring.onnx_export import calibration_and_test, export_onnx, load_exportable
-from sleepkit.scoring.onnx_network import network_graph
+from sleepkit.scoring.onnx_graph import network_graph
 from sleepkit.scoring.onnx_session import open_session, run_session
 from sleepkit.scoring.stream import score_stream
 

@@ -26,7 +26,7 @@ from sleepkit.paper.published import published_genotype
 from sleepkit.pruning.filters import prune_filters
 from sleepkit.scoring import onnx_export as module
 from sleepkit.scoring.onnx_export import INTEGER_BLOCK, TOLERANCE, export, export_onnx, logit_difference, quantise
-from sleepkit.scoring.onnx_network import network_graph
+from sleepkit.scoring.onnx_graph import network_graph
 from sleepkit.scoring.onnx_session import open_session, run_session
 
 SCALE = Normalisation(-0.2, 21.0)
