@@ -89,9 +89,6 @@ def test_confusion_of_every_subject():
     np.testing.assert_array_equal(ours, plain)
 
 
-# Differences paired by subject
-
-
 def test_softmax_of_extreme_logits():
     logits = np.array([[1000.0, 0, 0, 0, 0], [1.0, 2, 3, 4, 5]])
     p = softmax(logits)

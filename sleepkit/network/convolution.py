@@ -8,7 +8,7 @@ from torch.nn.grad import conv2d_weight
 from sleepkit.network.images import every, side_by_side
 
 LANES = 16  # channels that one of the processor's vectors holds
-HALF = LANES // 2
+HALF = LANES // 2  # channels that fill half of it
 
 
 def convolve(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -28,7 +28,7 @@ def convolve(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     if narrow and x.shape[3] % 2 == 0 and x.device.type == "cpu":
         return _in_pairs(x, weight)
     weight = side_by_side(weight.unsqueeze(2))
-    # Of one input channel PyTorch makes the other layout.
+    # From one input channel PyTorch makes the other layout, a channel after the other.
     return side_by_side(F.conv2d(x, weight, bias, (1, stride), (0, padding), (1, dilation), groups))
 
 
@@ -43,8 +43,10 @@ def _in_pairs(x, weight):
 
 
 def _as(image, channels):
-    """The numbers of an image, in their order in memory, as one of so many channels."""
-    return image.permute(0, 2, 3, 1).reshape(len(image), 1, -1, channels).permute(0, 3, 1, 2)
+    """The same numbers in the same order in memory, read as an image of so many channels: with twice as many, two
+    neighbouring samples are one."""
+    samples = image.shape[1] * image.shape[3] // channels
+    return image.permute(0, 2, 3, 1).reshape(len(image), 1, samples, channels).permute(0, 3, 1, 2)
 
 
 class _Depthwise(torch.autograd.Function):

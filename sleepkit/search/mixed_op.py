@@ -5,8 +5,9 @@ The plain way computes every operation of every edge, normalises it and adds it 
 - a depthwise and its pointwise convolution are one dense kernel, as nothing non-linear stands between them;
 - statistics of all convolutions of the source come from one covariance (see window_statistics), so BatchNorm is a scale
   and a shift of their kernels, and the weighted sum of an edge's linear operations is one kernel;
-- edges are channels: one convolution computes the linear operations of all of them, or two where some read further, one
-  the first halves of a separable convolution, one in groups the second halves.
+- edges are channels: one convolution computes the linear operations of all edges that have a dil_conv_1x5, which reads
+  four samples to either side, one those of the other edges, one the first halves of a separable convolution, one in
+  groups the second halves.
 """
 
 from functools import cache
@@ -80,7 +81,7 @@ class Convolutions(nn.Module):
         return outputs
 
     def keep(self, name, rows, now):
-        """Running statistics of some edges, (rows * channels,) or (rows, channels)."""
+        """Store running statistics of some edges; name : of RUNNING;  now : (rows * channels,) or (rows, channels)"""
         running = getattr(self, name)
         if len(rows) == len(running):
             running.copy_(now.view(running.shape))
@@ -148,7 +149,7 @@ class MixedOperations(nn.Module):
         chosen = [[edge in rows[name] for name in names] for edge in range(self.edges)]
         weights = torch.stack([weights[name] for name in names], 1).to(x.dtype)
         pools = {"avg_pool_3x3": average_pool, "max_pool_3x3": max_pool, "skip_connect": lambda x, stride: x}
-        return list(weighted_sums(weights, chosen, [pools[name](x, self.stride) for name in names]))
+        return weighted_sums(weights, chosen, [pools[name](x, self.stride) for name in names])
 
     def _normalised(self, rectified, rows):
         """All that reads the source: {name: kernels (rows, channels, channels, columns), biases (rows, channels)}."""
@@ -162,7 +163,8 @@ class MixedOperations(nn.Module):
         return results
 
     def _linear(self, rectified, kernels, rows, weights):
-        """Yields edges and the sum of their linear operations, (batch, edges * channels, 1, samples)."""
+        """Yields edges and the sum of their linear operations, (batch, edges * channels, 1, samples): first of those
+        with a dil_conv_1x5, then of the others."""
         names, far = [name for name in self.linear if rows[name]], rows["dil_conv_1x5"]
         edges = [*far, *sorted(set().union(*map(rows.get, names)).difference(far))]
         if not edges:

@@ -119,7 +119,7 @@ def test_modules_and_functions_are_read_in_one_sitting():
     assert not {name: n for name, n in lengths.items() if n > 300}
     assert not [f"{name} {n}" for n, name, reason in defined if n > 40 and not reason]
     assert sum(rooms[room] for room in house.CORE) <= 3_000
-    assert sum(rooms.values()) - rooms["bench"] <= 13_650
+    assert sum(rooms.values()) - rooms["bench"] <= 13_670
 
 
 def test_the_report_counts_what_there_is(tmp_path):
