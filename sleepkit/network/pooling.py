@@ -1,9 +1,8 @@
 """The mean or the largest of a sample and its two neighbours, of images (batch, channels, 1, samples); what lies beyond
 the ends does not count.
 
-At stride 1 and 8 channels PyTorch 2.13's own take four and ten times as long forwards on a CPU, and its maximum keeps
-an index of eight bytes for every output. In float32 the results are the same to the last bit; in bfloat16 the mean is
-rounded three times here, once there.
+At stride 1 and 8 channels PyTorch 2.13's own take four and ten times as long forwards on a CPU. In float32 the results
+are the same to the last bit; in bfloat16 the mean is rounded three times here, once there.
 """
 
 import torch

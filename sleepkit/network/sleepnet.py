@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 from torch.nn import functional as F
 
 from sleepkit.network.batch_norm import BatchNorm
-from sleepkit.network.images import as_image, concatenate, mean_over_time
+from sleepkit.network.convolution import convolve
+from sleepkit.network.images import as_image, concatenate, mean_over_time, split
 from sleepkit.network.operations import OPERATIONS, Conv, Rectifying, ReluConvBn
 
 
@@ -39,8 +41,8 @@ def cell_stride(source, reduction):
 class Cell(nn.Module):
     """One cell: two preprocessed inputs, nodes that sum two operations each, all nodes concatenated.
 
-    (batch, inputs[0], 1, samples), (batch, inputs[1], 1, samples) -> (batch, sum of node widths, 1, samples or half,
-    rounded up). The inputs come rectified, as two cells read each output and both begin with a ReLU.
+    What its preprocesses made, (batch, states[0], 1, samples) and (batch, states[1], 1, samples) -> (batch, sum of node
+    widths, 1, samples or half, rounded up)
     """
 
     def __init__(self, entries, inputs, widths, reduction, reduction_before):
@@ -57,7 +59,7 @@ class Cell(nn.Module):
         self.edges = [(operation, source) for operation, (_, source) in zip(self.operations, entries, strict=True)]
 
     def forward(self, before_last, last):
-        states, shared = [self.preprocess0.after_relu(before_last), self.preprocess1.after_relu(last)], {}
+        states, shared = [before_last, last], {}
         for first, second in zip(self.edges[::2], self.edges[1::2], strict=True):
             states.append(self._result(*first, states, shared) + self._result(*second, states, shared))
         return concatenate(states[2:])
@@ -69,6 +71,15 @@ class Cell(nn.Module):
         if (source, kind) not in shared:
             shared[source, kind] = F.relu(states[source]) if rectifying else operation(states[source])
         return operation.after_relu(shared[source, kind]) if rectifying else shared[source, kind]
+
+
+def preprocessed(x, layers):
+    """What 1x1 ReluConvBn make of one rectified signal; those of the same stride run as one, which reads it once."""
+    if len({layer[1].stride for layer in layers}) > 1:
+        return [layer.after_relu(x) for layer in layers]
+    together = convolve(x, torch.cat([layer[1].weight for layer in layers]), stride=layers[0][1].stride[0])
+    parts = split(together, [layer[1].out_channels for layer in layers])
+    return [layer[2](part) for layer, part in zip(layers, parts, strict=True)]
 
 
 class SleepNet(nn.Module):
@@ -100,10 +111,13 @@ class SleepNet(nn.Module):
     def forward(self, x, activations=None):
         """activations : type of what the cells compute, torch.bfloat16; None is that of x. The stem reads the signal as
         it is, and the mean over time and the classifier are in the type of the weights."""
-        before_last = output = self.stem(as_image(x)).to(activations or x.dtype)  # its last step is a ReLU
-        for cell in self.cells:
-            last = F.relu(output)
-            before_last, output = last, cell(before_last, last)
+        output, waiting = self.stem(as_image(x)).to(activations or x.dtype), []
+        for index, cell in enumerate(self.cells):
+            # An output is read by the next cell and by the one after it; the stem's twice by the first.
+            later = (following.preprocess0 for following in self.cells[index + (index > 0) : index + 2])
+            last, *before = preprocessed(F.relu(output), [cell.preprocess1, *later])
+            waiting += before
+            output = cell(waiting.pop(0), last)
         return self.classifier(self.dropout(mean_over_time(output, self.classifier.weight.dtype)))
 
 

@@ -82,11 +82,7 @@ class Convolutions(nn.Module):
 
     def keep(self, name, rows, now):
         """Store running statistics of some edges; name : of RUNNING;  now : (rows * channels,) or (rows, channels)"""
-        running = getattr(self, name)
-        if len(rows) == len(running):
-            running.copy_(now.view(running.shape))
-        else:
-            running[rows] = now.view(len(rows), -1)
+        getattr(self, name)[rows] = now.view(len(rows), -1)
 
 
 def normalised(parts, statistics):
