@@ -41,8 +41,8 @@ def cell_stride(source, reduction):
 class Cell(nn.Module):
     """One cell: two preprocessed inputs, nodes that sum two operations each, all nodes concatenated.
 
-    What its preprocesses made, (batch, states[0], 1, samples) and (batch, states[1], 1, samples) -> (batch, sum of node
-    widths, 1, samples or half, rounded up)
+    (batch, states[0], 1, samples), (batch, states[1], 1, samples) -> (batch, sum of node widths, 1, samples or half,
+    rounded up). SleepNet runs the preprocesses, as those of two cells read the same output.
     """
 
     def __init__(self, entries, inputs, widths, reduction, reduction_before):
@@ -74,7 +74,7 @@ class Cell(nn.Module):
 
 
 def preprocessed(x, layers):
-    """What 1x1 ReluConvBn make of one rectified signal; those of the same stride run as one, which reads it once."""
+    """Outputs of several 1x1 ReluConvBn on one rectified signal; of the same stride they run as one convolution."""
     if len({layer[1].stride for layer in layers}) > 1:
         return [layer.after_relu(x) for layer in layers]
     together = convolve(x, torch.cat([layer[1].weight for layer in layers]), stride=layers[0][1].stride[0])
